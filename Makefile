@@ -1,0 +1,62 @@
+# `make` lists the targets. Everything runs in .venv/, which the targets make themselves.
+.DEFAULT_GOAL := help
+SHELL := /usr/bin/env bash
+BIN := .venv/bin
+PROTOS := protos/lorax_batch/v1
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+.PHONY: setup
+setup: ## make .venv with all that development needs
+	@scripts/bootstrap.sh dev
+
+.PHONY: runtime
+runtime:
+	@scripts/bootstrap.sh runtime
+
+.PHONY: demo
+demo: runtime ## run the main job on simulated LoRAX servers (2,000 rows, under a minute)
+	@exec $(BIN)/lorax-batch demo
+
+.PHONY: test
+test: setup ## run the whole test suite
+	@$(PYTEST)
+
+.PHONY: check
+check: setup fast test ## exactly what CI runs: format, lint, types, layers, generated code, tests
+
+.PHONY: fast
+fast: setup ## the part of `make check` to run before each commit (no tests)
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@cd protos && ../$(BIN)/buf lint && ../$(BIN)/buf format --exit-code --diff
+	@scripts/protos.sh --check
+	@$(BIN)/shellcheck scripts/*.sh .ci/run
+	@if [ -f Dockerfile ]; then $(BIN)/hadolint Dockerfile; fi
+
+.PHONY: format
+format: setup ## format the code and sort its imports
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format --quiet .
+	@cd protos && ../$(BIN)/buf format -w
+
+.PHONY: protos
+protos: setup ## regenerate the code beside the .proto files
+	@scripts/protos.sh
+
+.PHONY: bench
+bench: setup ## measure speed beside wrk, aiohttp and the SDKs; writes bench/results.json
+	@$(BIN)/python -m bench
+
+.PHONY: lock
+lock: setup ## resolve the dependencies anew into requirements*.lock
+	@scripts/lock.sh
+
+.PHONY: clean
+clean: ## remove what the other targets made
+	@rm -rf .venv demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench/build

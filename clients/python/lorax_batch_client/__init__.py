@@ -1,0 +1,1 @@
+"""The client of lorax-batch: async and sync, typed."""

@@ -1,0 +1,1 @@
+"""The contract of lorax-batch; see the .proto files."""

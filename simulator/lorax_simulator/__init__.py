@@ -1,0 +1,1 @@
+"""A simulated LoRAX server to develop and test against."""
