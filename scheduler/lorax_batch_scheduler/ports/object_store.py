@@ -1,4 +1,4 @@
-"""What the scheduler needs of the outside, as protocols."""
+"""Where bytes are kept: chunks of datasets and finished files."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass

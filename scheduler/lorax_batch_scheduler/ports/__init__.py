@@ -1,0 +1,36 @@
+"""What the scheduler needs of the outside, as protocols with their values."""
+
+from lorax_batch_scheduler.ports.dataset_store import DatasetStore
+from lorax_batch_scheduler.ports.job_store import EventStore, JobStore
+from lorax_batch_scheduler.ports.lease import (
+    ChunkResults,
+    CommitReceipt,
+    JobActivity,
+    LeasedChunk,
+    RowsLeft,
+    SegmentToStore,
+)
+from lorax_batch_scheduler.ports.lease_store import LeaseStore
+from lorax_batch_scheduler.ports.object_store import ObjectInfo, ObjectStore, UploadedPart
+from lorax_batch_scheduler.ports.page import Page
+from lorax_batch_scheduler.ports.result_store import OutputProgress, ResultStore, StoredSegment
+
+__all__ = [
+    "ChunkResults",
+    "CommitReceipt",
+    "DatasetStore",
+    "EventStore",
+    "JobActivity",
+    "JobStore",
+    "LeaseStore",
+    "LeasedChunk",
+    "ObjectInfo",
+    "ObjectStore",
+    "OutputProgress",
+    "Page",
+    "ResultStore",
+    "RowsLeft",
+    "SegmentToStore",
+    "StoredSegment",
+    "UploadedPart",
+]

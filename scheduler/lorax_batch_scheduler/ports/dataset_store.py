@@ -1,0 +1,73 @@
+"""Where datasets are kept."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from lorax_batch_scheduler.dataset import ChunkEntry, Dataset, DatasetSummary, InvalidReport, NewDataset, UploadPart
+from lorax_batch_scheduler.ports.page import Page
+
+
+class DatasetStore(Protocol):
+    """Datasets and where their bytes are. Raises `NotFoundError` for unknown ids, `DatabaseError` when out of reach."""
+
+    async def create_dataset(self, new: NewDataset) -> Dataset:
+        """Store a dataset: UPLOADING, or VALIDATING when it is imported. With a known `request_id`, return that one."""
+        ...
+
+    async def get_dataset(self, reference: str) -> Dataset:
+        """Return a dataset by id, else the newest one of that name."""
+        ...
+
+    async def find_dataset_by_request(self, request_id: str) -> Dataset | None:
+        """Return the dataset that was created with this `request_id`."""
+        ...
+
+    async def list_datasets(self, *, page_size: int, page_token: str) -> Page[Dataset]:
+        """Return datasets, newest first. Raises `InvalidInputError` for a token that is not ours."""
+        ...
+
+    async def begin_upload(self, dataset_id: str, *, offset: int) -> int:
+        """Make the caller the one uploader from `offset` on and return its epoch; an earlier uploader is fenced.
+
+        Raises `OffsetMismatchError`, and `StateConflictError` when the dataset is not UPLOADING.
+        """
+        ...
+
+    async def add_upload_part(self, dataset_id: str, epoch: int, part: UploadPart) -> None:
+        """Record stored bytes. Raises `BusyError` when another uploader has taken over."""
+        ...
+
+    async def finish_upload(self, dataset_id: str, epoch: int, *, sha256: str | None) -> Dataset:
+        """All bytes are here: the dataset is VALIDATING from now on. Raises `BusyError` as above."""
+        ...
+
+    async def upload_parts(self, dataset_id: str) -> list[UploadPart]:
+        """Return the stored parts by their first byte."""
+        ...
+
+    async def next_dataset_to_ingest(self, excluded: Sequence[str]) -> Dataset | None:
+        """Return the oldest VALIDATING dataset that is not in `excluded`."""
+        ...
+
+    async def finish_ingest(
+        self, dataset_id: str, summary: DatasetSummary, chunks: Sequence[ChunkEntry], storage_prefix: str
+    ) -> Dataset:
+        """In one transaction: store summary and chunk index, make the dataset READY, its waiting jobs QUEUED."""
+        ...
+
+    async def fail_ingest(
+        self, dataset_id: str, reason: str, report: InvalidReport, summary: DatasetSummary | None
+    ) -> Dataset:
+        """In one transaction: make the dataset FAILED, and its waiting jobs."""
+        ...
+
+    async def delete_dataset(self, dataset_id: str) -> Dataset:
+        """Forget the dataset and return what it was, so that its objects can be deleted.
+
+        Raises `StateConflictError` while a job that has not ended uses it.
+        """
+        ...
+
+    async def wait_for_datasets(self, timeout_s: float) -> None:
+        """Return when some dataset has changed, or after the time."""
+        ...

@@ -1,0 +1,82 @@
+"""Where jobs are kept."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from lorax_batch_scheduler.job import Job, JobEvent, JobFilter, NewJob, StateChange
+from lorax_batch_scheduler.ports.page import Page
+
+
+class JobStore(Protocol):
+    """Jobs and their state. Raises `NotFoundError` for unknown ids, `StateConflictError` for a forbidden move."""
+
+    async def create_job(self, new: NewJob) -> Job:
+        """Store a job with its chunks. With a known `request_id`, return that job.
+
+        Raises `InvalidInputError` when the dataset is FAILED or its rows name another base model.
+        """
+        ...
+
+    async def find_job_by_request(self, request_id: str) -> Job | None: ...
+
+    async def get_job(self, job_id: str) -> Job: ...
+
+    async def get_jobs(self, job_ids: Sequence[str]) -> list[Job]:
+        """Return those of the jobs that exist, in one query."""
+        ...
+
+    async def list_jobs(self, where: JobFilter, *, page_size: int, page_token: str) -> Page[Job]:
+        """Return jobs, newest first. Raises `InvalidInputError` for a token that is not ours."""
+        ...
+
+    async def move_job(self, job_id: str, event: JobEvent, *, reason: str = "") -> Job:
+        """Move a job by an event, append the state change, notify watchers."""
+        ...
+
+    async def explain_jobs(self, reasons: dict[str, str]) -> None:
+        """Change the reasons of waiting jobs; those that are no longer QUEUED or STARTING keep theirs."""
+        ...
+
+    async def update_job(
+        self,
+        job_id: str,
+        *,
+        priority: int | None = None,
+        deadline: datetime | None = None,
+        clear_deadline: bool = False,
+        labels: dict[str, str] | None = None,
+    ) -> Job:
+        """Change what is given. Raises `StateConflictError` when the job has ended."""
+        ...
+
+    async def retry_job(self, job_id: str, *, new_job_id: str, request_id: str | None) -> Job:
+        """Make a new job of the rows of an ended one that failed, were cancelled or expired."""
+        ...
+
+    async def delete_job(self, job_id: str) -> Job:
+        """Forget an ended job and return what it was, so that its objects can be deleted."""
+        ...
+
+    async def hf_token(self, job_id: str) -> str | None:
+        """Return the job's secret; only for requests to its servers."""
+        ...
+
+    async def unfinished_jobs(self) -> list[Job]:
+        """Return every job that has not ended, oldest first."""
+        ...
+
+
+class EventStore(Protocol):
+    """What happened to jobs, in order."""
+
+    async def latest_sequence(self) -> int: ...
+
+    async def state_changes(self, after: int, *, limit: int) -> list[StateChange]:
+        """Return state changes in their order. Raises `SequenceTooOldError` when some after it are no longer kept."""
+        ...
+
+    def on_change(self, listener: Callable[[str], None]) -> Callable[[], None]:
+        """Call `listener(job_id)` on the event loop whenever some process changed a job ("" : all may have changed);
+        return what ends that."""
+        ...

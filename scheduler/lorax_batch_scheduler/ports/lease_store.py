@@ -1,0 +1,45 @@
+"""Who runs which chunk."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Protocol
+
+from lorax_batch_scheduler.ports.lease import ChunkResults, CommitReceipt, JobActivity, LeasedChunk, RowsLeft
+
+
+class LeaseStore(Protocol):
+    """Who runs which chunk, and the results, fenced by leases."""
+
+    async def register_scheduler(self, scheduler_id: str, lease: timedelta, *, exclusive: bool) -> None:
+        """Make a scheduler known. `exclusive`: no other one can be alive, so what others had leased is free."""
+        ...
+
+    async def renew_scheduler(self, scheduler_id: str, lease: timedelta) -> bool:
+        """Renew the lease, and free what dead schedulers had; False: this one was declared dead."""
+        ...
+
+    async def unregister_scheduler(self, scheduler_id: str) -> None:
+        """Give all leases back."""
+        ...
+
+    async def rows_left(self, job_ids: Sequence[str]) -> list[RowsLeft]:
+        """Return what is left to claim, a row per job and model."""
+        ...
+
+    async def claim_chunks(self, scheduler_id: str, job_id: str, model: str, limit: int) -> list[LeasedChunk]:
+        """Lease up to `limit` chunks of a runnable job that nobody runs, in storage order."""
+        ...
+
+    async def release_chunks(self, scheduler_id: str, chunks: Sequence[LeasedChunk]) -> None:
+        """Give leases back that were not lost already."""
+        ...
+
+    async def fence_job(self, scheduler_id: str, job_id: str) -> list[LeasedChunk]:
+        """Take every unfinished chunk of a settling job from whoever runs it; nobody else can commit to it any more."""
+        ...
+
+    async def commit_results(
+        self, scheduler_id: str, results: Sequence[ChunkResults], activity: Sequence[JobActivity]
+    ) -> CommitReceipt:
+        """Store the results of one tick for all jobs in one statement: all of a chunk's, or none of it."""
+        ...

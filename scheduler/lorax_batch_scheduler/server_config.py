@@ -1,0 +1,66 @@
+"""What a LoRAX server must be started with; jobs with the same configuration can share servers."""
+
+import hashlib
+from typing import Final
+
+import msgspec
+
+from lorax_batch_scheduler.errors import InvalidInputError
+
+QUANTIZATIONS: Final = (
+    "awq", "eetq", "exl2", "gptq", "bitsandbytes", "bitsandbytes-nf4", "bitsandbytes-fp4", "fp8", "fp8-kv",
+    "hqq-4bit", "hqq-3bit", "hqq-2bit",
+)  # fmt: skip
+BACKENDS: Final = ("fa2", "flashinfer")
+ADAPTER_SOURCES: Final = ("hub", "s3", "local", "pbase")
+MAX_CUSTOM_ARGS: Final = 100
+MAX_TEXT_CHARACTERS: Final = 500
+
+
+class ServerConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The configuration without the token, which is a secret and lives elsewhere."""
+
+    base_model: str
+    """As the caller wrote it: a name or alias of the catalogue."""
+    lorax_image_tag: str = ""
+    quantization: str = ""
+    custom_args: list[str] = []
+    backend: str = ""
+    adapter_source: str = ""
+
+    def family(self, base_model_id: str) -> str:
+        """Return the hash that jobs share whose rows can run side by side on one server.
+
+        The adapter source is not part of it: it travels with each row.
+        """
+        parts = [base_model_id, self.lorax_image_tag, self.quantization, self.backend, *self.custom_args]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def check_server_config(config: ServerConfig) -> None:
+    """Check all fields but the base model, which the catalogue checks.
+
+    Raises:
+        InvalidInputError: with the path of the field.
+    """
+    _one_of("server_config.quantization", config.quantization, QUANTIZATIONS)
+    _one_of("server_config.backend", config.backend, BACKENDS)
+    _one_of("server_config.adapter_source", config.adapter_source, ADAPTER_SOURCES)
+    if len(config.custom_args) > MAX_CUSTOM_ARGS:
+        raise InvalidInputError(
+            "server_config.custom_args",
+            f"{len(config.custom_args)} arguments, but at most {MAX_CUSTOM_ARGS} are accepted",
+        )
+    texts = {"lorax_image_tag": config.lorax_image_tag} | {
+        f"custom_args[{index}]": argument for index, argument in enumerate(config.custom_args)
+    }
+    for field, text in texts.items():
+        if len(text) > MAX_TEXT_CHARACTERS or not text.isprintable():
+            raise InvalidInputError(
+                f"server_config.{field}", f"must be printable and at most {MAX_TEXT_CHARACTERS} characters long"
+            )
+
+
+def _one_of(field: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value and value not in allowed:
+        raise InvalidInputError(field, f"'{value}' is not one of {', '.join(allowed)}; leave it unset for none")

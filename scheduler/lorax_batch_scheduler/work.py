@@ -1,0 +1,85 @@
+"""A leased chunk on its way through a server, and where its results go."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from lorax_batch_scheduler.chunk import Chunk
+from lorax_batch_scheduler.job import RowError
+from lorax_batch_scheduler.ports.lease import LeasedChunk
+
+
+@dataclass(slots=True, kw_only=True)
+class RowTrouble:
+    """What a row that did not succeed at once has been through; most rows never have one."""
+
+    attempts: int = 0
+    """Answers that count against the row's limit."""
+    batch_failures: int = 0
+    """Unexplained batch-wide failures that it was in flight for."""
+    last_server: str = ""
+    not_before: float = 0.0
+    """Monotonic seconds: do not send it earlier."""
+    alone: bool = False
+    """Send it while nothing else is in flight on the server."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class ChunkWork:
+    """A leased chunk with its rows, as one server works on it. Belongs to one server at a time."""
+
+    lease: LeasedChunk
+    chunk: Chunk
+    adapter: str
+    """What the server must see as the adapter; "" for the base model."""
+    authorization: bytes | None
+    """The value of the Authorization header, when the job has a token."""
+    default_max_tokens: int
+    """For rows that set none."""
+    adapter_source: str
+    """The row's own, else the job's; "" for the server's default."""
+    waiting: deque[int] = field(default_factory=deque)
+    """Rows to send, by their index in the chunk."""
+    in_flight: int = 0
+    trouble: dict[int, RowTrouble] = field(default_factory=dict)
+    withdrawn: bool = False
+    """No more rows of it may be sent; those in flight may end."""
+
+    @property
+    def job_id(self) -> str:
+        """The job it belongs to."""
+        return self.lease.job_id
+
+
+class RowOutcome(StrEnum):
+    """What a row's result line says."""
+
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    EXPIRED = "EXPIRED"
+    INVALID = "INVALID"
+
+
+class ResultSink(Protocol):
+    """Takes results in, synchronously; they are durable only some time later."""
+
+    @property
+    def congested(self) -> bool:
+        """Whether so much waits to be committed that no new rows should be sent for now."""
+        ...
+
+    def add(
+        self,
+        lease: LeasedChunk,
+        row: int,
+        line: int,
+        text: bytes,
+        outcome: RowOutcome,
+        prompt_tokens: int,
+        completion_tokens: int,
+        error: RowError | None = None,
+    ) -> None:
+        """Take the result of a row: its index in the chunk, its line of the dataset, its JSON line with newline."""
+        ...
