@@ -35,7 +35,7 @@ class ResultStore(Protocol):
     async def segments(
         self, job_id: str, *, first_offset: int, error: bool | None, max_bytes: int
     ) -> list[StoredSegment]:
-        """Return segments in offset order whose rows end behind `first_offset`, about `max_bytes` of blobs, at least one."""
+        """Return segments, in offset order, that end behind `first_offset`; about `max_bytes` of them, at least one."""
         ...
 
     async def segments_of_lines(
