@@ -98,24 +98,11 @@ class EmbeddedPostgres:
         Raises `ConfigurationError` for what a person has to change (directory, owner, version), `DatabaseError`
         with the end of PostgreSQL's log for everything else.
         """
-        if self._guard:
-            await self._end_guard()
+        await self._end_guard()
         deadline = time.monotonic() + timeout_s
         try:
-            while True:
-                spec = await asyncio.to_thread(self._prepare)
-                running = await self._running.acquire(timeout_s=deadline - time.monotonic())
-                log_start = _size(self._log)
-                self._guard = await self._launch(spec, running)
-                try:
-                    await self._guard.wait_ready(max(deadline - time.monotonic(), 0.0))
-                except GuardFailure as failure:
-                    await self._end_guard()
-                    said = _tail(self._log, log_start)
-                    if not any(text in said for text in _STILL_THERE) or time.monotonic() > deadline:
-                        raise self._explained(failure, spec, said) from failure
-                else:
-                    return f"postgresql://{USER}@/postgres?host={quote(str(spec.socket_dir), safe='')}"
+            self._take_directory()
+            while (dsn := await self._attempt(deadline)) is None:  # noqa: ASYNC110  # nothing tells when it is gone
                 await asyncio.sleep(_RETRY_S)
         except TimeoutError:
             said = _tail(self._log, 0)
@@ -124,6 +111,7 @@ class EmbeddedPostgres:
         except BaseException:
             await self.stop()
             raise
+        return dsn
 
     async def stop(self) -> None:
         """Shut PostgreSQL down (sessions are ended, a checkpoint is written) and give the directory up."""
@@ -145,44 +133,66 @@ class EmbeddedPostgres:
     ) -> None:
         await self.stop()
 
-    async def _launch(self, spec: GuardSpec, running: int) -> GuardProcess:
+    async def _attempt(self, deadline: float) -> str | None:
+        """Start PostgreSQL once; None when what an earlier run left behind is in the way for a moment."""
+        spec = await asyncio.to_thread(self._prepare)
+        running = await self._running.acquire(timeout_s=deadline - time.monotonic())
         try:
             await asyncio.to_thread(remove_stale_pid_file, self._data)
-            return GuardProcess.launch(spec, running)
+            log_start = _size(self._log)
+            self._guard = GuardProcess.launch(spec, running)
         finally:
             os.close(running)
+        try:
+            await self._guard.wait_ready(max(deadline - time.monotonic(), 0.0))
+        except GuardFailure as failure:
+            await self._end_guard()
+            said = _tail(self._log, log_start)
+            if any(text in said for text in _STILL_THERE) and time.monotonic() < deadline:
+                return None
+            raise self._explained(failure, spec, said) from failure
+        return f"postgresql://{USER}@/postgres?host={quote(str(spec.socket_dir), safe='')}"
 
     async def _end_guard(self) -> None:
         guard, self._guard = self._guard, None
         if guard:
             await guard.end()
 
-    def _prepare(self) -> GuardSpec:
-        """Check and make everything that PostgreSQL needs; blocking."""
+    def _take_directory(self) -> None:
+        """Make the state directory and become its owner."""
         try:
             if not self._state.is_dir():
                 # Passable for the user that root becomes; what is private lies one level deeper.
                 self._state.mkdir(parents=True, mode=0o711)
             self._lock.acquire()
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _prepare(self) -> GuardSpec:
+        """Check and make everything else that PostgreSQL needs; blocking."""
+        try:
             binaries = self._binaries()
             run_as = choose_run_as(self._data, bin_dir=binaries.bin_dir, parent=self._state)
             _own_directory(self._cluster, run_as)
             self._rotate_log()
-            return GuardSpec(
-                bin_dir=binaries.bin_dir,
-                data=self._data,
-                socket_dir=self._socket_dir(run_as),
-                log=self._log,
-                run_as=run_as,
-                user=USER,
-                settings=self._settings,
-            )
+            socket_dir = self._socket_dir(run_as)
         except OSError as error:
-            raise ConfigurationError(
-                f"can't keep a database in '{self._state}' as {user_name(os.geteuid())}: {error.strerror or error} "
-                f"('{error.filename or self._state}'); choose another data directory, or give that user the right to "
-                "write there"
-            ) from error
+            raise self._unwritable(error) from error
+        return GuardSpec(
+            bin_dir=binaries.bin_dir,
+            data=self._data,
+            socket_dir=socket_dir,
+            log=self._log,
+            run_as=run_as,
+            user=USER,
+            settings=self._settings,
+        )
+
+    def _unwritable(self, error: OSError) -> ConfigurationError:
+        return ConfigurationError(
+            f"can't keep a database in '{self._state}' as {user_name(os.geteuid())}: {error.strerror or error} "
+            f"('{error.filename or self._state}'); choose another data directory, or give that user the right to write"
+        )
 
     def _binaries(self) -> PostgresBinaries:
         made_by = _cluster_major(self._data)
@@ -211,7 +221,8 @@ class EmbeddedPostgres:
     def _explained(self, failure: GuardFailure, spec: GuardSpec, said: str) -> Exception:
         if failure.stage == "user":
             return ConfigurationError(
-                f"PostgreSQL refuses to run as {user_name(os.geteuid())}, and here is no way around it ({failure}): run the service as an ordinary user, or let other users pass through the folders above "
+                f"PostgreSQL refuses to run as {user_name(os.geteuid())}, and there is no way around it ({failure}): "
+                "run the service as an ordinary user, or let other users pass through the folders above "
                 f"'{spec.bin_dir}' and '{self._state}' (chmod o+x)"
             )
         return DatabaseError(f"PostgreSQL in '{self._data}' did not start ({failure.stage}: {failure}):\n{said}")
