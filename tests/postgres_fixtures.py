@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 from lorax_batch_scheduler.postgres.embedded import BATCH_SETTINGS, EmbeddedPostgres
+from lorax_batch_scheduler.postgres.migrations import migrate
 
 # Nothing here must survive a power cut; small buffers make the checkpoint of CREATE DATABASE cheap.
 TEST_SETTINGS = {**BATCH_SETTINGS, "fsync": "off", "full_page_writes": "off", "shared_buffers": "32MB"}
@@ -41,6 +42,11 @@ async def template(postgres: str) -> str:
     """Return the name of a migrated database that nobody is connected to."""
     name = "migrated_template"
     await _run(postgres, f"CREATE DATABASE {name}")
+    connection = await asyncpg.connect(with_database(postgres, name))
+    try:
+        await migrate(connection)
+    finally:
+        await connection.close()
     return name
 
 

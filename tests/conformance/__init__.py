@@ -1,1 +1,1 @@
-"""conformance"""
+"""One list of behaviours for every implementation of a port."""

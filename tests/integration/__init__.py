@@ -1,1 +1,1 @@
-"""integration"""
+"""Tests on the real thing: PostgreSQL, HTTP, processes."""
