@@ -1,6 +1,7 @@
 """A private, real PostgreSQL in the service's data directory, which lives exactly as long as its owner."""
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import stat
@@ -15,7 +16,7 @@ from urllib.parse import quote
 from lorax_batch_scheduler.errors import ConfigurationError, DatabaseError
 from lorax_batch_scheduler.postgres.binaries import BIN_VARIABLE, PostgresBinaries, find_binaries
 from lorax_batch_scheduler.postgres.guard_process import GuardFailure, GuardProcess, GuardSpec
-from lorax_batch_scheduler.postgres.leftover import RunningLock, remove_stale_pid_file
+from lorax_batch_scheduler.postgres.leftover import SOCKET_LOCK, RunningLock, remove_stale_pid_files
 from lorax_batch_scheduler.postgres.owner_lock import OwnerLock
 from lorax_batch_scheduler.postgres.run_as import RunAs, choose_run_as, user_name
 
@@ -52,7 +53,6 @@ _FIXED_SETTINGS: Mapping[str, str] = {
     "log_timezone": "UTC",
     "log_line_prefix": "%m [%p] ",
 }
-_SOCKET_NAME = ".s.PGSQL.5432.lock"
 _SOCKET_PATH_BYTES = 107 if sys.platform == "linux" else 103
 _LOG_KEPT_BYTES = 8 << 20
 _LOG_TAIL_BYTES = 2_000
@@ -77,6 +77,7 @@ class EmbeddedPostgres:
         self._settings = {**settings, **_FIXED_SETTINGS}
         self._lock = OwnerLock(self._state / "owner.lock")
         self._running = RunningLock(self._state / "running.lock")
+        self._socket_dir = _socket_dir(self._cluster)
         self._guard: GuardProcess | None = None
 
     def __repr__(self) -> str:
@@ -116,6 +117,9 @@ class EmbeddedPostgres:
     async def stop(self) -> None:
         """Shut PostgreSQL down (sessions are ended, a checkpoint is written) and give the directory up."""
         await self._end_guard()
+        if self._lock.held and self._socket_dir != self._cluster:
+            with contextlib.suppress(OSError):  # it isn't empty when PostgreSQL had to be killed
+                self._socket_dir.rmdir()
         self._lock.release()
 
     async def wait_exited(self) -> int:
@@ -138,7 +142,7 @@ class EmbeddedPostgres:
         spec = await asyncio.to_thread(self._prepare)
         running = await self._running.acquire(timeout_s=deadline - time.monotonic())
         try:
-            await asyncio.to_thread(remove_stale_pid_file, self._data)
+            await asyncio.to_thread(remove_stale_pid_files, self._data, spec.socket_dir)
             log_start = _size(self._log)
             self._guard = GuardProcess.launch(spec, running)
         finally:
@@ -175,7 +179,7 @@ class EmbeddedPostgres:
             run_as = choose_run_as(self._data, bin_dir=binaries.bin_dir, parent=self._state)
             _own_directory(self._cluster, run_as)
             self._rotate_log()
-            socket_dir = self._socket_dir(run_as)
+            socket_dir = self._own_socket_dir(run_as)
         except OSError as error:
             raise self._unwritable(error) from error
         return GuardSpec(
@@ -205,14 +209,10 @@ class EmbeddedPostgres:
             )
         return binaries
 
-    def _socket_dir(self, run_as: RunAs) -> Path:
-        if len(os.fsencode(self._cluster / _SOCKET_NAME)) <= _SOCKET_PATH_BYTES:
-            return self._cluster
-        # The kernel limits a socket's path, and TMPDIR may be long as well.
-        digest = hashlib.sha256(os.fsencode(self._state)).hexdigest()[:12]
-        short = Path("/tmp") / f"lorax-pg-{os.geteuid()}-{digest}"  # noqa: S108  # its owner and mode are checked
-        _own_directory(short, run_as)
-        return short
+    def _own_socket_dir(self, run_as: RunAs) -> Path:
+        if self._socket_dir != self._cluster:
+            _own_directory(self._socket_dir, run_as)
+        return self._socket_dir
 
     def _rotate_log(self) -> None:
         if _size(self._log) > _LOG_KEPT_BYTES:
@@ -226,6 +226,14 @@ class EmbeddedPostgres:
                 f"'{spec.bin_dir}' and '{self._state}' (chmod o+x)"
             )
         return DatabaseError(f"PostgreSQL in '{self._data}' did not start ({failure.stage}: {failure}):\n{said}")
+
+
+def _socket_dir(cluster: Path) -> Path:
+    if len(os.fsencode(cluster / SOCKET_LOCK)) <= _SOCKET_PATH_BYTES:
+        return cluster
+    # The kernel limits a socket's path, and TMPDIR may be long as well.
+    digest = hashlib.sha256(os.fsencode(cluster)).hexdigest()[:12]
+    return Path("/tmp") / f"lorax-pg-{os.geteuid()}-{digest}"  # noqa: S108  # its owner and mode are checked
 
 
 def _own_directory(path: Path, run_as: RunAs) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lorax_batch_scheduler.errors import DatabaseError
 
+SOCKET_LOCK = ".s.PGSQL.5432.lock"
 _POLL_S = 0.02
 
 
@@ -44,16 +45,18 @@ class RunningLock:
             raise
 
 
-def remove_stale_pid_file(data: Path) -> None:
-    """Remove the pid file that nothing stands behind; the caller holds the running lock.
+def remove_stale_pid_files(data: Path, socket_dir: Path) -> None:
+    """Remove the pid files that nothing stands behind; the caller holds the running lock.
 
-    PostgreSQL refuses to start while the pid in it lives, whatever program that is by now: in a restarted container
-    the same small numbers come back. Its processes have the data directory as working directory, so Linux can
-    tell whether somebody else (a person with `pg_ctl`) runs one here. Elsewhere PostgreSQL's own check stands.
+    PostgreSQL refuses to start while the pid in one lives, whatever program that is by now (in a restarted container
+    the same small numbers come back), and a zombie that nobody has reaped yet counts as living. Its processes have
+    the data directory as working directory, so Linux can tell whether somebody else (a person with `pg_ctl`) runs one
+    here. Elsewhere PostgreSQL's own check stands.
     """
     directory = data.resolve()
     if sys.platform == "linux" and not any(_runs_in(process, directory) for process in Path("/proc").iterdir()):
         (data / "postmaster.pid").unlink(missing_ok=True)
+        (socket_dir / SOCKET_LOCK).unlink(missing_ok=True)
 
 
 def _runs_in(process: Path, data: Path) -> bool:
