@@ -1,0 +1,1 @@
+"""One list of behaviours for every implementation of a port."""

@@ -1,0 +1,98 @@
+"""Migrations on a real PostgreSQL."""
+
+import asyncio
+from pathlib import Path
+
+import asyncpg
+import pytest
+from lorax_batch_scheduler.errors import ConfigurationError
+from lorax_batch_scheduler.postgres.migrations import Migration, migrate, shipped_migrations
+
+FIRST = Migration(version=1, name="create_things", sql="CREATE TABLE things (id int); INSERT INTO things VALUES (7);")
+SECOND = Migration(version=2, name="add_label", sql="ALTER TABLE things ADD label text;")
+
+
+async def _migrate(dsn: str, *migrations: Migration) -> list[int]:
+    connection = await asyncpg.connect(dsn)
+    try:
+        return await migrate(connection, list(migrations))
+    finally:
+        await connection.close()
+
+
+async def _value(dsn: str, query: str) -> object:
+    connection = await asyncpg.connect(dsn)
+    try:
+        return await connection.fetchval(query)
+    finally:
+        await connection.close()
+
+
+async def test_all_are_applied_in_order_to_an_empty_database(empty_database: str) -> None:
+    assert await _migrate(empty_database, FIRST, SECOND) == [1, 2]
+    assert await _value(empty_database, "SELECT count(label) + sum(id) FROM things") == 7
+    assert await _value(empty_database, "SELECT string_agg(name, ' ' ORDER BY version) FROM schema_migrations") == (
+        "create_things add_label"
+    )
+
+
+async def test_twice_is_harmless(empty_database: str) -> None:
+    await _migrate(empty_database, FIRST)
+    assert await _migrate(empty_database, FIRST) == []
+    assert await _value(empty_database, "SELECT count(*) FROM things") == 1
+
+
+async def test_a_later_version_applies_only_what_is_new(empty_database: str) -> None:
+    await _migrate(empty_database, FIRST)
+    assert await _migrate(empty_database, FIRST, SECOND) == [2]
+
+
+async def test_twenty_at_once_apply_each_once(empty_database: str) -> None:
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_migrate(empty_database, FIRST, SECOND)) for _ in range(20)]
+    assert sorted(task.result() for task in tasks) == [[]] * 19 + [[1, 2]]
+    assert await _value(empty_database, "SELECT count(*) FROM things") == 1
+
+
+async def test_one_that_fails_leaves_nothing_behind(empty_database: str) -> None:
+    broken = Migration(version=2, name="broken", sql="CREATE TABLE half (); SELECT 1 / 0;")
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await _migrate(empty_database, FIRST, broken)
+    assert await _value(empty_database, "SELECT to_regclass('half')") is None
+    assert await _value(empty_database, "SELECT to_regclass('things')") is None
+
+
+async def test_a_newer_database_is_refused_with_both_versions(empty_database: str) -> None:
+    await _migrate(empty_database, FIRST, SECOND)
+    with pytest.raises(ConfigurationError, match=r"schema version 2, .* up to 1"):
+        await _migrate(empty_database, FIRST)
+
+
+async def test_an_applied_migration_whose_text_changed_is_refused(empty_database: str) -> None:
+    await _migrate(empty_database, FIRST)
+    changed = Migration(version=1, name="create_things", sql="CREATE TABLE things (id bigint)")
+    with pytest.raises(ConfigurationError, match="another text of migration 0001_create_things"):
+        await _migrate(empty_database, changed)
+
+
+async def test_the_shipped_ones_are_in_the_template_and_up_to_date(database: str) -> None:
+    assert await _migrate(database, *shipped_migrations()) == []
+
+
+def test_files_are_read_in_order_of_their_numbers(tmp_path: Path) -> None:
+    (tmp_path / "0002_second.sql").write_text("SELECT 2")
+    (tmp_path / "0001_first.sql").write_text("SELECT 1")
+    (tmp_path / "notes.md").write_text("not a migration")
+    assert [migration.name for migration in shipped_migrations(tmp_path)] == ["first", "second"]
+
+
+def test_a_gap_in_the_numbers_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "0002_second.sql").write_text("SELECT 2")
+    with pytest.raises(ValueError, match="0002_second should have number 0001"):
+        shipped_migrations(tmp_path)
+
+
+def test_a_file_that_is_named_wrongly_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "1_first.sql").write_text("SELECT 1")
+    with pytest.raises(ValueError, match=r"'1_first.sql' is not named like a migration"):
+        shipped_migrations(tmp_path)
