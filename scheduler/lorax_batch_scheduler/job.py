@@ -157,6 +157,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     dataset_id: str
     server_config: ServerConfig
     base_model_id: str
+    base_model_aliases: list[str] = []
+    """Values of `model` in rows that mean the base model itself."""
     state: JobState
     create_time: datetime
     update_time: datetime
@@ -214,7 +216,8 @@ class StateChange(msgspec.Struct, frozen=True, kw_only=True):
     """One stored move of a job."""
 
     sequence: int
-    from_state: JobState
+    from_state: JobState | None
+    """None: the job was created."""
     to_state: JobState
     reason: str
     time: datetime

@@ -61,6 +61,10 @@ class DatasetStore(Protocol):
         """In one transaction: make the dataset FAILED, and its waiting jobs."""
         ...
 
+    async def forget_upload_parts(self, dataset_id: str) -> None:
+        """The objects of the parts are deleted."""
+        ...
+
     async def delete_dataset(self, dataset_id: str) -> Dataset:
         """Forget the dataset and return what it was, so that its objects can be deleted.
 

@@ -11,8 +11,9 @@ class RowsLeft:
     """Chunks of a job that no scheduler runs, by what they need."""
 
     job_id: str
+    kind: ChunkKind
     model: str
-    """As the rows wrote it."""
+    """As the rows wrote it; "" for invalid lines."""
     chunk_count: int
     row_count: int
     prompt_tokens: int

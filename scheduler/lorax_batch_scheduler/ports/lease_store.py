@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Protocol
 
+from lorax_batch_scheduler.dataset import ChunkKind
 from lorax_batch_scheduler.ports.lease import ChunkResults, CommitReceipt, JobActivity, LeasedChunk, RowsLeft
 
 
@@ -23,10 +24,12 @@ class LeaseStore(Protocol):
         ...
 
     async def rows_left(self, job_ids: Sequence[str]) -> list[RowsLeft]:
-        """Return what is left to claim, a row per job and model."""
+        """Return what is left to claim, an entry per job, kind and model."""
         ...
 
-    async def claim_chunks(self, scheduler_id: str, job_id: str, model: str, limit: int) -> list[LeasedChunk]:
+    async def claim_chunks(
+        self, scheduler_id: str, job_id: str, kind: ChunkKind, model: str, limit: int
+    ) -> list[LeasedChunk]:
         """Lease up to `limit` chunks of a runnable job that nobody runs, in storage order."""
         ...
 
@@ -42,4 +45,8 @@ class LeaseStore(Protocol):
         self, scheduler_id: str, results: Sequence[ChunkResults], activity: Sequence[JobActivity]
     ) -> CommitReceipt:
         """Store the results of one tick for all jobs in one statement: all of a chunk's, or none of it."""
+        ...
+
+    async def clear_activity(self, scheduler_id: str, job_ids: Sequence[str]) -> None:
+        """This scheduler does nothing for these jobs any more."""
         ...

@@ -1,0 +1,118 @@
+"""Connections to PostgreSQL: a pool, one transaction at a time, and its errors as ours."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final
+
+import asyncpg
+import msgspec
+from asyncpg.pool import PoolConnectionProxy
+
+from lorax_batch_scheduler.errors import ConfigurationError, DatabaseError
+
+Connection = PoolConnectionProxy
+
+CONNECT_TIMEOUT_S: Final = 10.0
+STATEMENT_TIMEOUT_S: Final = 60.0
+"""The slowest statement indexes the chunks of a dataset of 10 million rows, in a few seconds."""
+ACQUIRE_TIMEOUT_S: Final = 20.0
+
+# What says that the server is away or going, not that the statement is wrong.
+_OUT_OF_REACH = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+)
+
+
+@contextmanager
+def database_errors() -> Iterator[None]:
+    """Turn what the driver raises when the server is out of reach into `DatabaseError`, keeping the cause."""
+    try:
+        yield
+    except _OUT_OF_REACH as error:
+        raise DatabaseError(f"PostgreSQL: {type(error).__name__}: {error}" if str(error) else repr(error)) from error
+
+
+class Database:
+    """A pool of connections; opened lazily, so that it outlives restarts of the server."""
+
+    def __init__(self, dsn: str, *, max_connections: int = 10) -> None:
+        self._dsn = dsn
+        self._max_connections = max_connections
+        self._pool: asyncpg.Pool | None = None
+
+    @property
+    def dsn(self) -> str:
+        """Where the database is."""
+        return self._dsn
+
+    async def open(self) -> None:
+        """Connect for the first time.
+
+        Raises:
+            ConfigurationError: the server does not answer, refuses us, or is too old.
+        """
+        try:
+            self._pool = await asyncpg.create_pool(
+                self._dsn,
+                min_size=1,
+                max_size=self._max_connections,
+                timeout=CONNECT_TIMEOUT_S,
+                command_timeout=STATEMENT_TIMEOUT_S,
+                init=_init_connection,
+                server_settings={"application_name": "lorax-batch"},
+            )
+        except (ValueError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            raise ConfigurationError(
+                f"PostgreSQL can't be used: {error!r}; check database_url (LORAX_BATCH_DATABASE_URL)"
+            ) from error
+        async with self.connection() as connection:
+            version = connection.get_server_version()
+        if version.major < 15:
+            raise ConfigurationError(f"PostgreSQL {version.major} is too old: 15 or newer is needed")
+
+    async def close(self) -> None:
+        """Close the connections, waiting a moment for those in use."""
+        if self._pool is None:
+            return
+        pool, self._pool = self._pool, None
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await pool.close()
+        except (TimeoutError, OSError, asyncpg.InterfaceError, asyncpg.PostgresError):
+            pool.terminate()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Lend a connection; each statement is a transaction of its own."""
+        if self._pool is None:
+            raise DatabaseError("PostgreSQL: not connected")
+        with database_errors():
+            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """Lend a connection in a transaction: committed at the end, rolled back by any exception."""
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+
+async def _init_connection(connection: Any) -> None:  # noqa: ANN401 - asyncpg's own type of it is private
+    await connection.set_type_codec(
+        "jsonb", schema="pg_catalog", encoder=_encode_json, decoder=msgspec.json.decode, format="text"
+    )
+
+
+def _encode_json(value: object) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,198 @@
+"""Jobs and their events in PostgreSQL."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+import msgspec
+
+from lorax_batch_scheduler.dataset import DatasetState
+from lorax_batch_scheduler.errors import (
+    BusyError,
+    InvalidInputError,
+    NotFoundError,
+    SequenceTooOldError,
+    StateConflictError,
+)
+from lorax_batch_scheduler.job import Job, JobEvent, JobFilter, JobState, NewJob, StateChange
+from lorax_batch_scheduler.ports.page import Page
+from lorax_batch_scheduler.postgres.database import Connection, Database
+from lorax_batch_scheduler.postgres.job_move import add_job_chunks, append_event, fetch_job, lock_job, move_job
+from lorax_batch_scheduler.postgres.listener import Listener
+from lorax_batch_scheduler.postgres.page_token import decode_page_token, encode_page_token
+from lorax_batch_scheduler.postgres.records import to_job
+from lorax_batch_scheduler.postgres.statements import SQL
+
+
+class PostgresJobStore:
+    """See `JobStore` and `EventStore`."""
+
+    def __init__(self, database: Database, listener: Listener) -> None:
+        self._database = database
+        self._listener = listener
+
+    async def create_job(self, new: NewJob) -> Job:
+        async with self._database.transaction() as connection:
+            dataset = await connection.fetchrow(SQL.lock_dataset, new.dataset_id)
+            if dataset is None:
+                raise NotFoundError("dataset", new.dataset_id)
+            if dataset["state"] == DatasetState.FAILED:
+                raise InvalidInputError("dataset", f"'{new.dataset_id}' failed validation: {dataset['reason']}")
+            ready = dataset["state"] == DatasetState.READY
+            state = JobState.QUEUED if ready else JobState.VALIDATING
+            if not await _insert(connection, new, state, retry_of=None):
+                return await _job_by_request(connection, new.request_id)
+            if new.hf_token:
+                await connection.execute(SQL.store_secret, new.job_id, new.hf_token)
+            if ready:
+                await add_job_chunks(connection, new.job_id, new.dataset_id)
+            return await _created(connection, new.job_id, state)
+
+    async def find_job_by_request(self, request_id: str) -> Job | None:
+        async with self._database.connection() as connection:
+            job_id = await connection.fetchval(SQL.job_by_request, request_id)
+            return await fetch_job(connection, job_id) if job_id else None
+
+    async def get_job(self, job_id: str) -> Job:
+        async with self._database.connection() as connection:
+            return await fetch_job(connection, job_id)
+
+    async def get_jobs(self, job_ids: Sequence[str]) -> list[Job]:
+        async with self._database.connection() as connection:
+            return [to_job(record) for record in await connection.fetch(SQL.job_details, list(job_ids))]
+
+    async def list_jobs(self, where: JobFilter, *, page_size: int, page_token: str) -> Page[Job]:
+        before = decode_page_token(page_token)
+        async with self._database.connection() as connection:
+            found = await connection.fetch(
+                SQL.list_jobs,
+                before,
+                where.job_ids or None,
+                [str(state) for state in where.states] or None,
+                where.labels or None,
+                where.dataset_id,
+                where.base_model_id,
+                page_size + 1,
+            )
+            ids = [record["job_id"] for record in found[:page_size]]
+            jobs = {record["job_id"]: to_job(record) for record in await connection.fetch(SQL.job_details, ids)}
+        token = encode_page_token(found[page_size - 1]["job_no"]) if len(found) > page_size else ""
+        return Page(items=[jobs[job_id] for job_id in ids if job_id in jobs], next_token=token)
+
+    async def move_job(self, job_id: str, event: JobEvent, *, reason: str = "") -> Job:
+        async with self._database.transaction() as connection:
+            return await move_job(connection, job_id, event, reason=reason)
+
+    async def explain_jobs(self, reasons: dict[str, str]) -> None:
+        if reasons:
+            async with self._database.connection() as connection:
+                await connection.execute(SQL.explain_jobs, list(reasons), list(reasons.values()))
+
+    async def update_job(
+        self,
+        job_id: str,
+        *,
+        priority: int | None = None,
+        deadline: datetime | None = None,
+        clear_deadline: bool = False,
+        labels: dict[str, str] | None = None,
+    ) -> Job:
+        async with self._database.transaction() as connection:
+            current = JobState((await lock_job(connection, job_id))["state"])
+            if current.terminal:
+                raise StateConflictError("job", job_id, current, "unfinished")
+            await connection.execute(SQL.update_job, job_id, priority, deadline, clear_deadline, labels)
+            await connection.execute(SQL.notify_job, job_id)
+            return await fetch_job(connection, job_id)
+
+    async def retry_job(self, job_id: str, *, new_job_id: str, request_id: str | None) -> Job:
+        async with self._database.transaction() as connection:
+            current = JobState((await lock_job(connection, job_id))["state"])
+            if not current.terminal:
+                raise StateConflictError("job", job_id, current, "ended", "cancel it or wait for it")
+            old = await fetch_job(connection, job_id)
+            if await connection.fetchrow(SQL.lock_dataset, old.dataset_id) is None:
+                raise StateConflictError("dataset", old.dataset_id, "deleted", DatasetState.READY)
+            new = NewJob(
+                job_id=new_job_id,
+                dataset_id=old.dataset_id,
+                server_config=old.server_config,
+                base_model_id=old.base_model_id,
+                base_model_aliases=old.base_model_aliases,
+                priority=old.priority,
+                labels=old.labels,
+                request_id=request_id,
+                error_threshold=old.error_threshold,
+                default_max_tokens=old.default_max_tokens,
+                price_micros_per_million=old.price_micros_per_million,
+            )
+            if not await _insert(connection, new, JobState.QUEUED, retry_of=job_id):
+                return await _job_by_request(connection, request_id)
+            if not await connection.fetchval(SQL.retry_job_chunks, job_id, new_job_id):
+                raise StateConflictError("job", job_id, "without a row to retry", "ended with unsuccessful rows")
+            await connection.execute(SQL.copy_secret, job_id, new_job_id)
+            return await _created(connection, new_job_id, JobState.QUEUED)
+
+    async def delete_job(self, job_id: str) -> Job:
+        async with self._database.transaction() as connection:
+            current = JobState((await lock_job(connection, job_id))["state"])
+            if not current.terminal:
+                raise StateConflictError("job", job_id, current, "ended", "cancel it or wait for it")
+            job = await fetch_job(connection, job_id)
+            sequence = await connection.fetchval(SQL.next_sequence)
+            await connection.execute(SQL.delete_job, job_id)
+            await connection.execute(SQL.append_event, sequence, job_id, current, None, "deleted", None)
+            await connection.execute(SQL.notify_job, job_id)
+        return job
+
+    async def hf_token(self, job_id: str) -> str | None:
+        async with self._database.connection() as connection:
+            token: str | None = await connection.fetchval(SQL.hf_token, job_id)
+        return token
+
+    async def unfinished_jobs(self) -> list[Job]:
+        async with self._database.connection() as connection:
+            ids = [record["job_id"] for record in await connection.fetch(SQL.unfinished_jobs)]
+            jobs = {record["job_id"]: to_job(record) for record in await connection.fetch(SQL.job_details, ids)}
+        return [jobs[job_id] for job_id in ids if job_id in jobs]
+
+    # --- events ---
+
+    async def latest_sequence(self) -> int:
+        async with self._database.connection() as connection:
+            sequence: int = await connection.fetchval(SQL.latest_sequence)
+        return sequence
+
+    async def state_changes(self, after: int, *, limit: int) -> list[StateChange]:
+        async with self._database.connection() as connection:
+            records = await connection.fetch(SQL.state_changes, after, limit)
+            if not records or records[0]["sequence"] != after + 1:
+                latest = await connection.fetchval(SQL.latest_sequence)
+                oldest = await connection.fetchval(SQL.oldest_sequence)
+                if after < latest and (oldest is None or oldest > after + 1):
+                    raise SequenceTooOldError(after, oldest or latest + 1)
+        return [msgspec.convert(dict(record), StateChange) for record in records]
+
+    def on_change(self, listener: Callable[[str], None]) -> Callable[[], None]:
+        return self._listener.on_jobs(listener)
+
+
+async def _insert(connection: Connection, new: NewJob, state: JobState, *, retry_of: str | None) -> bool:
+    created = await connection.fetchval(
+        SQL.create_job, new.job_id, new.dataset_id, new.request_id, msgspec.to_builtins(new.server_config),
+        new.base_model_id, new.base_model_aliases, state, new.priority, new.deadline, new.labels, retry_of,
+        new.error_threshold, new.default_max_tokens, new.price_micros_per_million,
+    )  # fmt: skip
+    return created is not None
+
+
+async def _job_by_request(connection: Connection, request_id: str | None) -> Job:
+    job_id = await connection.fetchval(SQL.job_by_request, request_id)
+    if job_id is None:
+        raise BusyError(f"the job of request '{request_id}' was deleted just now; use another request_id")
+    return await fetch_job(connection, job_id)
+
+
+async def _created(connection: Connection, job_id: str, state: JobState) -> Job:
+    sequence = await connection.fetchval(SQL.next_sequence)
+    await connection.execute(SQL.number_job, job_id, sequence)
+    return await append_event(connection, sequence, job_id, None, state, "")

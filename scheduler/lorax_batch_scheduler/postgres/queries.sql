@@ -1,0 +1,420 @@
+-- create_dataset --
+-- Stores a dataset; nothing when its request_id is known.
+INSERT INTO datasets (dataset_id, name, state, on_invalid, source_path, request_id)
+VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (request_id) DO NOTHING
+RETURNING *
+
+-- get_dataset --
+-- By id, else the newest of that name.
+SELECT * FROM datasets WHERE dataset_id = $1 OR name = $1 ORDER BY (dataset_id = $1) DESC, dataset_no DESC LIMIT 1
+
+-- lock_dataset --
+-- By id, held until the end of the transaction.
+SELECT * FROM datasets WHERE dataset_id = $1 FOR UPDATE
+
+-- dataset_by_request --
+-- By the request_id that created it.
+SELECT * FROM datasets WHERE request_id = $1
+
+-- list_datasets --
+-- A page, newest first.
+SELECT * FROM datasets WHERE dataset_no < $1 ORDER BY dataset_no DESC LIMIT $2
+
+-- begin_upload --
+-- Fences the uploader before.
+UPDATE datasets SET upload_epoch = upload_epoch + 1, update_time = now() WHERE dataset_id = $1 RETURNING upload_epoch
+
+-- add_upload_bytes --
+-- Only for the one uploader, and only without a gap.
+UPDATE datasets SET stored_bytes = stored_bytes + $4, update_time = now()
+WHERE dataset_id = $1 AND upload_epoch = $2 AND stored_bytes = $3 AND state = 'UPLOADING'
+
+-- add_upload_part --
+-- Where the bytes are.
+INSERT INTO upload_parts (dataset_id, first_byte, byte_count, key) VALUES ($1, $2, $3, $4)
+
+-- finish_upload --
+-- All bytes are here.
+UPDATE datasets SET state = 'VALIDATING', declared_sha256 = $3, update_time = now()
+WHERE dataset_id = $1 AND upload_epoch = $2 AND state = 'UPLOADING'
+RETURNING *
+
+-- upload_parts --
+-- In the order of their bytes.
+SELECT first_byte, byte_count, key FROM upload_parts WHERE dataset_id = $1 ORDER BY first_byte
+
+-- next_dataset_to_ingest --
+-- The oldest one that nobody here is busy with.
+SELECT * FROM datasets WHERE state = 'VALIDATING' AND dataset_id <> ALL ($1::text[]) ORDER BY dataset_no LIMIT 1
+
+-- store_ingest --
+-- What ingest found out; guarded, so that a second run of it changes nothing.
+UPDATE datasets SET
+    state = $2, reason = $3, sha256 = $4, row_count = $5, invalid_row_count = $6, prompt_tokens = $7, models = $8,
+    model_count = $9, invalid = $10, storage_prefix = $11, stored_bytes = $12, finish_time = now(), update_time = now()
+WHERE dataset_id = $1 AND state = 'VALIDATING'
+RETURNING *
+
+-- forget_upload_parts --
+-- Their objects are deleted by the caller.
+DELETE FROM upload_parts WHERE dataset_id = $1
+
+-- validating_jobs --
+-- The jobs that wait for a dataset.
+SELECT job_id FROM jobs WHERE dataset_id = $1 AND state = 'VALIDATING' ORDER BY job_id
+
+-- unfinished_jobs_of_dataset --
+-- The jobs that still need a dataset.
+SELECT job_id FROM jobs WHERE dataset_id = $1 AND end_time IS NULL ORDER BY job_no LIMIT 5
+
+-- delete_dataset --
+-- With its parts and chunks.
+DELETE FROM datasets WHERE dataset_id = $1
+
+-- notify_datasets --
+-- Wakes whoever waits for a dataset.
+SELECT pg_notify('lorax_batch_datasets', $1)
+
+-- create_job --
+-- Stores a job; nothing when its request_id is known.
+INSERT INTO jobs (
+    job_id, dataset_id, request_id, server_config, base_model_id, base_model_aliases, state, priority, deadline, labels,
+    retry_of, error_threshold, default_max_tokens, price_micros_per_million)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+ON CONFLICT (request_id) DO NOTHING
+RETURNING job_id
+
+-- store_secret --
+-- Write-only but for the requests to its servers.
+INSERT INTO job_secrets (job_id, hf_token) VALUES ($1, $2)
+
+-- hf_token --
+-- For the requests to its servers.
+SELECT hf_token FROM job_secrets WHERE job_id = $1
+
+-- copy_secret --
+-- A retry has the token of the job that it repeats.
+INSERT INTO job_secrets (job_id, hf_token) SELECT $2, hf_token FROM job_secrets WHERE job_id = $1
+
+-- create_job_chunks --
+-- One for each chunk of the dataset, and the job's total.
+WITH created AS (
+    INSERT INTO job_chunks (job_id, chunk_no, kind, model, row_count, prompt_tokens, done, done_count, unsuccessful)
+    SELECT $1, chunk_no, kind, model, row_count, prompt_tokens, zeros, 0, zeros
+    FROM dataset_chunks, LATERAL (SELECT repeat('00000000', (row_count + 7) / 8)::varbit AS zeros) AS width
+    WHERE dataset_id = $2
+    RETURNING row_count
+)
+UPDATE jobs SET total = (SELECT coalesce(sum(row_count), 0) FROM created) WHERE job_id = $1
+
+-- retry_job_chunks --
+-- The rows of an ended job that went to the error file; all others count as done. Invalid lines stay invalid.
+WITH created AS (
+    INSERT INTO job_chunks (job_id, chunk_no, kind, model, row_count, prompt_tokens, done, done_count, unsuccessful)
+    SELECT $2, chunk_no, kind, model, row_count, prompt_tokens * bit_count(unsuccessful) / row_count,
+           done & ~unsuccessful, bit_count(done & ~unsuccessful), unsuccessful & ~unsuccessful
+    FROM job_chunks WHERE job_id = $1 AND kind = 'ROWS' AND bit_count(unsuccessful) > 0
+    RETURNING row_count - done_count AS rows
+)
+UPDATE jobs SET total = (SELECT coalesce(sum(rows), 0) FROM created) WHERE job_id = $2 RETURNING total
+
+-- job_details --
+-- Jobs as callers see them. $1: ids, $2: filter or not.
+WITH activity AS (
+    SELECT job_id, sum(in_flight)::bigint AS in_flight, sum(retrying)::bigint AS retrying,
+           sum(rows_per_second) AS rows_per_second, sum(tokens_per_second) AS tokens_per_second
+    FROM job_activity JOIN schedulers USING (scheduler_id)
+    WHERE job_id = ANY ($1::text[]) AND lease_until > now()
+    GROUP BY job_id
+)
+SELECT jobs.*, activity.in_flight, activity.retrying, activity.rows_per_second, activity.tokens_per_second,
+    CASE WHEN state = 'QUEUED' THEN (
+        SELECT count(*) FROM jobs AS other
+        WHERE other.end_time IS NULL AND other.state = 'QUEUED'
+          AND (other.priority > jobs.priority OR (other.priority = jobs.priority AND other.job_no <= jobs.job_no))
+    ) ELSE 0 END AS queue_position
+FROM jobs LEFT JOIN activity USING (job_id)
+WHERE jobs.job_id = ANY ($1::text[])
+
+-- job_by_request --
+-- By the request_id that created it.
+SELECT job_id FROM jobs WHERE request_id = $1
+
+-- list_jobs --
+-- A page of what a filter selects, newest first.
+SELECT job_id, job_no FROM jobs
+WHERE job_no < $1
+  AND ($2::text[] IS NULL OR job_id = ANY ($2)) AND ($3::text[] IS NULL OR state = ANY ($3))
+  AND ($4::jsonb IS NULL OR labels @> $4) AND ($5::text IS NULL OR dataset_id = $5)
+  AND ($6::text IS NULL OR base_model_id = $6)
+ORDER BY job_no DESC LIMIT $7
+
+-- unfinished_jobs --
+-- Oldest first.
+SELECT job_id FROM jobs WHERE end_time IS NULL ORDER BY job_no
+
+-- lock_job --
+-- For a move; held until the end of the transaction.
+SELECT job_id, state, outcome, dataset_id FROM jobs WHERE job_id = $1 FOR NO KEY UPDATE
+
+-- move_job --
+-- Guarded by the state that the move was decided on.
+UPDATE jobs SET
+    state = $3, outcome = coalesce(outcome, $4), reason = $5, sequence = $6, update_time = now(),
+    start_time = CASE WHEN $7 THEN coalesce(start_time, now()) ELSE start_time END,
+    end_time = CASE WHEN $8 THEN now() END
+WHERE job_id = $1 AND state = $2
+
+-- explain_jobs --
+-- Why they wait; what has moved on meanwhile keeps its reason.
+UPDATE jobs SET reason = given.reason, update_time = now()
+FROM unnest($1::text[], $2::text[]) AS given (job_id, reason)
+WHERE jobs.job_id = given.job_id AND jobs.state IN ('QUEUED', 'STARTING') AND jobs.reason <> given.reason
+RETURNING pg_notify('lorax_batch_jobs', jobs.job_id)
+
+-- update_job --
+-- What callers may change.
+UPDATE jobs SET
+    priority = coalesce($2, priority), deadline = CASE WHEN $4 THEN NULL ELSE coalesce($3, deadline) END,
+    labels = coalesce($5, labels), update_time = now()
+WHERE job_id = $1
+
+-- notify_job --
+-- Wakes watchers and schedulers.
+SELECT pg_notify('lorax_batch_jobs', $1)
+
+-- delete_job --
+-- With its chunks, segments and secret.
+DELETE FROM jobs WHERE job_id = $1
+
+-- next_sequence --
+-- Holds the clock's lock until the end of the transaction, so that sequences become visible in order.
+UPDATE event_clock SET sequence = sequence + 1 RETURNING sequence
+
+-- append_event --
+-- A state change, or (job null) a deletion.
+INSERT INTO job_events (sequence, job_id, from_state, to_state, reason, job) VALUES ($1, $2, $3, $4, $5, $6)
+
+-- number_job --
+-- The sequence of its first event.
+UPDATE jobs SET sequence = $2 WHERE job_id = $1
+
+-- latest_sequence --
+-- Of the last state change of any job.
+SELECT sequence FROM event_clock
+
+-- oldest_sequence --
+-- Of the oldest state change that is kept.
+SELECT min(sequence) FROM job_events
+
+-- state_changes --
+-- In their order.
+SELECT sequence, job_id, from_state, to_state, reason, time, job FROM job_events
+WHERE sequence > $1 ORDER BY sequence LIMIT $2
+
+-- register_scheduler --
+-- Makes it known.
+INSERT INTO schedulers (scheduler_id, lease_until) VALUES ($1, now() + $2)
+
+-- remove_other_schedulers --
+-- For the owner of an embedded database: no other can be alive.
+DELETE FROM schedulers WHERE scheduler_id <> $1
+
+-- renew_scheduler --
+-- Nothing when it was declared dead.
+UPDATE schedulers SET lease_until = now() + $2 WHERE scheduler_id = $1 AND lease_until > now() RETURNING scheduler_id
+
+-- remove_dead_schedulers --
+-- On database time; skips what another scheduler is removing.
+DELETE FROM schedulers WHERE scheduler_id IN (
+    SELECT scheduler_id FROM schedulers WHERE lease_until < now() FOR UPDATE SKIP LOCKED
+)
+
+-- free_orphaned_chunks --
+-- Leases of schedulers that are gone. The epoch moves at the next claim.
+UPDATE job_chunks SET scheduler_id = NULL, epoch = epoch + 1
+WHERE scheduler_id IS NOT NULL AND NOT EXISTS (
+    SELECT FROM schedulers WHERE schedulers.scheduler_id = job_chunks.scheduler_id)
+RETURNING job_id
+
+-- unregister_scheduler --
+-- Leaves with all its leases.
+DELETE FROM schedulers WHERE scheduler_id = $1
+
+-- rows_left --
+-- What nobody runs.
+SELECT job_id, kind, model, count(*)::integer AS chunk_count, sum(row_count - done_count)::bigint AS row_count,
+       sum(prompt_tokens)::bigint AS prompt_tokens
+FROM job_chunks
+WHERE job_id = ANY ($1::text[]) AND scheduler_id IS NULL AND done_count < row_count
+GROUP BY job_id, kind, model ORDER BY job_id, kind, model
+
+-- claim_chunks --
+-- In storage order; a claim moves the epoch, which fences whoever ran the chunk before.
+WITH alive AS (
+    SELECT scheduler_id FROM schedulers WHERE scheduler_id = $1 AND lease_until > now() FOR KEY SHARE
+), runnable AS (
+    SELECT job_id, dataset_id FROM jobs
+    WHERE job_id = $2 AND state IN ('QUEUED', 'STARTING', 'RUNNING') FOR KEY SHARE
+), free AS (
+    SELECT job_chunks.job_id, chunk_no FROM job_chunks JOIN runnable USING (job_id)
+    WHERE scheduler_id IS NULL AND done_count < row_count AND kind = $3 AND model = $4
+    ORDER BY chunk_no LIMIT $5
+    FOR NO KEY UPDATE OF job_chunks SKIP LOCKED
+), leased AS (
+    UPDATE job_chunks SET scheduler_id = alive.scheduler_id, epoch = epoch + 1
+    FROM free, alive
+    WHERE job_chunks.job_id = free.job_id AND job_chunks.chunk_no = free.chunk_no
+    RETURNING job_chunks.*
+)
+SELECT leased.job_id, leased.chunk_no, leased.epoch, leased.kind, leased.row_count, leased.done,
+       stored.endpoint, stored.model, stored.adapter_source, stored.pack_offset, stored.byte_count,
+       datasets.storage_prefix, stored.pack
+FROM leased JOIN runnable USING (job_id)
+    JOIN dataset_chunks AS stored ON stored.dataset_id = runnable.dataset_id AND stored.chunk_no = leased.chunk_no
+    JOIN datasets ON datasets.dataset_id = runnable.dataset_id
+ORDER BY leased.chunk_no
+
+-- release_chunks --
+-- Gives leases back; those lost already stay as they are.
+UPDATE job_chunks SET scheduler_id = NULL
+FROM unnest($2::text[], $3::integer[], $4::integer[]) AS given (job_id, chunk_no, epoch)
+WHERE job_chunks.job_id = given.job_id AND job_chunks.chunk_no = given.chunk_no AND job_chunks.epoch = given.epoch
+  AND job_chunks.scheduler_id = $1
+
+-- fence_job --
+-- Takes all that is unfinished of a settling job; no one else can commit to it any more.
+WITH settling AS (
+    SELECT job_id, dataset_id FROM jobs WHERE job_id = $2 AND state IN ('CANCELLING', 'FINALIZING') FOR NO KEY UPDATE
+), leased AS (
+    UPDATE job_chunks SET scheduler_id = $1, epoch = epoch + 1
+    FROM settling WHERE job_chunks.job_id = settling.job_id AND done_count < row_count
+    RETURNING job_chunks.*
+)
+SELECT leased.job_id, leased.chunk_no, leased.epoch, leased.kind, leased.row_count, leased.done,
+       stored.endpoint, stored.model, stored.adapter_source, stored.pack_offset, stored.byte_count,
+       datasets.storage_prefix, stored.pack
+FROM leased JOIN settling USING (job_id)
+    JOIN dataset_chunks AS stored ON stored.dataset_id = settling.dataset_id AND stored.chunk_no = leased.chunk_no
+    JOIN datasets ON datasets.dataset_id = settling.dataset_id
+ORDER BY leased.chunk_no
+
+-- commit_results --
+-- The results of one tick for all jobs: counters, bit sets and segments in one statement, fenced by epochs.
+WITH given AS (
+    SELECT * FROM unnest(
+        $2::text[], $3::integer[], $4::integer[], $5::varbit[], $6::varbit[], $7::integer[], $8::integer[], $9::integer[],
+        $10::integer[], $11::integer[], $12::bigint[], $13::bigint[]
+    ) AS results (job_id, chunk_no, epoch, done, unsuccessful, succeeded, failed, cancelled, expired, invalid,
+                  prompt_tokens, completion_tokens)
+), unfinished AS MATERIALIZED (
+    -- Locked in one order, so that two schedulers with the same jobs never wait for each other in a circle.
+    SELECT job_id FROM jobs WHERE job_id = ANY ($2::text[]) AND end_time IS NULL ORDER BY job_id FOR NO KEY UPDATE
+), before AS (
+    -- A commit whose answer was lost is sent again: what is stored already counts as accepted.
+    SELECT given.job_id, given.chunk_no,
+           job_chunks.epoch = given.epoch AND (job_chunks.done & given.done) = given.done AS stored_already
+    FROM given JOIN job_chunks USING (job_id, chunk_no)
+), accepted AS (
+    UPDATE job_chunks SET
+        done = job_chunks.done | given.done,
+        unsuccessful = job_chunks.unsuccessful | given.unsuccessful,
+        done_count = job_chunks.done_count + bit_count(given.done)::integer,
+        scheduler_id = CASE WHEN job_chunks.done_count + bit_count(given.done) < job_chunks.row_count
+                       THEN job_chunks.scheduler_id END
+    FROM given JOIN unfinished USING (job_id)
+    WHERE job_chunks.job_id = given.job_id AND job_chunks.chunk_no = given.chunk_no
+      AND job_chunks.epoch = given.epoch AND job_chunks.scheduler_id = $1
+      AND bit_count(job_chunks.done & given.done) = 0
+    RETURNING given.*
+), totals AS (
+    SELECT job_id, sum(succeeded + failed + cancelled + expired + invalid)::bigint AS results,
+           sum(succeeded)::bigint AS succeeded, sum(failed)::bigint AS failed, sum(cancelled)::bigint AS cancelled,
+           sum(expired)::bigint AS expired, sum(invalid)::bigint AS invalid,
+           sum(prompt_tokens)::bigint AS prompt_tokens, sum(completion_tokens)::bigint AS completion_tokens
+    FROM accepted GROUP BY job_id
+), counted AS (
+    UPDATE jobs SET
+        succeeded = jobs.succeeded + totals.succeeded, failed = jobs.failed + totals.failed,
+        cancelled = jobs.cancelled + totals.cancelled, expired = jobs.expired + totals.expired,
+        invalid = jobs.invalid + totals.invalid, result_count = jobs.result_count + totals.results,
+        prompt_tokens = jobs.prompt_tokens + totals.prompt_tokens,
+        completion_tokens = jobs.completion_tokens + totals.completion_tokens, update_time = now()
+    FROM totals WHERE jobs.job_id = totals.job_id
+    RETURNING jobs.job_id, jobs.result_count - totals.results AS first_offset
+), pieces AS (
+    SELECT * FROM unnest(
+        $14::text[], $15::integer[], $16::boolean[], $17::integer[], $18::bigint[], $19::bigint[], $20::integer[], $21::bytea[]
+    ) WITH ORDINALITY AS piece (job_id, chunk_no, error, row_count, first_line, last_line, byte_count, blob, place)
+), stored AS (
+    INSERT INTO segments (job_id, first_offset, error, row_count, first_line, last_line, byte_count, blob)
+    SELECT pieces.job_id,
+           counted.first_offset
+               + sum(pieces.row_count) OVER (PARTITION BY pieces.job_id ORDER BY pieces.place) - pieces.row_count,
+           pieces.error, pieces.row_count, pieces.first_line, pieces.last_line, pieces.byte_count, pieces.blob
+    FROM pieces JOIN accepted USING (job_id, chunk_no) JOIN counted ON counted.job_id = pieces.job_id
+), active AS (
+    INSERT INTO job_activity (job_id, scheduler_id, in_flight, retrying, rows_per_second, tokens_per_second)
+    SELECT activity.job_id, schedulers.scheduler_id, activity.in_flight, activity.retrying, activity.rows, activity.tokens
+    FROM unnest($22::text[], $23::bigint[], $24::bigint[], $25::double precision[], $26::double precision[])
+        AS activity (job_id, in_flight, retrying, rows, tokens)
+        JOIN jobs USING (job_id) JOIN schedulers ON schedulers.scheduler_id = $1
+    ON CONFLICT (job_id, scheduler_id) DO UPDATE SET
+        in_flight = excluded.in_flight, retrying = excluded.retrying, rows_per_second = excluded.rows_per_second,
+        tokens_per_second = excluded.tokens_per_second
+)
+SELECT before.job_id, before.chunk_no, pg_notify('lorax_batch_jobs', before.job_id)
+FROM before LEFT JOIN accepted USING (job_id, chunk_no)
+WHERE stored_already OR accepted.job_id IS NOT NULL
+
+-- sample_errors --
+-- Keeps at most 20, one of each code first.
+UPDATE jobs SET errors = (
+    SELECT jsonb_agg(error ORDER BY nth, place) FROM (
+        SELECT error, place, row_number() OVER (PARTITION BY error ->> 'code' ORDER BY place) AS nth
+        FROM jsonb_array_elements(jobs.errors || $2::jsonb) WITH ORDINALITY AS sample (error, place)
+        ORDER BY nth, place LIMIT 20
+    ) AS chosen
+)
+WHERE job_id = $1 AND end_time IS NULL
+
+-- complete_jobs --
+-- Those of which every row has its result.
+SELECT job_id FROM jobs WHERE job_id = ANY ($1::text[]) AND result_count = total AND end_time IS NULL
+
+-- clear_activity --
+-- A scheduler that no longer works on a job.
+DELETE FROM job_activity WHERE scheduler_id = $1 AND job_id = ANY ($2::text[])
+
+-- segments --
+-- From the one that holds the offset on; about so many bytes, at least one.
+SELECT first_offset, error, row_count, first_line, last_line, byte_count, blob FROM (
+    SELECT *, sum(octet_length(blob)) OVER (ORDER BY first_offset) - octet_length(blob) AS bytes_before
+    FROM segments
+    WHERE job_id = $1 AND ($3::boolean IS NULL OR error = $3)
+      AND first_offset >= coalesce((
+          SELECT first_offset FROM segments WHERE job_id = $1 AND first_offset <= $2 ORDER BY first_offset DESC LIMIT 1), 0)
+      AND first_offset + row_count > $2
+    ORDER BY first_offset LIMIT 500
+) AS ahead
+WHERE bytes_before < $4 ORDER BY first_offset
+
+-- segments_of_lines --
+-- Those that may hold a line of the range.
+SELECT first_offset, error, row_count, first_line, last_line, byte_count, blob FROM segments
+WHERE job_id = $1 AND last_line >= $2 AND first_line <= $3 AND ($4::boolean IS NULL OR error = $4)
+ORDER BY first_offset
+
+-- output_progress --
+-- How far a file is written.
+SELECT key, upload_id, parts FROM job_outputs WHERE job_id = $1 AND error = $2
+
+-- save_output_progress --
+-- What a restart continues from.
+INSERT INTO job_outputs (job_id, error, key, upload_id, parts) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (job_id, error) DO UPDATE SET key = excluded.key, upload_id = excluded.upload_id, parts = excluded.parts
+
+-- store_files --
+-- The finished files of a job that is about to reach its outcome.
+UPDATE jobs SET output_file = $2, error_file = $3 WHERE job_id = $1
