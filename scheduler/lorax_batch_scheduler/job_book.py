@@ -1,0 +1,126 @@
+"""The scheduler's memory of unfinished jobs: what is known, what is left of them, how fast they go."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from lorax_batch_scheduler.dataset import ChunkKind
+from lorax_batch_scheduler.job import RUNNABLE_STATES, SETTLING_STATES, Job, JobState
+from lorax_batch_scheduler.packing import AdapterRows, WaitingJob
+from lorax_batch_scheduler.ports.lease import RowsLeft
+from lorax_batch_scheduler.rate import Rate
+from lorax_batch_scheduler.work import ChunkWork
+
+
+@dataclass(slots=True, eq=False)
+class KnownJob:
+    """An unfinished job as this process knows it."""
+
+    job: Job
+    rows: Rate
+    tokens: Rate
+    left: dict[tuple[ChunkKind, str], RowsLeft] = field(default_factory=dict)
+    """Chunks that nobody runs, as last read and counted down since."""
+    left_is_stale: bool = True
+    works: set[ChunkWork] = field(default_factory=set)
+    """Chunks that servers of this process have been given."""
+    authorization: bytes | None = None
+    secret_is_known: bool = False
+    aliases: frozenset[str] = frozenset()
+
+    def adapter_of(self, model: str) -> str:
+        """Return what servers know a row's `model` as: "" for the base model."""
+        return "" if model.casefold() in self.aliases else model
+
+    def use(self, kind: ChunkKind, model: str, chunk_count: int, row_count: int, asked: int) -> None:
+        """Count down what was claimed; fewer chunks than asked for means that no more are there."""
+        known = self.left.pop((kind, model), None)
+        if known is None or chunk_count < asked or known.chunk_count <= chunk_count:
+            return
+        self.left[kind, model] = RowsLeft(
+            job_id=known.job_id,
+            kind=kind,
+            model=model,
+            chunk_count=known.chunk_count - chunk_count,
+            row_count=max(known.row_count - row_count, known.chunk_count - chunk_count),
+            prompt_tokens=known.prompt_tokens,
+        )
+
+
+class JobBook:
+    """All jobs that have not ended."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, KnownJob] = {}
+
+    def __iter__(self) -> Iterable[KnownJob]:  # type: ignore[misc]  # iter() of a list
+        return iter(list(self._known.values()))
+
+    def get(self, job_id: str) -> KnownJob | None:
+        """Return what is known of a job; None when it has ended or is unknown."""
+        return self._known.get(job_id)
+
+    def update(self, jobs: Iterable[Job], now: float) -> None:
+        """Take over what was read."""
+        for job in jobs:
+            known = self._known.get(job.job_id)
+            if known is None:
+                known = self._known[job.job_id] = KnownJob(job=job, rows=Rate(now), tokens=Rate(now))
+                known.aliases = frozenset(alias.casefold() for alias in ["", *job.base_model_aliases])
+            # Rows come back to the queue when a job is resumed; what is left must be read again.
+            if job.state is JobState.QUEUED and known.job.state is not JobState.QUEUED:
+                known.left_is_stale = True
+            known.job = job
+
+    def forget(self, job_id: str) -> KnownJob | None:
+        """Forget a job that has ended or is gone."""
+        return self._known.pop(job_id, None)
+
+    def keep_only(self, job_ids: Iterable[str]) -> list[KnownJob]:
+        """Forget all others and return them."""
+        kept = set(job_ids)
+        return [self._known.pop(job_id) for job_id in list(self._known) if job_id not in kept]
+
+    @property
+    def runnable(self) -> list[KnownJob]:
+        """Jobs whose rows may be sent."""
+        return [known for known in self._known.values() if known.job.state in RUNNABLE_STATES]
+
+    @property
+    def settling(self) -> list[KnownJob]:
+        """Jobs that are to get their files."""
+        return [known for known in self._known.values() if known.job.state in SETTLING_STATES]
+
+    def late(self, now: datetime) -> list[KnownJob]:
+        """Jobs whose deadline has passed."""
+        return [
+            known
+            for known in self._known.values()
+            if known.job.deadline is not None
+            and known.job.deadline <= now
+            and known.job.state not in SETTLING_STATES
+            and not known.job.state.terminal
+        ]
+
+    def waiting_jobs(self) -> tuple[WaitingJob, ...]:
+        """Return runnable jobs as the planner sees them."""
+        return tuple(
+            WaitingJob(
+                job_id=known.job.job_id,
+                base_model_id=known.job.base_model_id,
+                priority=known.job.priority,
+                create_time=known.job.create_time,
+                rows=tuple(
+                    AdapterRows(
+                        model=left.model,
+                        adapter=known.adapter_of(left.model),
+                        chunk_count=left.chunk_count,
+                        row_count=left.row_count,
+                    )
+                    for (kind, _), left in sorted(known.left.items())
+                    if kind is ChunkKind.ROWS
+                ),
+                given_rows=sum(len(work.waiting) + work.in_flight for work in known.works),
+            )
+            for known in self.runnable
+        )
