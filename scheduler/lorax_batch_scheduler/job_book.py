@@ -1,8 +1,8 @@
 """The scheduler's memory of unfinished jobs: what is known, what is left of them, how fast they go."""
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from lorax_batch_scheduler.dataset import ChunkKind
 from lorax_batch_scheduler.job import RUNNABLE_STATES, SETTLING_STATES, Job, JobState
@@ -22,8 +22,14 @@ class KnownJob:
     left: dict[tuple[ChunkKind, str], RowsLeft] = field(default_factory=dict)
     """Chunks that nobody runs, as last read and counted down since."""
     left_is_stale: bool = True
-    works: set[ChunkWork] = field(default_factory=set)
-    """Chunks that servers of this process have been given."""
+    works: dict[int, ChunkWork] = field(default_factory=dict)
+    """Chunks of it that servers of this process have been given, by their number."""
+    nothing_out: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while `works` is empty."""
+    was_given: bool = False
+    """Whether a server of this process has ever been given rows of it."""
+    hold_until: float = 0.0
+    """Monotonic seconds: its chunks could not be read; do not try again earlier."""
     authorization: bytes | None = None
     secret_is_known: bool = False
     aliases: frozenset[str] = frozenset()
@@ -31,6 +37,19 @@ class KnownJob:
     def adapter_of(self, model: str) -> str:
         """Return what servers know a row's `model` as: "" for the base model."""
         return "" if model.casefold() in self.aliases else model
+
+    def give_out(self, work: ChunkWork) -> None:
+        """Remember a chunk that a server was given."""
+        self.was_given = True
+        self.works[work.lease.chunk_no] = work
+        self.nothing_out.clear()
+
+    def take_back(self, chunk_no: int) -> ChunkWork | None:
+        """Forget a chunk that is done, returned or lost."""
+        work = self.works.pop(chunk_no, None)
+        if not self.works:
+            self.nothing_out.set()
+        return work
 
     def use(self, kind: ChunkKind, model: str, chunk_count: int, row_count: int, asked: int) -> None:
         """Count down what was claimed; fewer chunks than asked for means that no more are there."""
@@ -53,7 +72,7 @@ class JobBook:
     def __init__(self) -> None:
         self._known: dict[str, KnownJob] = {}
 
-    def __iter__(self) -> Iterable[KnownJob]:  # type: ignore[misc]  # iter() of a list
+    def __iter__(self) -> Iterator[KnownJob]:
         return iter(list(self._known.values()))
 
     def get(self, job_id: str) -> KnownJob | None:
@@ -66,6 +85,7 @@ class JobBook:
             known = self._known.get(job.job_id)
             if known is None:
                 known = self._known[job.job_id] = KnownJob(job=job, rows=Rate(now), tokens=Rate(now))
+                known.nothing_out.set()
                 known.aliases = frozenset(alias.casefold() for alias in ["", *job.base_model_aliases])
             # Rows come back to the queue when a job is resumed; what is left must be read again.
             if job.state is JobState.QUEUED and known.job.state is not JobState.QUEUED:
@@ -91,18 +111,7 @@ class JobBook:
         """Jobs that are to get their files."""
         return [known for known in self._known.values() if known.job.state in SETTLING_STATES]
 
-    def late(self, now: datetime) -> list[KnownJob]:
-        """Jobs whose deadline has passed."""
-        return [
-            known
-            for known in self._known.values()
-            if known.job.deadline is not None
-            and known.job.deadline <= now
-            and known.job.state not in SETTLING_STATES
-            and not known.job.state.terminal
-        ]
-
-    def waiting_jobs(self) -> tuple[WaitingJob, ...]:
+    def waiting_jobs(self, now: float) -> tuple[WaitingJob, ...]:
         """Return runnable jobs as the planner sees them."""
         return tuple(
             WaitingJob(
@@ -120,7 +129,8 @@ class JobBook:
                     for (kind, _), left in sorted(known.left.items())
                     if kind is ChunkKind.ROWS
                 ),
-                given_rows=sum(len(work.waiting) + work.in_flight for work in known.works),
+                given_rows=sum(len(work.waiting) + work.in_flight for work in known.works.values()),
             )
             for known in self.runnable
+            if known.hold_until <= now
         )

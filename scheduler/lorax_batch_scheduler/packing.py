@@ -78,6 +78,8 @@ class ExplainWait:
 
     job_id: str
     reason: str
+    stranded: bool
+    """No server of its family is ready; else it only waits for its turn."""
 
 
 Action = GiveChunks | ExplainWait
@@ -91,12 +93,21 @@ def plan(snapshot: Snapshot) -> list[Action]:
     actions: list[Action] = []
     for job in jobs:
         actions += _share_out(job, [taker for taker in takers if taker.server.base_model_id == job.base_model_id])
-    actions += [
-        ExplainWait(job_id=job.job_id, reason=reason)
-        for job in jobs
-        if job.given_rows == 0 and (reason := why_waiting(job, snapshot.servers)) is not None
-    ]
+    served = {give.job_id for give in gives(actions)}
+    actions += [wait for job in jobs if job.job_id not in served and (wait := _explain(job, snapshot.servers))]
     return actions
+
+
+def _explain(job: WaitingJob, servers: tuple[ServerView, ...]) -> ExplainWait | None:
+    if job.given_rows:
+        return None
+    reason = why_waiting(job, servers)
+    if reason is not None:
+        return ExplainWait(job_id=job.job_id, reason=reason, stranded=True)
+    if not job.rows:
+        return None
+    turn = f"waiting for its turn: the servers of {job.base_model_id} are busy with jobs before it"
+    return ExplainWait(job_id=job.job_id, reason=turn, stranded=False)
 
 
 def why_waiting(job: WaitingJob, servers: tuple[ServerView, ...]) -> str | None:
@@ -185,6 +196,6 @@ def gives(actions: list[Action]) -> Iterator[GiveChunks]:
     return (action for action in actions if isinstance(action, GiveChunks))
 
 
-def waits(actions: list[Action]) -> dict[str, str]:
-    """Return the reasons of waiting jobs by their id."""
-    return {action.job_id: action.reason for action in actions if isinstance(action, ExplainWait)}
+def waits(actions: list[Action]) -> Iterator[ExplainWait]:
+    """Yield why jobs wait."""
+    return (action for action in actions if isinstance(action, ExplainWait))

@@ -39,6 +39,8 @@ class ChunkWork:
     """For rows that set none."""
     adapter_source: str
     """The row's own, else the job's; "" for the server's default."""
+    server_id: str = ""
+    """The server that has it."""
     waiting: deque[int] = field(default_factory=deque)
     """Rows to send, by their index in the chunk."""
     in_flight: int = 0

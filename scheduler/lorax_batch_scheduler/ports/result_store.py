@@ -1,5 +1,6 @@
 """Results and the files made of them."""
 
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -42,6 +43,10 @@ class ResultStore(Protocol):
         self, job_id: str, *, first_line: int, last_line: int, error: bool | None
     ) -> list[StoredSegment]:
         """Return the segments that hold a line of that range."""
+        ...
+
+    def finalising(self, job_id: str) -> AbstractAsyncContextManager[bool]:
+        """Be the one process that finalises a job; yields False when another one is."""
         ...
 
     async def output_progress(self, job_id: str, *, error: bool) -> OutputProgress | None: ...

@@ -406,6 +406,14 @@ SELECT first_offset, error, row_count, first_line, last_line, byte_count, blob F
 WHERE job_id = $1 AND last_line >= $2 AND first_line <= $3 AND ($4::boolean IS NULL OR error = $4)
 ORDER BY first_offset
 
+-- try_finalising --
+-- One process at a time writes the files of a job.
+SELECT pg_try_advisory_lock(hashtextextended($1, 7366))
+
+-- end_finalising --
+-- Gives the lock back.
+SELECT pg_advisory_unlock(hashtextextended($1, 7366))
+
 -- output_progress --
 -- How far a file is written.
 SELECT key, upload_id, parts FROM job_outputs WHERE job_id = $1 AND error = $2

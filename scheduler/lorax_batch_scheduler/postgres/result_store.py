@@ -1,5 +1,8 @@
 """Committed results, and how far their files are written, in PostgreSQL."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import asyncpg
 import msgspec
 
@@ -30,6 +33,17 @@ class PostgresResultStore:
         async with self._database.connection() as connection:
             records = await connection.fetch(SQL.segments_of_lines, job_id, first_line, last_line, error)
         return [_segment(record) for record in records]
+
+    @asynccontextmanager
+    async def finalising(self, job_id: str) -> AsyncIterator[bool]:
+        async with self._database.connection() as connection:
+            # Held by the session: PostgreSQL frees it by itself when this process or its connection dies.
+            owned: bool = await connection.fetchval(SQL.try_finalising, job_id)
+            try:
+                yield owned
+            finally:
+                if owned and not connection.is_closed():
+                    await connection.execute(SQL.end_finalising, job_id)
 
     async def output_progress(self, job_id: str, *, error: bool) -> OutputProgress | None:
         async with self._database.connection() as connection:

@@ -1,0 +1,84 @@
+"""Ends a job: gives every row that did not run its line, writes the two files, moves the job to its outcome."""
+
+from typing import Final
+
+import msgspec
+
+from lorax_batch_scheduler.chunk import Chunk, InvalidChunk
+from lorax_batch_scheduler.chunk_loader import ChunkLoader
+from lorax_batch_scheduler.committer import Committer
+from lorax_batch_scheduler.job import Job, JobState, RowError
+from lorax_batch_scheduler.output_file import OutputFile
+from lorax_batch_scheduler.ports.lease import LeasedChunk
+from lorax_batch_scheduler.ports.lease_store import LeaseStore
+from lorax_batch_scheduler.ports.object_store import ObjectStore
+from lorax_batch_scheduler.ports.result_store import ResultStore
+from lorax_batch_scheduler.result_line import error_line
+from lorax_batch_scheduler.work import RowOutcome
+
+NOT_RUN: Final = {
+    JobState.CANCELLED: (RowOutcome.CANCELLED, "batch_cancelled", "the job was cancelled before this row was run"),
+    JobState.EXPIRED: (RowOutcome.EXPIRED, "batch_expired", "the job's deadline passed before this row was run"),
+    JobState.FAILED: (RowOutcome.FAILED, "batch_failed", "the job failed before this row was run"),
+}
+
+
+class Finaliser:
+    """Settles jobs that send no more rows. Any step may be repeated after a crash."""
+
+    def __init__(
+        self,
+        *,
+        leases: LeaseStore,
+        results: ResultStore,
+        objects: ObjectStore,
+        loader: ChunkLoader,
+        committer: Committer,
+    ) -> None:
+        self._leases = leases
+        self._results = results
+        self._objects = objects
+        self._loader = loader
+        self._committer = committer
+
+    async def finalise(self, job: Job, scheduler_id: str) -> Job | None:
+        """Bring a settling job to its end and return it; None when another process is at it."""
+        async with self._results.finalising(job.job_id) as owned:
+            if not owned:
+                return None
+            for lease in await self._leases.fence_job(scheduler_id, job.job_id):
+                await self._settle(job, lease)
+            output = await OutputFile(self._results, self._objects, job.job_id, error=False).write()
+            error = await OutputFile(self._results, self._objects, job.job_id, error=True).write()
+            return await self._results.finish_job(job.job_id, output, error)
+
+    async def _settle(self, job: Job, lease: LeasedChunk) -> None:
+        """Write the error lines of the rows of a chunk that have none."""
+        chunk = await self._loader.load(lease)
+        if isinstance(chunk, InvalidChunk):
+            add_invalid_lines(self._committer, lease, chunk)
+        else:
+            outcome, code, message = NOT_RUN[job.outcome or JobState.FAILED]
+            self._add_unanswered(lease, chunk, outcome, code, message)
+        if self._committer.congested:
+            await self._committer.flush()
+
+    def _add_unanswered(self, lease: LeasedChunk, chunk: Chunk, outcome: RowOutcome, code: str, message: str) -> None:
+        for row, (line, custom_id) in enumerate(zip(chunk.lines, chunk.custom_ids, strict=True)):
+            if not lease.done >> row & 1:
+                text = error_line(lease.job_id.encode(), line, custom_id, code=code, message=message)
+                self._committer.add(lease, row, line, text, outcome, 0, 0)
+
+
+def add_invalid_lines(committer: Committer, lease: LeasedChunk, chunk: InvalidChunk) -> None:
+    """Write the error lines of a chunk of invalid lines."""
+    for row, line in enumerate(chunk.lines):
+        if lease.done >> row & 1:
+            continue
+        custom_id, code, message = chunk.custom_ids[row], chunk.codes[row], chunk.messages[row]
+        if chunk.params[row]:
+            message = f"{chunk.params[row]}: {message}"
+        as_json = msgspec.json.encode(custom_id)
+        text = error_line(lease.job_id.encode(), line, as_json, code=code, message=message)
+        error = RowError(line=line, custom_id=custom_id or "", code=code, message=message)
+        committer.add(lease, row, line, text, RowOutcome.INVALID, 0, 0, error)

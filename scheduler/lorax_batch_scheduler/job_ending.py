@@ -1,0 +1,86 @@
+"""Runs the finaliser for every job that is to end, a few at a time, again after what may pass."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import structlog
+
+from lorax_batch_scheduler.clock import Clock
+from lorax_batch_scheduler.committer import Committer
+from lorax_batch_scheduler.errors import DatabaseError, ObjectNotFoundError, ObjectStoreError, StateConflictError
+from lorax_batch_scheduler.finaliser import Finaliser
+from lorax_batch_scheduler.job_book import KnownJob
+
+AT_ONCE: Final = 2
+IN_FLIGHT_GRACE_S: Final = 10.0
+"""How long the rows in flight of a cancelled or expired job may take to end."""
+RETRY_S: Final = 2.0
+DAMAGED_RETRY_S: Final = 60.0
+
+_log = structlog.get_logger()
+
+
+class JobEnding:
+    """Ends settling jobs."""
+
+    def __init__(
+        self,
+        *,
+        finaliser: Finaliser,
+        committer: Committer,
+        scheduler_id: Callable[[], str],
+        clock: Clock,
+        on_change: Callable[[str], None],
+    ) -> None:
+        self._finaliser = finaliser
+        self._committer = committer
+        self._scheduler_id = scheduler_id
+        self._clock = clock
+        self._on_change = on_change
+        self._queue: asyncio.Queue[KnownJob] = asyncio.Queue()
+        self._busy: set[str] = set()
+
+    def start(self, settling: Sequence[KnownJob]) -> None:
+        """End these jobs, unless that is under way."""
+        for known in settling:
+            if known.job.job_id not in self._busy:
+                self._busy.add(known.job.job_id)
+                self._queue.put_nowait(known)
+
+    async def run(self) -> None:
+        """End jobs until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(AT_ONCE):
+                group.create_task(self._worker())
+
+    async def _worker(self) -> None:
+        while True:
+            known = await self._queue.get()
+            job_id = known.job.job_id
+            try:
+                await self._end(known)
+            except (DatabaseError, ObjectStoreError) as error:
+                _log.warning("finalising_delayed", job_id=job_id, error=str(error))
+                await self._clock.sleep(RETRY_S)
+            except ObjectNotFoundError as error:
+                _log.error("finalising_impossible", job_id=job_id, error=str(error), retry_s=DAMAGED_RETRY_S)
+                await self._clock.sleep(DAMAGED_RETRY_S)
+            except StateConflictError as error:
+                _log.info("finalised_elsewhere", job_id=job_id, error=str(error))
+            finally:
+                self._busy.discard(job_id)
+                self._on_change(job_id)
+
+    async def _end(self, known: KnownJob) -> None:
+        try:
+            async with asyncio.timeout(IN_FLIGHT_GRACE_S):
+                await known.nothing_out.wait()
+        except TimeoutError:
+            _log.warning("rows_left_behind", job_id=known.job.job_id, chunks=len(known.works))
+        await self._committer.flush()
+        job = await self._finaliser.finalise(known.job, self._scheduler_id())
+        if job is not None:
+            _log.info("job_ended", job_id=job.job_id, state=job.state, rows=job.counts.total, failed=job.counts.failed)
+        else:
+            await self._clock.sleep(RETRY_S)

@@ -1,0 +1,125 @@
+"""Brings leased chunks to runners: claims them, reads them, and hands them over."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from lorax_batch_scheduler.chunk import Chunk, InvalidChunk
+from lorax_batch_scheduler.chunk_loader import ChunkLoader
+from lorax_batch_scheduler.clock import Clock
+from lorax_batch_scheduler.committer import Committer
+from lorax_batch_scheduler.dataset import ChunkKind
+from lorax_batch_scheduler.errors import ObjectNotFoundError, ObjectStoreError
+from lorax_batch_scheduler.finaliser import add_invalid_lines
+from lorax_batch_scheduler.job_book import KnownJob
+from lorax_batch_scheduler.ports.job_store import JobStore
+from lorax_batch_scheduler.ports.lease import LeasedChunk
+from lorax_batch_scheduler.ports.lease_store import LeaseStore
+from lorax_batch_scheduler.ports.row_runner import RowRunner
+from lorax_batch_scheduler.work import ChunkWork
+
+INVALID_CHUNKS_AT_ONCE: Final = 16
+HOLD_S: Final = 2.0
+"""How long a job is left alone after its chunks could not be read."""
+
+_log = structlog.get_logger()
+
+
+class WorkSupply:
+    """Claims chunks for runners."""
+
+    def __init__(
+        self,
+        *,
+        jobs: JobStore,
+        leases: LeaseStore,
+        loader: ChunkLoader,
+        committer: Committer,
+        scheduler_id: Callable[[], str],
+        clock: Clock,
+    ) -> None:
+        self._jobs = jobs
+        self._leases = leases
+        self._loader = loader
+        self._committer = committer
+        self._scheduler_id = scheduler_id
+        self._clock = clock
+
+    async def give(self, known: KnownJob, runner: RowRunner, server_id: str, model: str, chunk_count: int) -> int:
+        """Claim chunks of a job and hand them to a runner; return how many.
+
+        Raises:
+            ObjectNotFoundError: a chunk is gone from the object store; the job can't go on.
+        """
+        await self._learn_secret(known)
+        leased = await self._claim(known, ChunkKind.ROWS, model, chunk_count)
+        async with asyncio.TaskGroup() as group:
+            loads = [group.create_task(self._try_load(known, lease)) for lease in leased]
+        given, missing = 0, None
+        for lease, load in zip(leased, loads, strict=True):
+            chunk = load.result()
+            if isinstance(chunk, ObjectNotFoundError):
+                missing = chunk
+            elif isinstance(chunk, Chunk):
+                work = make_work(known, lease, chunk)
+                work.server_id = server_id
+                known.give_out(work)
+                runner.give(work)
+                given += 1
+        if missing is not None:
+            raise missing
+        return given
+
+    async def settle_invalid(self, known: KnownJob) -> None:
+        """Give the invalid lines of a job their error lines; they need no server."""
+        leased = await self._claim(known, ChunkKind.INVALID, "", INVALID_CHUNKS_AT_ONCE)
+        for lease in leased:
+            chunk = await self._try_load(known, lease)
+            if isinstance(chunk, ObjectNotFoundError):
+                raise chunk
+            if isinstance(chunk, InvalidChunk):
+                add_invalid_lines(self._committer, lease, chunk)
+        await self._committer.flush()
+
+    async def _claim(self, known: KnownJob, kind: ChunkKind, model: str, limit: int) -> list[LeasedChunk]:
+        leased = await self._leases.claim_chunks(self._scheduler_id(), known.job.job_id, kind, model, limit)
+        rows = sum(lease.row_count - lease.done.bit_count() for lease in leased)
+        known.use(kind, model, len(leased), rows, limit)
+        return leased
+
+    async def _try_load(self, known: KnownJob, lease: LeasedChunk) -> Chunk | InvalidChunk | ObjectNotFoundError | None:
+        """Return the chunk, or what it means that it can't be read; then the lease is given back."""
+        try:
+            return await self._loader.load(lease)
+        except ObjectNotFoundError as error:
+            self._committer.release(lease)
+            return error
+        except ObjectStoreError as error:
+            _log.warning("chunk_not_read", job_id=lease.job_id, chunk=lease.chunk_no, error=str(error))
+            known.hold_until = self._clock.monotonic() + HOLD_S
+            self._committer.release(lease)
+            return None
+
+    async def _learn_secret(self, known: KnownJob) -> None:
+        if not known.secret_is_known:
+            token = await self._jobs.hf_token(known.job.job_id)
+            known.authorization = f"Bearer {token}".encode() if token else None
+            known.secret_is_known = True
+
+
+def make_work(known: KnownJob, lease: LeasedChunk, chunk: Chunk) -> ChunkWork:
+    """Return the rows of a chunk that have no result, ready for a runner."""
+    job = known.job
+    work = ChunkWork(
+        lease=lease,
+        chunk=chunk,
+        adapter=known.adapter_of(chunk.model),
+        authorization=known.authorization,
+        default_max_tokens=job.default_max_tokens,
+        adapter_source=chunk.adapter_source or job.server_config.adapter_source,
+    )
+    done = lease.done
+    work.waiting.extend(row for row in range(lease.row_count) if not done >> row & 1)
+    return work
