@@ -18,6 +18,7 @@ import asyncpg
 import pytest
 import uvloop
 from lorax_batch_scheduler.errors import ConfigurationError, DatabaseError
+from lorax_batch_scheduler.postgres.binaries import BIN_VARIABLE, OLDEST_MAJOR, PostgresBinaries, find_binaries
 from lorax_batch_scheduler.postgres.embedded import BATCH_SETTINGS, EmbeddedPostgres
 
 OWNER = Path(__file__).with_name("embedded_owner.py")
@@ -100,6 +101,16 @@ async def comes_true(condition: Callable[[], bool]) -> bool:
     return False
 
 
+def other_binaries() -> PostgresBinaries | None:
+    """Return a PostgreSQL of another version than the preferred one."""
+    preferred = find_binaries(environ={})
+    for major in range(OLDEST_MAJOR, preferred.major):
+        found = find_binaries(major=major, environ={})
+        if found.major == major:
+            return found
+    return None
+
+
 def python_for(user: int) -> str | None:
     """Return a Python that a user can run this project with: ours may lie below a closed home directory."""
     for python in (sys.executable, f"/usr/bin/python3.{sys.version_info.minor}"):
@@ -127,7 +138,7 @@ class Owner:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             user=user,
-            group=user if user is None else pwd.getpwuid(user).pw_gid,
+            group=user,
             extra_groups=None if user is None else [],
             cwd="/",
         )
@@ -290,6 +301,20 @@ async def test_files_of_another_version_are_refused_with_both_versions(filled: P
         await server_in(filled).start()
 
 
+async def test_files_that_the_systems_postgres_made_open_after_another_is_preferred(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = other_binaries()
+    if other is None:
+        pytest.skip("there is one PostgreSQL version only")
+    monkeypatch.setenv(BIN_VARIABLE, str(other.bin_dir))
+    await _start_and_stop(state)
+    monkeypatch.delenv(BIN_VARIABLE)
+    async with server_in(state) as server:
+        version = await run_sql(await server.start(), "SHOW server_version_num")
+        assert version.startswith(str(other.major))
+
+
 async def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match=r"can't keep a database in '.*/file/postgres' as user '.*Not a dir"):
@@ -356,3 +381,18 @@ async def test_an_ordinary_user_runs_it_and_may_not_write_elsewhere(state: Path)
     assert refused.said["error"] == "ConfigurationError"
     assert f"{state.parent}/other' as user 'daemon': Permission denied" in refused.said["message"]
     assert await refused.end() == 0
+
+
+@needs_root
+async def test_a_uid_without_a_name_runs_it_too(state: Path) -> None:
+    """Some container platforms make the uid up; initdb insists on a name."""
+    user = 54_321
+    python = python_for(user)
+    if python is None:
+        pytest.skip("another user can't reach any Python of this version, or not the virtual environment")
+    os.chown(state.parent, user, -1)
+    owner = await Owner(state, user=user, python=python).ready()
+    assert await owner.end() == 0
+    if "user namespace" in owner.said.get("message", ""):
+        pytest.skip("no user namespaces here")
+    assert "dsn" in owner.said, owner.said

@@ -27,10 +27,10 @@ class UploadedPart:
 class ObjectStore(Protocol):
     """Named, immutable byte strings. A write is visible only when it is complete.
 
-    Keys are relative paths of `[A-Za-z0-9._-]+` segments joined by `/`.
+    Keys are relative paths of `[A-Za-z0-9._-]+` segments joined by `/`, none beginning with `.`.
 
-    Raises `ObjectNotFoundError` where a key or an upload does not exist, `ObjectStoreError` (retryable or not)
-    for everything else that goes wrong outside.
+    Raises `InvalidInputError` for a key, range or part that no store takes, `ObjectNotFoundError` where a key or an
+    upload does not exist, `ObjectStoreError` (retryable or not) for everything else that goes wrong outside.
     """
 
     async def put(self, key: str, data: bytes) -> None:

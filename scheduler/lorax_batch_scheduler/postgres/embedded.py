@@ -116,11 +116,10 @@ class EmbeddedPostgres:
 
     async def stop(self) -> None:
         """Shut PostgreSQL down (sessions are ended, a checkpoint is written) and give the directory up."""
-        await self._end_guard()
-        if self._lock.held and self._socket_dir != self._cluster:
-            with contextlib.suppress(OSError):  # it isn't empty when PostgreSQL had to be killed
-                self._socket_dir.rmdir()
-        self._lock.release()
+        try:
+            await self._end_guard()
+        finally:
+            self._give_up_directory()
 
     async def wait_exited(self) -> int:
         """Return PostgreSQL's exit status when it has ended, 128 + n when signal n ended it."""
@@ -171,6 +170,12 @@ class EmbeddedPostgres:
             self._lock.acquire()
         except OSError as error:
             raise self._unwritable(error) from error
+
+    def _give_up_directory(self) -> None:
+        if self._lock.held and self._socket_dir != self._cluster:
+            with contextlib.suppress(OSError):  # it isn't empty when PostgreSQL had to be killed
+                self._socket_dir.rmdir()
+        self._lock.release()
 
     def _prepare(self) -> GuardSpec:
         """Check and make everything else that PostgreSQL needs; blocking."""

@@ -1,0 +1,272 @@
+"""An object store in a bucket of any S3-compatible service."""
+
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
+from botocore.exceptions import ClientError
+
+from lorax_batch_scheduler.errors import ConfigurationError, ObjectNotFoundError, ObjectStoreError
+from lorax_batch_scheduler.objects import keys
+from lorax_batch_scheduler.objects.s3_download import S3Download
+from lorax_batch_scheduler.objects.s3_errors import CONFLICT, code_of, s3_errors, status_of
+from lorax_batch_scheduler.ports import ObjectInfo, UploadedPart
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+
+CONNECT_TIMEOUT_S = 5
+READ_TIMEOUT_S = 60
+"""Between two pieces of an answer; completing a large upload may keep a store silent for so long."""
+ATTEMPTS = 4
+"""Of each request, the first included: botocore repeats throttled, failed (5xx) and broken ones with growing pauses.
+All our requests bear it: reads, deletes, writes of the same bytes to the same place, and `create` knows its own."""
+CONNECTIONS = 32
+_CREATE_ROUNDS = 3
+_DELETE_BATCH = 1000
+_WRITER = "lorax-batch-writer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class S3Location:
+    """A bucket, a place in it, and how to get there; credentials come by AWS's standard chain."""
+
+    bucket: str
+    prefix: str = ""
+    """Empty, or ends in `/`."""
+    endpoint: str | None = None
+    region: str | None = None
+    path_style: bool = False
+    """Whether the bucket goes into the path of a URL and not into its host name."""
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}" + (f" at {self.endpoint}" if self.endpoint else "")
+
+
+class S3ObjectStore:
+    """Objects as those of a bucket, below a prefix."""
+
+    def __init__(self, location: S3Location, *, new_id: Callable[[], str] = lambda: uuid.uuid4().hex) -> None:
+        self._location = location
+        self._bucket = location.bucket
+        self._new_id = new_id
+        self._stack = AsyncExitStack()
+        self._entered: S3Client | None = None
+
+    def __repr__(self) -> str:
+        return f"<S3ObjectStore {self._location}>"
+
+    async def put(self, key: str, data: bytes) -> None:
+        name = self._name(key)
+        with s3_errors(key):
+            await self._client.put_object(Bucket=self._bucket, Key=name, Body=data)
+
+    async def create(self, key: str, data: bytes) -> bool:
+        name, writer = self._name(key), self._new_id()
+        for _ in range(_CREATE_ROUNDS):
+            with s3_errors(key):
+                try:
+                    await self._client.put_object(
+                        Bucket=self._bucket, Key=name, Body=data, IfNoneMatch="*", Metadata={_WRITER: writer}
+                    )
+                except ClientError as error:
+                    if status_of(error) not in CONFLICT:
+                        raise
+                else:
+                    return True
+            try:
+                # A first attempt whose answer got lost makes botocore's second one lose against ourselves.
+                return await self._writer_of(key, name) == writer
+            except ObjectNotFoundError:
+                continue  # the winner failed, or its object is deleted already
+        raise ObjectStoreError(f"'{key}' could not be created: the store keeps reporting a conflict", retryable=True)
+
+    async def get(self, key: str, *, offset: int = 0, length: int | None = None) -> bytes:
+        keys.check_range(offset, length)
+        if length == 0:
+            await self.head(key)
+            return b""
+        download = S3Download(self._client, self._bucket, self._name(key), key, offset=offset, length=length)
+        return b"".join([block async for block in download.blocks(keys.LEAST_PART_BYTES)])
+
+    async def stream(self, key: str, *, offset: int = 0, block_bytes: int = 1 << 20) -> AsyncIterator[bytes]:
+        keys.check_range(offset, None)
+        download = S3Download(self._client, self._bucket, self._name(key), key, offset=offset)
+        async with aclosing(download.blocks(block_bytes)) as blocks:
+            async for block in blocks:
+                yield block
+
+    async def head(self, key: str) -> ObjectInfo:
+        name = self._name(key)
+        with s3_errors(key):
+            answer = await self._client.head_object(Bucket=self._bucket, Key=name)
+        return ObjectInfo(key=key, size_bytes=answer["ContentLength"])
+
+    async def delete(self, key: str) -> None:
+        name = self._name(key)
+        with s3_errors(key):
+            await self._client.delete_object(Bucket=self._bucket, Key=name)
+
+    async def scan(self, prefix: str) -> AsyncIterator[ObjectInfo]:
+        keys.check_prefix(prefix)
+        skip = len(self._location.prefix)
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket, Prefix=self._location.prefix + prefix
+        )
+        with s3_errors(prefix):
+            async for page in pages:
+                for entry in page.get("Contents", ()):
+                    yield ObjectInfo(key=entry["Key"][skip:], size_bytes=entry["Size"])
+
+    async def delete_prefix(self, prefix: str) -> int:
+        keys.check_directory(prefix)
+        await self._abort_uploads(prefix)
+        deleted, batch = 0, list[str]()
+        async for info in self.scan(prefix):
+            batch.append(self._location.prefix + info.key)
+            if len(batch) == _DELETE_BATCH:
+                deleted += await self._delete_batch(batch)
+                batch = []
+        return deleted + await self._delete_batch(batch)
+
+    async def start_upload(self, key: str) -> str:
+        name = self._name(key)
+        with s3_errors(key):
+            return (await self._client.create_multipart_upload(Bucket=self._bucket, Key=name))["UploadId"]
+
+    async def upload_part(self, key: str, upload_id: str, number: int, data: bytes) -> UploadedPart:
+        keys.check_part_number(number)
+        name = self._name(key)
+        with s3_errors(f"{key} (upload {upload_id})"):
+            answer = await self._client.upload_part(
+                Bucket=self._bucket, Key=name, UploadId=upload_id, PartNumber=number, Body=data
+            )
+        return UploadedPart(number=number, size_bytes=len(data), token=answer["ETag"])
+
+    async def complete_upload(self, key: str, upload_id: str, parts: list[UploadedPart]) -> ObjectInfo:
+        keys.check_parts(parts)
+        made = ObjectInfo(key=key, size_bytes=sum(part.size_bytes for part in parts))
+        try:
+            await self._complete(key, upload_id, parts)
+        except ObjectNotFoundError:
+            if not await self._holds(made):
+                raise
+        except ObjectStoreError as error:
+            # Some stores answer 500 for an upload that is completed already, and any answer may get lost.
+            if not (error.retryable and await self._holds(made)):
+                raise
+        else:
+            # What some stores say at completion (an empty ETag) is nothing to rely on: the size is.
+            found = await self.head(key)
+            if found != made:
+                raise ObjectStoreError(
+                    f"'{key}' has {found.size_bytes} bytes after completion, not {made.size_bytes}", retryable=False
+                )
+        return made
+
+    async def abort_upload(self, key: str, upload_id: str) -> None:
+        await self._abort(key, self._name(key), upload_id)
+
+    async def __aenter__(self) -> Self:
+        config = AioConfig(
+            connect_timeout=CONNECT_TIMEOUT_S,
+            read_timeout=READ_TIMEOUT_S,
+            max_pool_connections=CONNECTIONS,
+            retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+            s3={"addressing_style": "path" if self._location.path_style else "auto"},
+            # Older stores know no checksum trailers; what we store carries checksums of its own.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        )
+        session = get_session()
+        region = self._location.region or session.get_config_variable("region") or "us-east-1"
+        client = session.create_client("s3", endpoint_url=self._location.endpoint, region_name=region, config=config)
+        self._entered = await self._stack.enter_async_context(client)
+        try:
+            await self._check_bucket()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._entered = None
+        await self._stack.aclose()
+
+    @property
+    def _client(self) -> "S3Client":
+        if self._entered is None:
+            raise RuntimeError("an S3ObjectStore is used inside `async with`")
+        return self._entered
+
+    def _name(self, key: str) -> str:
+        keys.check_key(key)
+        return self._location.prefix + key
+
+    async def _check_bucket(self) -> None:
+        with s3_errors(str(self._location)):
+            try:
+                await self._client.head_bucket(Bucket=self._bucket)
+            except ClientError as error:
+                status = status_of(error)
+                if status == 404:
+                    raise ConfigurationError(f"{self._location}: there is no bucket '{self._bucket}'") from error
+                if status in (401, 403):
+                    raise ConfigurationError(
+                        f"{self._location}: the store refuses these credentials ({status} {code_of(error)})"
+                    ) from error
+                raise
+
+    async def _writer_of(self, key: str, name: str) -> str | None:
+        with s3_errors(key):
+            return (await self._client.head_object(Bucket=self._bucket, Key=name))["Metadata"].get(_WRITER)
+
+    async def _complete(self, key: str, upload_id: str, parts: Sequence[UploadedPart]) -> None:
+        name = self._name(key)
+        with s3_errors(f"{key} (upload {upload_id})"):
+            await self._client.complete_multipart_upload(
+                Bucket=self._bucket,
+                Key=name,
+                UploadId=upload_id,
+                MultipartUpload={"Parts": [{"PartNumber": part.number, "ETag": part.token} for part in parts]},
+            )
+
+    async def _holds(self, wanted: ObjectInfo) -> bool:
+        try:
+            return await self.head(wanted.key) == wanted
+        except ObjectNotFoundError:
+            return False
+
+    async def _delete_batch(self, names: Sequence[str]) -> int:
+        if not names:
+            return 0
+        with s3_errors(names[0]):
+            answer = await self._client.delete_objects(
+                Bucket=self._bucket, Delete={"Objects": [{"Key": name} for name in names], "Quiet": True}
+            )
+        for failed in answer.get("Errors", ()):
+            raise ObjectStoreError(f"could not delete '{failed.get('Key')}': {failed.get('Message')}", retryable=True)
+        return len(names)
+
+    async def _abort_uploads(self, prefix: str) -> None:
+        pages = self._client.get_paginator("list_multipart_uploads").paginate(
+            Bucket=self._bucket, Prefix=self._location.prefix + prefix
+        )
+        with s3_errors(prefix):
+            found = [(each["Key"], each["UploadId"]) async for page in pages for each in page.get("Uploads", ())]
+        for name, upload_id in found:
+            await self._abort(name, name, upload_id)
+
+    async def _abort(self, key: str, name: str, upload_id: str) -> None:
+        try:
+            with s3_errors(key):
+                await self._client.abort_multipart_upload(Bucket=self._bucket, Key=name, UploadId=upload_id)
+        except ObjectNotFoundError:
+            pass

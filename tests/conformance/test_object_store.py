@@ -1,0 +1,358 @@
+"""What every object store must do, run on a directory, on moto's S3, and on a real Ceph RGW (`make check-rgw`)."""
+
+import asyncio
+import os
+import tracemalloc
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from lorax_batch_scheduler.errors import InvalidInputError, ObjectNotFoundError, ObjectStoreError
+from lorax_batch_scheduler.objects.keys import LEAST_PART_BYTES
+from lorax_batch_scheduler.objects.urls import open_object_store
+from lorax_batch_scheduler.ports import ObjectInfo, ObjectStore, UploadedPart
+
+from tests.s3_fixtures import store_url_at
+
+PART = os.urandom(1 << 20) * 5
+BAD_KEYS = [
+    *("", "/", "/etc/passwd", "a/", "a//b", "..", "../up", "a/../../up", "a/./b", ".hidden", "a/.uploads/x"),
+    *("a b", "a\\b", "a\nb", "a\n", "a\0b", "grüße", "a/\u202eb", "a%2e%2e", "~", "a" * 256, "a/" * 500 + "a"),
+]
+
+
+@pytest.fixture(params=["directory", "moto", pytest.param("rgw", marks=pytest.mark.s3_rgw)])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "directory":
+        return f"file://{tmp_path}/objects"
+    if request.param == "moto":
+        return str(request.getfixturevalue("moto_store_url"))
+    request.getfixturevalue("s3_credentials")
+    return store_url_at(os.environ["LORAX_BATCH_TEST_RGW"])
+
+
+@pytest.fixture
+async def store(store_url: str) -> AsyncIterator[ObjectStore]:
+    async with open_object_store(store_url) as opened:
+        yield opened
+
+
+async def keys_below(store: ObjectStore, prefix: str) -> list[str]:
+    return [info.key async for info in store.scan(prefix)]
+
+
+async def upload(store: ObjectStore, key: str, *blocks: bytes) -> tuple[str, list[UploadedPart]]:
+    upload_id = await store.start_upload(key)
+    return upload_id, [
+        await store.upload_part(key, upload_id, number, block) for number, block in enumerate(blocks, start=1)
+    ]
+
+
+# --- whole objects
+
+
+async def test_what_was_put_is_read_back(store: ObjectStore) -> None:
+    await store.put("datasets/a-1/chunk_0.zst", b"hello")
+    assert await store.get("datasets/a-1/chunk_0.zst") == b"hello"
+    assert await store.head("datasets/a-1/chunk_0.zst") == ObjectInfo(key="datasets/a-1/chunk_0.zst", size_bytes=5)
+
+
+async def test_put_replaces(store: ObjectStore) -> None:
+    await store.put("k", b"first, longer")
+    await store.put("k", b"second")
+    assert await store.get("k") == b"second"
+
+
+async def test_an_empty_object_is_an_object(store: ObjectStore) -> None:
+    await store.put("empty", b"")
+    assert await store.get("empty") == b""
+    assert [block async for block in store.stream("empty")] == []
+    assert (await store.head("empty")).size_bytes == 0
+
+
+async def test_objects_outlive_the_store_object(store: ObjectStore, store_url: str) -> None:
+    await store.put("kept", b"x")
+    async with open_object_store(store_url) as other:
+        assert await other.get("kept") == b"x"
+
+
+async def test_a_missing_object_is_told_by_its_key(store: ObjectStore) -> None:
+    for reading in (store.get("no/such"), store.head("no/such"), store.get("no/such", offset=3, length=0)):
+        with pytest.raises(ObjectNotFoundError) as caught:
+            await reading
+        assert caught.value.key == "no/such"
+    with pytest.raises(ObjectNotFoundError):
+        [block async for block in store.stream("no/such")]
+
+
+async def test_delete_is_idempotent(store: ObjectStore) -> None:
+    await store.put("k", b"x")
+    await store.delete("k")
+    await store.delete("k")
+    with pytest.raises(ObjectNotFoundError):
+        await store.head("k")
+
+
+# --- create
+
+
+async def test_create_does_not_replace(store: ObjectStore) -> None:
+    assert await store.create("once", b"first") is True
+    assert await store.create("once", b"second") is False
+    assert await store.get("once") == b"first"
+
+
+async def test_create_works_again_after_delete(store: ObjectStore) -> None:
+    await store.create("once", b"first")
+    await store.delete("once")
+    assert await store.create("once", b"second") is True
+    assert await store.get("once") == b"second"
+
+
+async def test_one_of_racing_creators_wins(store: ObjectStore, store_url: str) -> None:
+    async with open_object_store(store_url) as other:
+        for round_ in range(3):
+            key = f"race-{round_}"
+            async with asyncio.TaskGroup() as group:
+                creators = [
+                    group.create_task((store, other)[number % 2].create(key, bytes([number]) * 100_000))
+                    for number in range(12)
+                ]
+            winners = [number for number, creator in enumerate(creators) if creator.result()]
+            assert len(winners) == 1
+            assert await store.get(key) == bytes(winners) * 100_000
+
+
+async def test_readers_never_see_half_of_a_write(store: ObjectStore) -> None:
+    values = [bytes([number]) * (200_000 + number) for number in range(6)]
+    await store.put("k", values[0])
+
+    async def write() -> None:
+        for value in values:
+            await store.put("k", value)
+
+    async with asyncio.TaskGroup() as group:
+        writing = group.create_task(write())
+        while not writing.done():
+            assert await store.get("k") in values
+
+
+# --- ranges
+
+
+@pytest.mark.parametrize(
+    ("offset", "length", "expected"),
+    [
+        (0, None, b"0123456789"),
+        (3, None, b"3456789"),
+        (3, 4, b"3456"),
+        (0, 0, b""),
+        (8, 100, b"89"),
+        (9, 1, b"9"),
+        (10, None, b""),
+        (10, 5, b""),
+        (1000, 5, b""),
+    ],
+)
+async def test_ranges(store: ObjectStore, offset: int, length: int | None, expected: bytes) -> None:
+    await store.put("digits", b"0123456789")
+    assert await store.get("digits", offset=offset, length=length) == expected
+    if length is None:
+        assert b"".join([block async for block in store.stream("digits", offset=offset)]) == expected
+
+
+async def test_negative_ranges_are_refused(store: ObjectStore) -> None:
+    await store.put("digits", b"0123456789")
+    with pytest.raises(InvalidInputError, match="offset: is -1"):
+        await store.get("digits", offset=-1)
+    with pytest.raises(InvalidInputError, match="length: is -2"):
+        await store.get("digits", length=-2)
+
+
+async def test_blocks_of_a_stream_have_the_size_asked_for(store: ObjectStore) -> None:
+    data = os.urandom(2_500_000)
+    await store.put("k", data)
+    blocks = [block async for block in store.stream("k", offset=100, block_bytes=1_000_000)]
+    assert [len(block) for block in blocks] == [1_000_000, 1_000_000, 499_900]
+    assert b"".join(blocks) == data[100:]
+
+
+async def test_a_stream_may_be_left_early(store: ObjectStore) -> None:
+    await store.put("k", PART)
+    async with aclosing(store.stream("k", block_bytes=1000)) as blocks:  # type: ignore[type-var]  # a generator
+        async for block in blocks:
+            assert block == PART[:1000]
+            break
+    assert await store.get("k", length=3) == PART[:3]
+
+
+# --- listing
+
+
+async def test_scan_is_in_key_order_and_takes_any_prefix(store: ObjectStore) -> None:
+    keys = ["a", "b-c", "b.c", "b/c/d", "b/c0", "b/e", "bb/f", "z/1/2/3"]
+    for key in reversed(keys):
+        await store.put(key, key.encode())
+    assert await keys_below(store, "") == keys
+    assert await keys_below(store, "b") == ["b-c", "b.c", "b/c/d", "b/c0", "b/e", "bb/f"]
+    assert await keys_below(store, "b/") == ["b/c/d", "b/c0", "b/e"]
+    assert await keys_below(store, "b/c") == ["b/c/d", "b/c0"]
+    assert await keys_below(store, "nothing/here") == []
+    assert [info.size_bytes async for info in store.scan("b/c/")] == [5]
+
+
+async def test_delete_prefix_deletes_what_is_below_and_nothing_else(store: ObjectStore) -> None:
+    for key in ("d/1", "d/2/3", "d2/4", "d-5"):
+        await store.put(key, b"x")
+    assert await store.delete_prefix("d/") == 2
+    assert await keys_below(store, "") == ["d-5", "d2/4"]
+    assert await store.delete_prefix("d/") == 0
+
+
+async def test_delete_prefix_aborts_unfinished_uploads(store: ObjectStore) -> None:
+    upload_id, parts = await upload(store, "d/big", PART)
+    other_id, other_parts = await upload(store, "e/big", PART)
+    assert await store.delete_prefix("d/") == 0
+    with pytest.raises((ObjectNotFoundError, ObjectStoreError)):
+        await store.complete_upload("d/big", upload_id, parts)
+    await store.complete_upload("e/big", other_id, other_parts)
+    assert await keys_below(store, "") == ["e/big"]
+
+
+async def test_delete_prefix_needs_a_whole_directory(store: ObjectStore) -> None:
+    await store.put("d/1", b"x")
+    for prefix in ("", "d", "/", "../", "./"):
+        with pytest.raises(InvalidInputError):
+            await store.delete_prefix(prefix)
+    assert await keys_below(store, "") == ["d/1"]
+
+
+# --- multipart
+
+
+async def test_an_upload_is_visible_only_when_completed(store: ObjectStore) -> None:
+    upload_id, parts = await upload(store, "big", PART, b"tail")
+    with pytest.raises(ObjectNotFoundError):
+        await store.head("big")
+    assert await keys_below(store, "") == []
+    made = await store.complete_upload("big", upload_id, parts)
+    assert made == await store.head("big") == ObjectInfo(key="big", size_bytes=len(PART) + 4)
+    assert await store.get("big") == PART + b"tail"
+
+
+async def test_an_upload_goes_on_in_a_store_opened_anew(store: ObjectStore, store_url: str) -> None:
+    upload_id, parts = await upload(store, "big", PART)
+    async with open_object_store(store_url) as other:
+        parts.append(await other.upload_part("big", upload_id, 2, b"tail"))
+        await other.complete_upload("big", upload_id, parts)
+    assert await store.get("big", offset=len(PART)) == b"tail"
+
+
+async def test_a_part_may_be_stored_again(store: ObjectStore) -> None:
+    upload_id, (first, _) = await upload(store, "big", PART, b"wrong")
+    second = await store.upload_part("big", upload_id, 2, b"right")
+    await store.complete_upload("big", upload_id, [first, second])
+    assert await store.get("big", offset=len(PART)) == b"right"
+
+
+async def test_parts_may_come_in_any_order_and_at_once(store: ObjectStore) -> None:
+    upload_id = await store.start_upload("big")
+    blocks = {1: PART, 2: PART[::-1], 7: b"tail"}
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(store.upload_part("big", upload_id, *part)) for part in reversed(blocks.items())]
+    parts = sorted((task.result() for task in tasks), key=lambda part: part.number)
+    await store.complete_upload("big", upload_id, parts)
+    assert await store.get("big") == b"".join(blocks.values())
+
+
+async def test_an_upload_replaces_an_object(store: ObjectStore) -> None:
+    await store.put("big", b"old")
+    upload_id, parts = await upload(store, "big", b"new")
+    await store.complete_upload("big", upload_id, parts)
+    assert await store.get("big") == b"new"
+
+
+async def test_completing_again_succeeds(store: ObjectStore) -> None:
+    upload_id, parts = await upload(store, "big", PART, b"tail")
+    made = await store.complete_upload("big", upload_id, parts)
+    assert await store.complete_upload("big", upload_id, parts) == made
+
+
+async def test_a_part_that_was_not_stored_so_is_refused(store: ObjectStore) -> None:
+    upload_id, (part,) = await upload(store, "big", b"what was stored")
+    forged = replace(part, token='"00000000000000000000000000000000"')
+    with pytest.raises((ObjectStoreError, ObjectNotFoundError)):
+        await store.complete_upload("big", upload_id, [forged])
+    with pytest.raises(ObjectNotFoundError):
+        await store.head("big")
+
+
+async def test_parts_that_no_store_takes_are_refused_at_once(store: ObjectStore) -> None:
+    upload_id, (first, second) = await upload(store, "big", b"small", b"tail")
+    with pytest.raises(InvalidInputError, match="at least one part"):
+        await store.complete_upload("big", upload_id, [])
+    with pytest.raises(InvalidInputError, match="must ascend"):
+        await store.complete_upload("big", upload_id, [second, first])
+    with pytest.raises(InvalidInputError, match=f"all except the last need {LEAST_PART_BYTES}"):
+        await store.complete_upload("big", upload_id, [first, second])
+    for number in (0, 10_001):
+        with pytest.raises(InvalidInputError, match="between 1 and 10000"):
+            await store.upload_part("big", upload_id, number, b"x")
+
+
+async def test_an_aborted_upload_is_gone(store: ObjectStore) -> None:
+    upload_id, parts = await upload(store, "big", PART)
+    await store.abort_upload("big", upload_id)
+    await store.abort_upload("big", upload_id)
+    # moto answers 500 where others say that there is no such upload.
+    with pytest.raises((ObjectNotFoundError, ObjectStoreError)):
+        await store.complete_upload("big", upload_id, parts)
+    with pytest.raises((ObjectNotFoundError, ObjectStoreError)):
+        await store.upload_part("big", upload_id, 2, b"x")
+    with pytest.raises(ObjectNotFoundError):
+        await store.head("big")
+
+
+@pytest.mark.parametrize("upload_id", ["..", "../../etc", "unknown", "a/b", "abcd1234"])
+async def test_an_unknown_upload_is_no_door_to_anywhere(store: ObjectStore, upload_id: str) -> None:
+    with pytest.raises((ObjectNotFoundError, ObjectStoreError)):
+        await store.upload_part("big", upload_id, 1, b"x")
+    await store.abort_upload("big", upload_id)
+
+
+async def test_large_objects_pass_through_bounded_memory(store: ObjectStore) -> None:
+    tracemalloc.start()
+    try:
+        upload_id = await store.start_upload("big")
+        parts = [await store.upload_part("big", upload_id, number, PART) for number in range(1, 9)]
+        await store.complete_upload("big", upload_id, parts)
+        total = 0
+        async for block in store.stream("big"):
+            total += len(block)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert total == 8 * len(PART)
+    assert peak < 2 * len(PART)
+
+
+# --- keys
+
+
+@pytest.mark.parametrize("key", BAD_KEYS)
+async def test_bad_keys_are_refused_everywhere(store: ObjectStore, key: str) -> None:
+    for call in (store.put(key, b"x"), store.create(key, b"x"), store.get(key), store.head(key), store.delete(key)):
+        with pytest.raises(InvalidInputError):
+            await call
+    with pytest.raises(InvalidInputError):
+        [block async for block in store.stream(key)]
+    with pytest.raises(InvalidInputError):
+        await store.start_upload(key)
+
+
+async def test_long_keys_are_fine(store: ObjectStore) -> None:
+    key = "/".join(["k" * 200] * 4)
+    await store.put(key, b"x")
+    assert await keys_below(store, "") == [key]
