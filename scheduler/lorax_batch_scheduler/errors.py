@@ -129,3 +129,14 @@ class DatabaseError(LoraxBatchError):
     """PostgreSQL failed or can't be reached."""
 
     reason = "DATABASE"
+
+
+class ServerUnreachableError(LoraxBatchError):
+    """A LoRAX server does not answer, or not as a server that is up does."""
+
+    reason = "SERVER_UNREACHABLE"
+
+    def __init__(self, url: str, detail: str) -> None:
+        super().__init__(f"server {url} does not answer: {detail}")
+        self.url = url
+        self.detail = detail

@@ -23,6 +23,10 @@ class RowTrouble:
     """Monotonic seconds: do not send it earlier."""
     alone: bool = False
     """Send it while nothing else is in flight on the server."""
+    elsewhere: bool = False
+    """Another server should take it, if there is one."""
+    max_tokens: int = 0
+    """What it may ask for, as a server said; 0: what it asks for itself."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -45,6 +49,8 @@ class ChunkWork:
     """Rows to send, by their index in the chunk."""
     in_flight: int = 0
     trouble: dict[int, RowTrouble] = field(default_factory=dict)
+    refused_by: set[str] = field(default_factory=set)
+    """Servers that will not run its adapter; any other is better."""
     withdrawn: bool = False
     """No more rows of it may be sent; those in flight may end."""
 
