@@ -93,13 +93,17 @@ class Catalogue:
     def __repr__(self) -> str:
         return f"Catalogue({len(self._models)} models)"
 
+    def named(self, name: str) -> BaseModel | None:
+        """Return the model of exactly that name, alias or hub id; None when the catalogue has none."""
+        return self._by_name.get(name.strip().casefold())
+
     def find(self, model_id: str) -> BaseModel | None:
-        """Return the model that a name, an alias or a server's `/info` means; None when the catalogue has none.
+        """Return the model that a server's `/info` or the operator's `model=` means; None when the catalogue has none.
 
         Servers also report paths: of a hub cache (`.../models--org--name/snapshots/...`), or of a plain directory that
         has the name of the repository.
         """
-        known = self._by_name.get(model_id.strip().casefold())
+        known = self.named(model_id)
         if known is not None or "/" not in model_id:
             return known
         parts = [part for part in model_id.split("/") if part]
@@ -116,7 +120,7 @@ class Catalogue:
         Raises:
             InvalidInputError: the catalogue has no such model.
         """
-        model = self.find(name)
+        model = self.named(name)
         if model is None:
             near = difflib.get_close_matches(name.casefold(), self._by_name, n=1, cutoff=0.75)
             hint = f" (did you mean '{self._by_name[near[0]].name}'?)" if near else ""

@@ -142,7 +142,7 @@ def check_filter(
     checks.labels("filter.labels", request.labels)
     checks.text("filter.dataset_id", request.dataset_id, limit=MAX_NAME_CHARACTERS)
     checks.text("filter.base_model", request.base_model, limit=MAX_NAME_CHARACTERS)
-    model = catalogue.find(request.base_model)
+    model = catalogue.named(request.base_model)
     return JobFilter(
         job_ids=list(job_ids),
         states=[STATES_BY_NUMBER[number] for number in request.states if number in STATES_BY_NUMBER],

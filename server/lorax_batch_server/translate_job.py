@@ -70,14 +70,19 @@ class JobTranslator:
         return message
 
     def state_change(self, change: StateChange, *, now: datetime) -> pb.StateChange:
-        """Return the message for one stored move."""
+        """Return the message for one stored move; deletions have a message of their own."""
         return pb.StateChange(
-            from_state=STATE_NUMBERS[change.from_state],
-            to_state=STATE_NUMBERS[change.to_state],
+            from_state=state_number(change.from_state),
+            to_state=state_number(change.to_state),
             reason=change.reason,
             time=timestamp(change.time),
-            job=self.job(change.job, now=now),
+            job=self.job(change.job, now=now) if change.job is not None else None,
         )
+
+
+def state_number(state: JobState | None) -> job_pb2.JobState.ValueType:
+    """Return the contract's number; UNSPECIFIED for none."""
+    return job_pb2.JOB_STATE_UNSPECIFIED if state is None else STATE_NUMBERS[state]
 
 
 def counts_message(counts: Counts) -> job_pb2.Counts:

@@ -12,7 +12,7 @@ from lorax_batch_scheduler.job import Job, JobFilter, StateChange
 from lorax_batch_scheduler.ports import EventStore, JobStore
 
 from lorax_batch_server.stopping import Stopping
-from lorax_batch_server.watcher import Deleted, Happening, Heartbeat, Progress, Snapshot, StateChanged, Watcher
+from lorax_batch_server.watcher import Happening, Heartbeat, Progress, Snapshot, Watcher, told
 
 MIN_PROGRESS_INTERVAL_S: Final = 0.25
 PROGRESS_MESSAGES_PER_SECOND: Final = 2_000
@@ -73,13 +73,11 @@ class WatchHub:
     async def run(self) -> None:
         """Read what has changed and wake the watchers it concerns, until cancelled."""
         stop_listening = self._events.on_change(self._on_change)
-        loop = asyncio.get_running_loop()
-        next_progress = loop.time()
+        time = asyncio.get_running_loop().time
+        next_progress = time()
         try:
             while True:
-                now = loop.time()
-                due = bool(self._changed) and now >= next_progress
-                wait_s = self._poll_s if due or not self._changed else next_progress - now
+                due = bool(self._changed) and time() >= next_progress
                 try:
                     await self._pass(with_progress=due)
                 except DatabaseError as error:
@@ -87,9 +85,8 @@ class WatchHub:
                     await asyncio.sleep(RETRY_S)
                     continue
                 if due:
-                    next_progress = loop.time() + self._interval_s()
-                    wait_s = self._interval_s() if self._changed else self._poll_s
-                await self._wait(wait_s)
+                    next_progress = time() + self._interval_s()
+                await self._wait(min(self._poll_s, next_progress - time()) if self._changed else self._poll_s)
         finally:
             stop_listening()
 
@@ -103,52 +100,47 @@ class WatchHub:
 
     async def _wait(self, timeout_s: float) -> None:
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(max(timeout_s, 0)):
                 await self._wake.wait()
         except TimeoutError:
-            if self._watchers:
-                self._changed.add("")  # A notification may have been lost.
+            pass
         self._wake.clear()
 
     async def _pass(self, *, with_progress: bool) -> None:
         if not self._watchers:
             self._forget()
             return
-        # Jobs first: so the state changes read after them include the one each job is in.
-        taken, jobs, gone = await self._read_jobs() if with_progress else (set(), [], [])
+        # Jobs first: so the state changes read after them include the one that each job is in.
+        taken, self._changed = (self._changed, set[str]()) if with_progress else (set[str](), self._changed)
         try:
+            jobs = await self._read_jobs(taken) if taken else []
             changes = await self._read_changes()
         except DatabaseError:
             self._changed |= taken
             raise
-        self._publish(jobs, gone, changes)
+        self._publish_changes(changes)
+        self._publish_progress(jobs, {change.job_id: change.sequence for change in changes})
 
     def _forget(self) -> None:
         self._sequence = None
         self._changes.clear()
         self._changed.clear()
 
-    async def _read_jobs(self) -> tuple[set[str], list[Job], list[str]]:
-        """Return the changes taken up, the jobs that changed, and the ids of those that are no more."""
-        taken, self._changed = self._changed, set()
-        try:
-            if "" in taken:
-                wanted = taken | self._named.keys() - {""}
-                unfinished = await self._jobs.unfinished_jobs() if self._open else []
-            else:
-                wanted = taken if self._open else taken & self._named.keys()
-                unfinished = []
-            wanted = wanted - {""} - {job.job_id for job in unfinished}
-            jobs = await self._jobs.get_jobs(sorted(wanted)) if wanted else []
-        except DatabaseError:
-            self._changed |= taken
-            raise
-        gone = wanted.difference(job.job_id for job in jobs)
-        return taken, [*jobs, *unfinished], sorted(gone)
+    async def _read_jobs(self, changed: set[str]) -> list[Job]:
+        """Return the jobs that changed and that somebody watches; "" among them: all may have changed."""
+        unfinished: list[Job] = []
+        wanted = changed if self._open else changed & self._named.keys()
+        if "" in changed:
+            wanted = changed | self._named.keys()
+            unfinished = await self._jobs.unfinished_jobs() if self._open else []
+        wanted = wanted - {""} - {job.job_id for job in unfinished}
+        return [*unfinished, *(await self._jobs.get_jobs(sorted(wanted)) if wanted else [])]
 
     async def _read_changes(self) -> list[StateChange]:
         if self._sequence is None:
             self._sequence = self._kept_after = await self._events.latest_sequence()
+            for watcher in self._watchers:
+                watcher.wake.set()
             return []
         changes: list[StateChange] = []
         after = self._sequence
@@ -159,31 +151,34 @@ class WatchHub:
                 return changes
             after = some[-1].sequence
 
-    def _publish(self, jobs: list[Job], gone: list[str], changes: list[StateChange]) -> None:
+    def _publish_changes(self, changes: list[StateChange]) -> None:
         # No await here: watchers see all of it or nothing.
-        newest: dict[str, int] = {}
+        if not changes:
+            return
+        before, self._sequence = self._sequence, changes[-1].sequence
+        self._changes.extend(changes)
+        if len(self._changes) > 2 * MAX_KEPT_CHANGES:
+            self._kept_after = self._changes[-MAX_KEPT_CHANGES - 1].sequence
+            del self._changes[:-MAX_KEPT_CHANGES]
+        concerned: set[Watcher] = set()
         for change in changes:
-            newest[change.job.job_id] = change.sequence
-            for watcher in self._concerned(change.job.job_id):
-                watcher.drop_progress(change.job.job_id)
-        if changes:
-            self._changes.extend(changes)
-            self._sequence = changes[-1].sequence
-            if len(self._changes) > 2 * MAX_KEPT_CHANGES:
-                self._kept_after = self._changes[-MAX_KEPT_CHANGES - 1].sequence
-                del self._changes[:-MAX_KEPT_CHANGES]
+            for watcher in self._concerned(change.job_id):
+                watcher.drop_progress(change.job_id)
+                concerned.add(watcher)
+        for watcher in self._watchers:
+            if watcher in concerned:
+                watcher.wake.set()
+            elif watcher.cursor == before:
+                # It had passed everything, and nothing of this is its own: no need to wake it.
+                watcher.cursor = self._sequence
+
+    def _publish_progress(self, jobs: list[Job], moved: dict[str, int]) -> None:
         for job in jobs:
-            if job.state.terminal or job.sequence < newest.get(job.job_id, 0):
-                continue
+            if job.state.terminal or job.sequence < moved.get(job.job_id, 0):
+                continue  # The state change tells these counts, or newer ones.
             for watcher in self._concerned(job.job_id):
                 if watcher.where.matches(job):
                     watcher.put_progress(job)
-        for job_id in gone:
-            for watcher in self._concerned(job_id):
-                watcher.put_deleted(job_id)
-        if changes:
-            for watcher in self._watchers:
-                watcher.wake.set()
 
     def _concerned(self, job_id: str) -> Iterator[Watcher]:
         yield from self._open
@@ -232,46 +227,45 @@ class WatchHub:
     async def _snapshot(self, watcher: Watcher) -> AsyncIterator[Snapshot]:
         if watcher.where.job_ids:
             for job in await watcher.named_jobs(self._jobs):
+                snapshot = watcher.snapshot(job)
                 if watcher.where.matches(job):
-                    yield watcher.snapshot(job)
+                    yield snapshot
             return
         token = ""
         while True:
             page = await self._jobs.list_jobs(watcher.where, page_size=SNAPSHOT_PAGE, page_token=token)
             for job in page.items:
                 yield watcher.snapshot(job)
+                self._stopping.check()
             token = page.next_token
             if not token:
                 return
-            self._stopping.check()
 
     async def _follow(self, watcher: Watcher) -> AsyncIterator[Happening]:
-        loop = asyncio.get_running_loop()
-        next_heartbeat = loop.time() + self._heartbeat_s
-        while not watcher.done:
+        time = asyncio.get_running_loop().time
+        next_heartbeat = time() + self._heartbeat_s
+        while True:
             self._stopping.check()
-            if changes := await self._changes_behind(watcher.cursor):
+            if changes := await self._changes_behind(watcher):
                 for change in changes:
-                    watcher.cursor = change.sequence
-                    if watcher.tells(change):
-                        yield StateChanged(watcher.cursor, change)
+                    if watcher.passes(change):
+                        yield told(change)
                         self._stopping.check()
                 continue
+            if watcher.done:
+                return
             if (job := watcher.take_progress()) is not None:
                 yield Progress(watcher.cursor, job)
-            elif (job_id := watcher.take_deleted()) is not None:
-                yield Deleted(watcher.cursor, job_id)
-            elif loop.time() >= next_heartbeat:
+            elif time() >= next_heartbeat:
                 yield Heartbeat(watcher.cursor)
             else:
-                await self._stopping.wait(watcher.wake, next_heartbeat - loop.time())
+                await self._stopping.wait(watcher.wake, next_heartbeat - time())
                 continue
-            next_heartbeat = loop.time() + self._heartbeat_s
+            next_heartbeat = time() + self._heartbeat_s
 
-    async def _changes_behind(self, cursor: int) -> list[StateChange]:
-        if self._sequence is None or cursor < self._kept_after:
-            # Before the hub's first read nothing is known to be missing, except behind a sequence to resume from;
-            # asking the store is right in both cases.
+    async def _changes_behind(self, watcher: Watcher) -> list[StateChange]:
+        cursor = watcher.cursor
+        if self._sequence is None or cursor < max(self._kept_after, watcher.behind_until):
             return await self._events.state_changes(cursor, limit=CHANGES_AT_ONCE)
         if cursor >= self._sequence:
             return []

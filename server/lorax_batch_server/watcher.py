@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import msgspec
 from lorax_batch_scheduler.errors import NotFoundError
 from lorax_batch_scheduler.job import Job, JobFilter, StateChange
 from lorax_batch_scheduler.ports import JobStore
@@ -50,6 +51,13 @@ class Heartbeat:
     sequence: int
 
 
+def told(change: StateChange) -> StateChanged | Deleted:
+    """Return how a watch tells a stored change."""
+    if change.job is None:
+        return Deleted(change.sequence, change.job_id)
+    return StateChanged(change.sequence, change)
+
+
 Happening: TypeAlias = Snapshot | StateChanged | Progress | Deleted | Heartbeat
 """What a watch tells; `sequence` is what to reconnect with."""
 
@@ -62,17 +70,18 @@ class Watcher:
         self.wake = asyncio.Event()
         self.cursor = 0
         """The sequence of the last state change that was told or left out."""
+        self.behind_until = 0
+        """Up to here it must read the store, as what it resumes from may be ahead of what the hub has read."""
         self._unended = set(where.job_ids)
         """Named jobs whose end was not told yet."""
         self._shown: dict[str, int] = {}
         """Jobs of the snapshot that had moved on behind its sequence: their moves up to this one are in it."""
         self._progress: dict[str, Job] = {}
-        self._deleted: dict[str, None] = {}
 
     @property
     def done(self) -> bool:
         """Whether it watches named jobs and has told the end of each."""
-        return bool(self.where.job_ids) and not self._unended and not self._deleted
+        return bool(self.where.job_ids) and not self._unended
 
     async def named_jobs(self, jobs: JobStore) -> list[Job]:
         """Return the named jobs in the caller's order. Raises `NotFoundError` when one does not exist."""
@@ -83,18 +92,20 @@ class Watcher:
         return [found[job_id] for job_id in self.where.job_ids]
 
     async def resume(self, jobs: JobStore, after: int, latest: int) -> None:
-        """Go on behind a sequence: named jobs whose end was told by then are over, those that are gone were deleted."""
+        """Go on behind a sequence: named jobs that had ended by then are over, and so are those that are gone.
+
+        Raises:
+            OutOfRangeError: nothing has that sequence yet.
+        """
         if after > latest:
             raise OutOfRangeError(f"after_sequence {after} is ahead of the latest, {latest}: watch anew without it")
-        self.cursor = after
+        self.cursor, self.behind_until = after, latest
         if not self.where.job_ids:
             return
         found = {job.job_id: job for job in await jobs.get_jobs(self.where.job_ids)}
         for job_id in self.where.job_ids:
             job = found.get(job_id)
-            if job is None:
-                self.put_deleted(job_id)
-            elif job.state.terminal and job.sequence <= after:
+            if job is None or (job.state.terminal and job.sequence <= after):
                 self._unended.discard(job_id)
 
     def snapshot(self, job: Job) -> Snapshot:
@@ -108,31 +119,24 @@ class Watcher:
             self.drop_progress(job.job_id)
         return Snapshot(self.cursor, job)
 
-    def tells(self, change: StateChange) -> bool:
-        """Note that a state change is passed, and say whether this watch tells it.
-
-        A filter by state selects the moves into such a state and out of it.
-        """
-        job = change.job
-        if change.sequence <= self._shown.get(job.job_id, 0):
+    def passes(self, change: StateChange) -> bool:
+        """Move the cursor behind a state change, and say whether this watch tells it."""
+        self.cursor = change.sequence
+        if change.sequence <= self._shown.get(change.job_id, 0):
             return False
-        self._shown.pop(job.job_id, None)
-        selected = self._selects(change)
-        if change.to_state.terminal:
-            self._unended.discard(job.job_id)
-        return selected
+        self._shown.pop(change.job_id, None)
+        if change.to_state is None or change.to_state.terminal:
+            self._unended.discard(change.job_id)
+        return self._selects(change)
 
     def _selects(self, change: StateChange) -> bool:
-        states = self.where.states
-        if states and change.from_state not in states and change.to_state not in states:
-            return False
+        """A filter by state selects the moves into such a state and out of it; deletions have only an id to go by."""
         where = self.where
-        return JobFilter(
-            job_ids=where.job_ids,
-            labels=where.labels,
-            dataset_id=where.dataset_id,
-            base_model_id=where.base_model_id,
-        ).matches(change.job)
+        if change.job is None:
+            return not where.job_ids or change.job_id in where.job_ids
+        if where.states and change.from_state not in where.states and change.to_state not in where.states:
+            return False
+        return msgspec.structs.replace(where, states=[]).matches(change.job)
 
     def put_progress(self, job: Job) -> None:
         """Let the job's new counts wait; older ones that still wait are left out."""
@@ -148,19 +152,3 @@ class Watcher:
         if not self._progress:
             return None
         return self._progress.pop(next(iter(self._progress)))
-
-    def put_deleted(self, job_id: str) -> None:
-        """Let the news wait that a job was deleted. A watch of a filter hears of every one: what it was is gone."""
-        self.drop_progress(job_id)
-        if not self.where.job_ids or job_id in self.where.job_ids:
-            self._deleted[job_id] = None
-            self._unended.discard(job_id)
-            self.wake.set()
-
-    def take_deleted(self) -> str | None:
-        """Return the id of a deleted job that was not told yet."""
-        if not self._deleted:
-            return None
-        job_id = next(iter(self._deleted))
-        del self._deleted[job_id]
-        return job_id
