@@ -216,13 +216,15 @@ class StateChange(msgspec.Struct, frozen=True, kw_only=True):
     """One stored move of a job."""
 
     sequence: int
+    job_id: str
     from_state: JobState | None
     """None: the job was created."""
-    to_state: JobState
+    to_state: JobState | None
+    """None: the job was deleted."""
     reason: str
     time: datetime
-    job: Job
-    """The job right after the move."""
+    job: Job | None
+    """The job right after the move; None: it was deleted."""
 
 
 class JobFilter(msgspec.Struct, frozen=True, kw_only=True):

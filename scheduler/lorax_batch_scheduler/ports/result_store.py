@@ -40,9 +40,19 @@ class ResultStore(Protocol):
         ...
 
     async def segments_of_lines(
-        self, job_id: str, *, first_line: int, last_line: int, error: bool | None
+        self,
+        job_id: str,
+        *,
+        first_line: int,
+        last_line: int,
+        error: bool | None,
+        first_offset: int,
+        max_bytes: int,
     ) -> list[StoredSegment]:
-        """Return the segments that hold a line of that range."""
+        """Return segments that may hold a line of that range, in offset order, from `first_offset` on.
+
+        About `max_bytes` of them, at least one; the next ones begin behind the last of these.
+        """
         ...
 
     def finalising(self, job_id: str) -> AbstractAsyncContextManager[bool]:

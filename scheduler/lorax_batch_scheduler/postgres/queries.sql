@@ -401,10 +401,15 @@ SELECT first_offset, error, row_count, first_line, last_line, byte_count, blob F
 WHERE bytes_before < $4 ORDER BY first_offset
 
 -- segments_of_lines --
--- Those that may hold a line of the range.
-SELECT first_offset, error, row_count, first_line, last_line, byte_count, blob FROM segments
-WHERE job_id = $1 AND last_line >= $2 AND first_line <= $3 AND ($4::boolean IS NULL OR error = $4)
-ORDER BY first_offset
+-- Those that may hold a line of the range, from an offset on; about so many bytes, at least one.
+SELECT first_offset, error, row_count, first_line, last_line, byte_count, blob FROM (
+    SELECT *, sum(octet_length(blob)) OVER (ORDER BY first_offset) - octet_length(blob) AS bytes_before
+    FROM segments
+    WHERE job_id = $1 AND last_line >= $2 AND first_line <= $3 AND ($4::boolean IS NULL OR error = $4)
+      AND first_offset >= $5
+    ORDER BY first_offset LIMIT 500
+) AS ahead
+WHERE bytes_before < $6 ORDER BY first_offset
 
 -- try_finalising --
 -- One process at a time writes the files of a job.

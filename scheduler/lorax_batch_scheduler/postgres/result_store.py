@@ -28,10 +28,19 @@ class PostgresResultStore:
         return [_segment(record) for record in records]
 
     async def segments_of_lines(
-        self, job_id: str, *, first_line: int, last_line: int, error: bool | None
+        self,
+        job_id: str,
+        *,
+        first_line: int,
+        last_line: int,
+        error: bool | None,
+        first_offset: int,
+        max_bytes: int,
     ) -> list[StoredSegment]:
         async with self._database.connection() as connection:
-            records = await connection.fetch(SQL.segments_of_lines, job_id, first_line, last_line, error)
+            records = await connection.fetch(
+                SQL.segments_of_lines, job_id, first_line, last_line, error, first_offset, max_bytes
+            )
         return [_segment(record) for record in records]
 
     @asynccontextmanager

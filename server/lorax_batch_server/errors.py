@@ -1,0 +1,66 @@
+"""Errors that only the API knows; the others are the scheduler's."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lorax_batch_scheduler.errors import LoraxBatchError, NotAllowedError, StateConflictError
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """What is wrong with one field of a request."""
+
+    field: str
+    """A path as the contract spells it: `server_config.base_model`."""
+    message: str
+
+
+class InvalidRequestError(LoraxBatchError):
+    """Some fields of a request are not acceptable; all of them are named."""
+
+    reason = "INVALID_INPUT"
+
+    def __init__(self, violations: Sequence[Violation]) -> None:
+        super().__init__("; ".join(f"{violation.field}: {violation.message}" for violation in violations))
+        self.violations = tuple(violations)
+
+
+class MalformedRequestError(LoraxBatchError):
+    """The bytes of a request are not the message that the call takes."""
+
+    reason = "MALFORMED_REQUEST"
+
+
+class PathNotAllowedError(NotAllowedError):
+    """A path on the server that callers may not name."""
+
+    reason = "PATH_NOT_ALLOWED"
+
+
+class DatasetInUseError(StateConflictError):
+    """A job that has not ended uses the dataset."""
+
+    reason = "DATASET_IN_USE"
+
+
+class OutOfRangeError(LoraxBatchError):
+    """An offset or sequence lies beyond what there is."""
+
+    reason = "OUT_OF_RANGE"
+
+
+class DataLostError(LoraxBatchError):
+    """Stored bytes are missing; the operator must look."""
+
+    reason = "DATA_LOSS"
+
+
+class StoppingError(LoraxBatchError):
+    """The service is shutting down; reconnect, here or at another replica."""
+
+    reason = "SHUTTING_DOWN"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the service is shutting down: reconnect with the last sequence or offset, here or at another replica"
+        )

@@ -1,0 +1,208 @@
+"""Checks requests about jobs and turns them into the scheduler's values; pure."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from lorax_batch.v1 import batch_inference_pb2 as pb
+from lorax_batch.v1 import job_pb2
+from lorax_batch_scheduler.catalogue import BaseModel, Catalogue
+from lorax_batch_scheduler.errors import InvalidInputError
+from lorax_batch_scheduler.job import JobFilter
+from lorax_batch_scheduler.server_config import ServerConfig, check_server_config
+
+from lorax_batch_server.checks import (
+    MAX_ID_CHARACTERS,
+    MAX_NAME_CHARACTERS,
+    MAX_REASON_CHARACTERS,
+    MAX_REQUEST_ID_CHARACTERS,
+    Checks,
+    shown,
+)
+from lorax_batch_server.timestamps import aware
+from lorax_batch_server.translate_job import STATES_BY_NUMBER
+
+MAX_PRIORITY: Final = 100
+MAX_DEFAULT_MAX_TOKENS: Final = 1_000_000
+MAX_TOKEN_CHARACTERS: Final = 500
+MAX_WATCHED_JOBS: Final = 1_000
+_UPDATABLE: Final = ("priority", "deadline", "labels")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobOrder:
+    """A checked CreateJobRequest."""
+
+    dataset: str
+    """An id or a name."""
+    server_config: ServerConfig
+    base_model: BaseModel
+    hf_token: str | None
+    priority: int
+    deadline: datetime | None
+    labels: dict[str, str]
+    request_id: str | None
+    error_threshold: float
+    default_max_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobUpdate:
+    """A checked UpdateJobRequest: what is not named stays."""
+
+    job_id: str
+    priority: int | None = None
+    deadline: datetime | None = None
+    clear_deadline: bool = False
+    labels: dict[str, str] | None = None
+
+
+def check_create(request: pb.CreateJobRequest, *, catalogue: Catalogue, max_parameters: int, now: datetime) -> JobOrder:
+    """Return what a CreateJobRequest asks for. Raises `InvalidRequestError` with everything that is wrong."""
+    checks = Checks()
+    checks.text("dataset", request.dataset, limit=MAX_NAME_CHARACTERS, required=True)
+    config = _server_config(request.server_config)
+    base_model = _base_model(checks, config, catalogue, max_parameters)
+    token = request.server_config.hf_token
+    if len(token) > MAX_TOKEN_CHARACTERS or not token.isascii() or any(character <= " " for character in token):
+        # The value is a secret: it is not shown, not even when it is wrong.
+        checks.fail("server_config.hf_token", f"must be at most {MAX_TOKEN_CHARACTERS} ASCII characters without spaces")
+    checks.number("priority", request.priority, low=-MAX_PRIORITY, high=MAX_PRIORITY)
+    deadline = _deadline(checks, "deadline", request.deadline, now) if request.HasField("deadline") else None
+    checks.labels("labels", request.labels)
+    checks.text("request_id", request.request_id, limit=MAX_REQUEST_ID_CHARACTERS)
+    checks.number("error_threshold", request.error_threshold, low=0, high=1)
+    checks.number("default_max_tokens", request.default_max_tokens, low=0, high=MAX_DEFAULT_MAX_TOKENS)
+    checks.done()
+    assert base_model is not None
+    return JobOrder(
+        dataset=request.dataset,
+        server_config=config,
+        base_model=base_model,
+        hf_token=token or None,
+        priority=request.priority,
+        deadline=deadline,
+        labels=dict(request.labels),
+        request_id=request.request_id or None,
+        error_threshold=request.error_threshold,
+        default_max_tokens=request.default_max_tokens,
+    )
+
+
+def check_request_id(request_id: str) -> str | None:
+    """Return a usable request id, None when unset. Raises `InvalidRequestError`."""
+    checks = Checks()
+    checks.text("request_id", request_id, limit=MAX_REQUEST_ID_CHARACTERS)
+    checks.done()
+    return request_id or None
+
+
+def check_reason(reason: str) -> str:
+    """Return a usable reason. Raises `InvalidRequestError`."""
+    checks = Checks()
+    checks.text("reason", reason, limit=MAX_REASON_CHARACTERS)
+    checks.done()
+    return reason
+
+
+def check_update(request: pb.UpdateJobRequest, *, now: datetime) -> JobUpdate:
+    """Return what an UpdateJobRequest asks for. Raises `InvalidRequestError`."""
+    checks = Checks()
+    job, paths = request.job, set(request.update_mask.paths)
+    checks.text("job.job_id", job.job_id, limit=MAX_ID_CHARACTERS, required=True)
+    if not paths:
+        checks.fail("update_mask", f"is empty: name what to change, of {', '.join(_UPDATABLE)}")
+    for path in sorted(paths.difference(_UPDATABLE)):
+        checks.fail("update_mask", f"{shown(path)} can't be changed; only {', '.join(_UPDATABLE)} can")
+    deadline = None
+    if "priority" in paths:
+        checks.number("job.priority", job.priority, low=-MAX_PRIORITY, high=MAX_PRIORITY)
+    if "deadline" in paths and job.HasField("deadline"):
+        deadline = _deadline(checks, "job.deadline", job.deadline, now)
+    if "labels" in paths:
+        checks.labels("job.labels", job.labels)
+    checks.done()
+    return JobUpdate(
+        job_id=job.job_id,
+        priority=job.priority if "priority" in paths else None,
+        deadline=deadline,
+        clear_deadline="deadline" in paths and deadline is None,
+        labels=dict(job.labels) if "labels" in paths else None,
+    )
+
+
+def check_filter(
+    checks: Checks, request: pb.JobFilter, *, catalogue: Catalogue, job_ids: tuple[str, ...] = ()
+) -> JobFilter:
+    """Return the filter that a request means, noting what is wrong with it in `checks`."""
+    for number in request.states:
+        if number not in STATES_BY_NUMBER:
+            checks.fail("filter.states", f"{number} is not a state of a job")
+    checks.labels("filter.labels", request.labels)
+    checks.text("filter.dataset_id", request.dataset_id, limit=MAX_NAME_CHARACTERS)
+    checks.text("filter.base_model", request.base_model, limit=MAX_NAME_CHARACTERS)
+    model = catalogue.named(request.base_model)
+    return JobFilter(
+        job_ids=list(job_ids),
+        states=[STATES_BY_NUMBER[number] for number in request.states if number in STATES_BY_NUMBER],
+        labels=dict(request.labels),
+        dataset_id=request.dataset_id or None,
+        # A model that has left the catalogue may still have jobs.
+        base_model_id=model.name if model is not None else request.base_model or None,
+    )
+
+
+def check_watch(request: pb.WatchJobsRequest, *, catalogue: Catalogue) -> tuple[JobFilter, int | None]:
+    """Return what to watch, and the sequence to go on behind. Raises `InvalidRequestError`."""
+    checks = Checks()
+    if len(request.job_ids) > MAX_WATCHED_JOBS:
+        checks.fail(
+            "job_ids", f"{len(request.job_ids)} jobs, but at most {MAX_WATCHED_JOBS:,} are accepted: use a filter"
+        )
+    for index, job_id in enumerate(request.job_ids[:MAX_WATCHED_JOBS]):
+        checks.text(f"job_ids[{index}]", job_id, limit=MAX_ID_CHARACTERS, required=True)
+    after = request.after_sequence if request.HasField("after_sequence") else None
+    if after is not None and after < 0:
+        checks.fail("after_sequence", f"{after} is negative: leave it unset to begin with a snapshot")
+    where = check_filter(checks, request.filter, catalogue=catalogue, job_ids=tuple(dict.fromkeys(request.job_ids)))
+    checks.done()
+    return where, after
+
+
+def _server_config(message: job_pb2.ServerConfig) -> ServerConfig:
+    return ServerConfig(
+        base_model=message.base_model,
+        lorax_image_tag=message.lorax_image_tag,
+        quantization=message.quantization,
+        custom_args=list(message.custom_args),
+        backend=message.backend,
+        adapter_source=message.adapter_source,
+    )
+
+
+def _base_model(checks: Checks, config: ServerConfig, catalogue: Catalogue, max_parameters: int) -> BaseModel | None:
+    try:
+        check_server_config(config)
+    except InvalidInputError as error:
+        checks.failed(error)
+    if len(config.base_model) > MAX_NAME_CHARACTERS:
+        checks.text("server_config.base_model", config.base_model, limit=MAX_NAME_CHARACTERS)
+        return None
+    try:
+        return catalogue.check(config.base_model, max_parameters)
+    except InvalidInputError as error:
+        checks.failed(error)
+        return None
+
+
+def _deadline(checks: Checks, field: str, deadline: Timestamp, now: datetime) -> datetime | None:
+    try:
+        time = aware(deadline)
+    except (ValueError, OverflowError):
+        checks.fail(field, "is not a point in time between the years 1 and 9999")
+        return None
+    if time <= now:
+        checks.fail(field, f"{time.isoformat()} is not in the future; it is {now.isoformat()} here")
+        return None
+    return time

@@ -1,0 +1,185 @@
+"""The table that maps errors to gRPC status codes, with google.rpc details."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+from lorax_batch_scheduler.errors import (
+    BusyError,
+    ChecksumMismatchError,
+    DatabaseError,
+    InvalidInputError,
+    LoraxBatchError,
+    NotAllowedError,
+    NotFoundError,
+    ObjectNotFoundError,
+    ObjectStoreError,
+    OffsetMismatchError,
+    SequenceTooOldError,
+    StateConflictError,
+)
+
+from lorax_batch_server.errors import (
+    DataLostError,
+    InvalidRequestError,
+    MalformedRequestError,
+    OutOfRangeError,
+    StoppingError,
+    Violation,
+)
+
+DOMAIN: Final = "lorax-batch"
+DETAILS_KEY: Final = "grpc-status-details-bin"
+"""The trailer that carries `google.rpc.Status`."""
+MAX_VIOLATIONS: Final = 10
+MAX_MESSAGE_CHARACTERS: Final = 1_000
+"""Errors travel as HTTP/2 trailers, of which peers accept 8 KiB in all."""
+_Code = grpc.StatusCode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorStatus:
+    """How an error is told to a caller."""
+
+    code: grpc.StatusCode
+    message: str
+    details: tuple[Message, ...]
+    unexpected: bool = False
+    """Whether an operator must hear of it, since the caller is told nothing."""
+
+    @property
+    def trailing_metadata(self) -> tuple[tuple[str, bytes], ...]:
+        """The details as gRPC carries them."""
+        status = status_pb2.Status(code=self.code.value[0], message=self.message)
+        for detail in self.details:
+            packed = any_pb2.Any()
+            packed.Pack(detail)
+            status.details.append(packed)
+        return ((DETAILS_KEY, status.SerializeToString()),)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    kind: type[LoraxBatchError]
+    code: grpc.StatusCode
+    retry_after_s: float | None = None
+
+
+_RULES: Final = (
+    _Rule(InvalidRequestError, _Code.INVALID_ARGUMENT),
+    _Rule(InvalidInputError, _Code.INVALID_ARGUMENT),
+    _Rule(MalformedRequestError, _Code.INVALID_ARGUMENT),
+    _Rule(NotAllowedError, _Code.PERMISSION_DENIED),
+    _Rule(NotFoundError, _Code.NOT_FOUND),
+    _Rule(StateConflictError, _Code.FAILED_PRECONDITION),
+    _Rule(OffsetMismatchError, _Code.FAILED_PRECONDITION),
+    _Rule(ChecksumMismatchError, _Code.DATA_LOSS),
+    _Rule(BusyError, _Code.ABORTED, retry_after_s=1),
+    _Rule(SequenceTooOldError, _Code.OUT_OF_RANGE),
+    _Rule(OutOfRangeError, _Code.OUT_OF_RANGE),
+    _Rule(DataLostError, _Code.DATA_LOSS),
+    _Rule(ObjectNotFoundError, _Code.DATA_LOSS),
+    _Rule(StoppingError, _Code.UNAVAILABLE, retry_after_s=1),
+    _Rule(DatabaseError, _Code.UNAVAILABLE, retry_after_s=2),
+)
+"""The first rule that fits wins. What none fits is INTERNAL."""
+
+
+def error_status(error: Exception) -> ErrorStatus:
+    """Return what a caller is told of an error: nothing of the inside when it is not one of ours."""
+    if isinstance(error, ObjectStoreError):
+        if not error.retryable:
+            return _unexpected()
+        return _expected(error, _Code.UNAVAILABLE, retry_after_s=2)
+    for rule in _RULES:
+        if isinstance(error, rule.kind):
+            return _expected(error, rule.code, rule.retry_after_s)
+    return _unexpected()
+
+
+def _unexpected() -> ErrorStatus:
+    return ErrorStatus(
+        code=_Code.INTERNAL,
+        message="internal error; the service's log has the cause",
+        details=(error_details_pb2.ErrorInfo(reason="INTERNAL", domain=DOMAIN),),
+        unexpected=True,
+    )
+
+
+def _expected(error: LoraxBatchError, code: grpc.StatusCode, retry_after_s: float | None) -> ErrorStatus:
+    message = _cut(str(error) or (error.__doc__ or ""), MAX_MESSAGE_CHARACTERS)
+    details: list[Message] = [
+        error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=_metadata(error))
+    ]
+    details.extend(describe(error) for kind, describe in _DESCRIPTIONS if isinstance(error, kind))
+    if retry_after_s is not None:
+        delay = duration_pb2.Duration()
+        delay.FromMilliseconds(round(retry_after_s * 1000))
+        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+    return ErrorStatus(
+        code=code,
+        message=message,
+        details=tuple(details),
+        unexpected=isinstance(error, DataLostError | ObjectNotFoundError),
+    )
+
+
+def _metadata(error: LoraxBatchError) -> dict[str, str]:
+    match error:
+        case OffsetMismatchError():
+            return {"offset": str(error.stored)}
+        case StateConflictError():
+            return {"current": str(error.current), "expected": str(error.expected)}
+        case _:
+            return {}
+
+
+def _describe_invalid(error: LoraxBatchError) -> Message:
+    if isinstance(error, InvalidRequestError):
+        violations: Sequence[Violation] = error.violations
+    else:
+        assert isinstance(error, InvalidInputError)
+        violations = [Violation(error.field, error.message)]
+    message: Message = error_details_pb2.BadRequest(
+        field_violations=[
+            error_details_pb2.BadRequest.FieldViolation(
+                field=_cut(violation.field, 200), description=_cut(violation.message, 300)
+            )
+            for violation in violations[:MAX_VIOLATIONS]
+        ]
+    )
+    return message
+
+
+def _describe_conflict(error: LoraxBatchError) -> Message:
+    subject = f"{error.kind}/{error.name}" if isinstance(error, StateConflictError) else "offset"
+    violation = error_details_pb2.PreconditionFailure.Violation(
+        type=error.reason, subject=subject, description=_cut(str(error), 500)
+    )
+    message: Message = error_details_pb2.PreconditionFailure(violations=[violation])
+    return message
+
+
+def _describe_missing(error: LoraxBatchError) -> Message:
+    assert isinstance(error, NotFoundError)
+    message: Message = error_details_pb2.ResourceInfo(
+        resource_type=error.kind, resource_name=_cut(error.name, 200), description=_cut(str(error), 300)
+    )
+    return message
+
+
+_DESCRIPTIONS: Final[tuple[tuple[type[LoraxBatchError], Callable[[LoraxBatchError], Message]], ...]] = (
+    (InvalidRequestError, _describe_invalid),
+    (InvalidInputError, _describe_invalid),
+    (StateConflictError, _describe_conflict),
+    (OffsetMismatchError, _describe_conflict),
+    (NotFoundError, _describe_missing),
+)
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 3] + "..."
