@@ -53,6 +53,8 @@ async def test_every_move_is_an_event_without_gaps(stores: Stores) -> None:
     changes = await stores.jobs.state_changes(0, limit=100)
     assert [change.sequence for change in changes] == [1, 2, 3, 4, 5, 6]
     assert [(change.from_state, change.to_state) for change in changes][-1] == (JobState.QUEUED, JobState.CANCELLING)
+    assert changes[-1].job is not None
+    assert changes[2].job is not None
     assert changes[-1].job.state is JobState.CANCELLING
     assert changes[2].job.start_time is not None
     assert changes[-1].job.counts.total == 5
