@@ -1,0 +1,35 @@
+# syntax=docker/dockerfile:1
+
+FROM python:3.12-slim-bookworm AS build
+WORKDIR /src
+COPY requirements.lock ./
+RUN python -m venv /opt/lorax-batch \
+ && /opt/lorax-batch/bin/pip install --no-cache-dir --require-hashes -r requirements.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY protos ./protos
+COPY scheduler ./scheduler
+COPY server ./server
+COPY clients ./clients
+COPY simulator ./simulator
+RUN /opt/lorax-batch/bin/pip install --no-cache-dir --no-deps . \
+ && /opt/lorax-batch/bin/pip uninstall --yes pip
+
+FROM python:3.12-slim-bookworm
+# An init reaps what dies: a zombie would hold the embedded PostgreSQL's data directory.
+# hadolint ignore=DL3008
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends tini \
+ && rm -rf /var/lib/apt/lists/* \
+ && useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin lorax-batch \
+ && install --directory --owner=lorax-batch --mode=0700 /data
+COPY --from=build /opt/lorax-batch /opt/lorax-batch
+ENV PATH=/opt/lorax-batch/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    LORAX_BATCH_DATA_DIR=/data
+USER lorax-batch
+VOLUME /data
+EXPOSE 50051
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["lorax-batch", "health"]
+ENTRYPOINT ["tini", "--", "lorax-batch"]
+# Inside a container the port must be reachable from outside it; put TLS or a private network in front.
+CMD ["serve", "--listen", "0.0.0.0:50051", "--allow-insecure"]
