@@ -26,7 +26,7 @@ COPY --from=build /opt/lorax-batch /opt/lorax-batch
 ENV PATH=/opt/lorax-batch/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     LORAX_BATCH_DATA_DIR=/data
-USER lorax-batch
+USER 10001
 VOLUME /data
 EXPOSE 50051
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["lorax-batch", "health"]
