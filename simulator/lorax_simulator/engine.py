@@ -91,6 +91,11 @@ class Engine:
             self._shard.finish_until(now)
         self.now = max(self.now, now)
 
+    @property
+    def has_outcomes(self) -> bool:
+        """Whether something happened that was not taken yet."""
+        return bool(self._outcomes)
+
     def take_outcomes(self) -> list[Outcome]:
         """Return what happened since the last call, in order."""
         outcomes, self._outcomes = self._outcomes, []

@@ -1,23 +1,23 @@
 """The errors of the router as they go over the wire."""
 
-from dataclasses import dataclass
 
-
-@dataclass(frozen=True, slots=True)
 class RouterError(Exception):
     """A JSON error: `{"error": text, "error_type": kind}` with its status."""
 
-    status: int
-    kind: str
-    text: str
+    def __init__(self, status: int, kind: str, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.kind = kind
+        self.text = text
 
 
-@dataclass(frozen=True, slots=True)
 class PlainTextError(Exception):
     """An error of the HTTP layer below the router: plain text."""
 
-    status: int
-    text: str
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
 
 
 def overloaded() -> RouterError:

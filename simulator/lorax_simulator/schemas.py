@@ -6,7 +6,19 @@ from lorax_simulator.shard_errors import PREFIX
 
 _TYPES = ("string", "integer", "number", "boolean", "null", "array", "object")
 _FORMATS = ("date", "time", "date-time", "uuid")
-_KNOWN = ("type", "properties", "enum", "const", "$ref", "oneOf", "anyOf", "allOf", "items", "prefixItems")
+_KNOWN = (
+    "type",
+    "properties",
+    "enum",
+    "const",
+    "$ref",
+    "oneOf",
+    "anyOf",
+    "allOf",
+    "items",
+    "prefixItems",
+    "patternProperties",
+)
 _DEPTH_LIMIT = 32
 
 Schema = Mapping[str, object]
@@ -45,7 +57,8 @@ def _value(schema: Schema, root: Schema, text: str, depth: int) -> object:
     for union in ("oneOf", "anyOf", "allOf"):
         members = _schemas(schema.get(union))
         if members:
-            return [_value(member, root, text, depth + 1) for member in members][0]
+            values = [_value(member, root, text, depth + 1) for member in members]  # every member is compiled
+            return values[0]
     if "not" in schema or (schema and not any(key in schema for key in _KNOWN)):
         raise SchemaError(
             f"Could not translate the instance {dict(schema)!r} to a regular expression. "
@@ -74,7 +87,7 @@ def _scalar(schema: Schema) -> object:
 
 
 def _typed(schema: Schema, root: Schema, text: str, depth: int) -> object:
-    kinds = schema.get("type", "object" if not schema or "properties" in schema else "array")
+    kinds = schema.get("type", "array" if "items" in schema or "prefixItems" in schema else "object")
     kind = kinds[0] if isinstance(kinds, list) and kinds else kinds
     if kind not in _TYPES:
         raise SchemaError(f"Could not translate the instance {dict(schema)!r} to a regular expression.")
