@@ -7,6 +7,8 @@ from lorax_simulator.engine import Engine
 from lorax_simulator.outcomes import Outcome
 from lorax_simulator.row import Row
 
+_SHORTEST_WAIT = 0.001  # uvloop's timers count whole milliseconds: less would spin
+
 
 class Driver:
     """Runs model time at `scale` real seconds a model second; at 0 everything happens at once."""
@@ -73,7 +75,11 @@ class Driver:
         if self._timer is not None:
             self._timer.cancel()
         self._due = due
-        self._timer = self._loop.call_at(due, self._pump) if due else self._loop.call_soon(self._pump)
+        if due:
+            delay = max(_SHORTEST_WAIT, due - self._loop.time())
+            self._timer = self._loop.call_later(delay, self._pump)
+        else:
+            self._timer = self._loop.call_soon(self._pump)
 
     def _pump(self) -> None:
         self._timer = None
