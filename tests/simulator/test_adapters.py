@@ -2,8 +2,12 @@
 
 import pytest
 
+from lorax_simulator.adapters import AdapterPool, AdapterStatus
+from lorax_simulator.faults import Faults
+from lorax_simulator.hub import AdapterHub
 from lorax_simulator.limits import Limits
 from lorax_simulator.outcomes import Aborted
+from lorax_simulator.row import Row
 from tests.simulator.model import A100, Model
 
 
@@ -88,15 +92,35 @@ def test_pending_adapters_keep_their_order_so_one_too_large_for_now_holds_up_the
     assert small.joined_at >= large.joined_at
 
 
-def test_a_newly_active_adapter_comes_before_rows_that_waited_longer():
-    model = Model(limits=Limits(max_batch_total_tokens=1600))
-    model.warm("")
-    model.submit(prompt=700, most=700)
-    model.until(model.engine.now + 0.1)
-    old = model.submit(prompt=700, most=700)
-    new = model.submit("a", prompt=700, most=700)
-    model.settle()
-    assert new.joined_at < old.joined_at or new.queued_at > old.queued_at
+def test_rows_of_a_newly_active_adapter_come_first_then_those_that_waited_longest():
+    pool = AdapterPool(max_active=10, cycle_time=2.0)
+    order = [("old", 1.0), ("new", 2.0), ("old", 3.0), ("other", 1.5)]
+    for number, (adapter, queued_at) in enumerate(order):
+        pool.append(_row(number, adapter, queued_at))
+    for adapter, activated_at in (("old", 0.0), ("other", 0.0), ("new", 9.0)):
+        known = pool.known[adapter]
+        known.status, known.activated_at = AdapterStatus.READY, activated_at
+        pool.active.append(known)
+    taken = [pool.next_row(10.0) for _ in range(4)]
+    assert [(row.adapter_id, row.queued_at) for row in taken if row] == [
+        ("new", 2.0),
+        ("old", 1.0),
+        ("other", 1.5),
+        ("old", 3.0),
+    ]
+
+
+def _row(number: int, adapter: str, queued_at: float) -> Row:
+    return Row(
+        id=number,
+        adapter_id=adapter,
+        adapter_source="hub",
+        prompt_tokens=1,
+        max_new_tokens=1,
+        target_tokens=1,
+        arrived_at=0.0,
+        queued_at=queued_at,
+    )
 
 
 def test_a_missing_adapter_fails_its_rows_like_the_hub_and_is_tried_anew_by_the_next():
@@ -150,9 +174,6 @@ def test_hanging_up_on_a_failing_adapter_aborts_the_router_only_when_asked_for(f
 
 
 def test_download_times_are_the_same_for_the_same_seed_and_within_their_range():
-    from lorax_simulator.faults import Faults
-    from lorax_simulator.hub import AdapterHub
-
     def times(seed):
         hub = AdapterHub(model_id="base", timing=A100, faults=Faults(), seed=seed)
         return [hub.seconds("download", f"org/{number}", "hub") for number in range(50)]
@@ -163,9 +184,6 @@ def test_download_times_are_the_same_for_the_same_seed_and_within_their_range():
 
 
 def test_a_local_adapter_is_at_hand_and_an_unknown_source_is_refused():
-    from lorax_simulator.faults import Faults
-    from lorax_simulator.hub import AdapterHub
-
     hub = AdapterHub(model_id="base", timing=A100, faults=Faults(), seed=0)
     assert hub.seconds("download", "/adapters/a", "local") == 0.1
     assert hub.error("download", "a", "ftp") == "Server error: Invalid source: ftp"
