@@ -47,7 +47,7 @@ class Connection(asyncio.Protocol):
         self._on_lost = on_lost
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
-        self._backlog: deque[Request | PlainTextError] = deque()
+        self._backlog: deque[tuple[Request | PlainTextError, bool]] = deque()  # the flag: keep alive after it
         self._url = b""
         self._headers: dict[str, str] = {}
         self._body: list[bytes] = []
@@ -108,14 +108,14 @@ class Connection(asyncio.Protocol):
             self._body.append(body)
 
     def on_message_complete(self) -> None:
-        self._keep_alive = self._parser.should_keep_alive()
         if self._body_bytes > BODY_LIMIT_BYTES:
             self._body = []
-            self._backlog.append(body_too_large())
-        else:
-            path, _, query = self._url.decode("latin-1").partition("?")
-            method = self._parser.get_method().decode("latin-1")
-            self._backlog.append(Request(method, path, query, self._headers, b"".join(self._body)))
+            self._backlog.append((body_too_large(), False))
+            return
+        path, _, query = self._url.decode("latin-1").partition("?")
+        method = self._parser.get_method().decode("latin-1")
+        request = Request(method, path, query, self._headers, b"".join(self._body))
+        self._backlog.append((request, self._parser.should_keep_alive()))
 
     # Answers
 
@@ -166,11 +166,10 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def _serve_next(self) -> None:
-        while self._backlog and not self.busy:
-            request = self._backlog.popleft()
+        while self._backlog and not self.busy and not self._closing:
+            request, self._keep_alive = self._backlog.popleft()
             self.busy = True
             if isinstance(request, PlainTextError):
-                self._keep_alive = False
                 self.answer(request.status, request.text.encode(), "text/plain; charset=utf-8")
             else:
                 self._handle(request, self)
@@ -192,6 +191,7 @@ class Connection(asyncio.Protocol):
         if self._transport is None:
             return
         if self._closing or not self._keep_alive:
+            self._closing = True
             self._transport.close()
         elif self._backlog:
             # Not at once: a chain of pipelined requests must not become a chain of calls.

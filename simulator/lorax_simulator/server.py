@@ -22,6 +22,7 @@ from lorax_simulator.outcomes import Aborted, Failed, Finished, HealthChecked, O
 from lorax_simulator.permits import Permits
 from lorax_simulator.row_faults import RowFaults
 from lorax_simulator.sequences import SequenceMaker
+from lorax_simulator.shard_errors import unsupported_task
 from lorax_simulator.templates import Template
 from lorax_simulator.timing import Timing
 from lorax_simulator.timing_headers import timing_headers
@@ -197,6 +198,8 @@ class Server:
         exchange.permits = min(wanted, self.options.limits.max_best_of)
         self.metrics.count("lorax_request_count")
         lengths = validate(wish.prompt, wish.parameters, self.options.limits)
+        if not (wish.embeds or self.options.identity.generates):
+            raise errors.generation_failed(unsupported_task("text generation"))
         observe_lengths(self.metrics, lengths)
         exchange.connection.on_drop = lambda: self._drop(exchange)
         made = self._maker.make(wish, lengths, arrived_at=exchange.arrived_at, row_faults=exchange.row_faults)

@@ -1,6 +1,7 @@
 """The texts and the order of the errors."""
 
 import asyncio
+from io import BytesIO
 
 import pytest
 
@@ -26,12 +27,12 @@ CHAT = "/v1/chat/completions"
         ({"n": 2, "temperature": 1, "seed": 1}, "`seed` must not be set when `best_of` > 1"),
         (
             {"max_tokens": 5000},
-            "`inputs` tokens + `max_new_tokens` must be <= 4096. Given: 16 `inputs` tokens and 5000 `max_new_tokens`",
+            "`inputs` tokens + `max_new_tokens` must be <= 4096. Given: 15 `inputs` tokens and 5000 `max_new_tokens`",
         ),
         (
             {"max_tokens": -1},
             "`inputs` tokens + `max_new_tokens` must be <= 4096. "
-            "Given: 16 `inputs` tokens and 4294967295 `max_new_tokens`",
+            "Given: 15 `inputs` tokens and 4294967295 `max_new_tokens`",
         ),
     ],
 )
@@ -75,7 +76,7 @@ async def test_a_prompt_of_exactly_the_longest_input_is_accepted(simulate):
     ("body", "status", "starts"),
     [
         (b"{", 400, "Failed to parse the request body as JSON: EOF while parsing"),
-        (b"nonsense", 400, "Failed to parse the request body as JSON: expected value at line 1 column 1"),
+        (b"nonsense", 400, "Failed to parse the request body as JSON: expected value at line 1"),
         (b"{}", 422, "Failed to deserialize the JSON body into the target type: missing field `model` at line 1"),
         (b'{"model":""}', 422, "Failed to deserialize the JSON body into the target type: missing field `messages`"),
         (
@@ -118,9 +119,9 @@ async def test_another_content_type_is_415(simulate, content_type):
 async def test_a_body_above_2_mib_is_413_and_one_of_2_mib_is_not(simulate):
     simulator = await simulate()
     headers = {"content-type": "application/json"}
-    large = await simulator.post(CHAT, data=b" " * (2_097_152 + 1), headers=headers)
+    large = await simulator.post(CHAT, data=BytesIO(b" " * (2_097_152 + 1)), headers=headers)
     assert (large.status, large.text) == (413, "Failed to buffer the request body: length limit exceeded")
-    fits = await simulator.post(CHAT, data=b" " * 2_097_152, headers=headers)
+    fits = await simulator.post(CHAT, data=BytesIO(b" " * 2_097_152), headers=headers)
     assert fits.status == 400
 
 
