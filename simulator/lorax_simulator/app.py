@@ -58,14 +58,15 @@ class App:
             await self._wait(self._arguments.startup_delay)
             while not self._stop_asked.is_set():
                 await self._live(listener)
-                # Bound but not listening: connections are refused, and nobody else takes the port.
-                listener = await _bind_again(host, port)
-                await self._wait(0.0 if self._stop_asked.is_set() else self._cold_start())
+                if not self._stop_asked.is_set():
+                    # Bound but not listening: connections are refused, and nobody else takes the port.
+                    listener = await _bind_again(host, port)
+                    await self._wait(self._cold_start())
+                    self._server.revive()
         finally:
             listener.close()
 
     async def _live(self, listener: socket.socket) -> None:
-        self._server.revive()
         acceptor = await asyncio.get_running_loop().create_server(self._new_connection, sock=listener, backlog=_BACKLOG)
         if not self.listening.is_set():
             self.listening.set()
@@ -75,6 +76,8 @@ class App:
         acceptor.close()
         if self._stop_asked.is_set():
             await self._drain()
+        else:
+            self._server.reset_connections()  # those accepted since the abort
 
     def _cold_start(self) -> float:
         given: float | None = self._arguments.cold_start

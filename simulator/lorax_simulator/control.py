@@ -65,7 +65,7 @@ def show_stats(server: Server, _request: Request, connection: Connection) -> Non
     engine, journal, totals = server.engine, server.journal, server.totals
     times = os.times()
     shown = {
-        "rows_received": sum(journal.received.values()),
+        "rows_received": journal.rows_received,
         "rows_answered": journal.statuses[200],
         "rows_by_status": {str(status): count for status, count in sorted(journal.statuses.items())},
         "prompt_tokens": journal.prompt_tokens,

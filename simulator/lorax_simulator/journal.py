@@ -23,11 +23,12 @@ class Call:
 
 
 class Journal:
-    """Counts by key: the first match of `marker` in a body, else a digest of the body."""
+    """Counts by key: the first match of `marker` in a body, else a digest of the body; no marker, no counts by key."""
 
     def __init__(self, *, marker: str = DEFAULT_MARKER, log: TextIO | None = None) -> None:
-        self._marker = re.compile(marker.encode())
+        self._marker = re.compile(marker.encode()) if marker else None
         self._log = log
+        self.rows_received = 0
         self.received: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
         self.statuses: Counter[int] = Counter()
@@ -36,6 +37,9 @@ class Journal:
 
     def receive(self, body: bytes) -> str:
         """Count an arriving row and return its key."""
+        self.rows_received += 1
+        if self._marker is None:
+            return ""
         found = self._marker.search(body)
         key = found[0].decode(errors="replace") if found else blake2b(body, digest_size=8).hexdigest()
         self.received[key] += 1
@@ -45,13 +49,9 @@ class Journal:
         """Count how a row's call ended."""
         self.statuses[call.status] += 1
         if call.status == 200:
-            self.answered[call.key] += 1
+            if call.key:
+                self.answered[call.key] += 1
             self.prompt_tokens += call.prompt_tokens
             self.completion_tokens += call.completion_tokens
         if self._log is not None:
             self._log.write(json.dumps(asdict(call)) + "\n")
-
-    def flush(self) -> None:
-        """Write the log out."""
-        if self._log is not None:
-            self._log.flush()

@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
         "--marker",
         default=DEFAULT_MARKER,
         metavar="REGEX",
-        help="what names a row in its body, for /_simulator/requests (default: %(default)s)",
+        help="what names a row in its body, for /_simulator/requests; '' keeps no such counts (default: %(default)s)",
     )
     parse.add_argument(
         "--grace", type=_seconds, default=5.0, metavar="SECONDS", help="real seconds for rows in flight at a stop (5)"

@@ -121,10 +121,14 @@ class Server:
         for exchange in {id(exchange): exchange for exchange, _ in self._exchanges.values()}.values():
             self._note(exchange, 0)
         self._exchanges.clear()
+        self.reset_connections()
+        self._on_abort()
+
+    def reset_connections(self) -> None:
+        """Drop every connection, whatever it waits for."""
         for connection in list(self.connections):
             connection.on_drop = None
             connection.reset()
-        self._on_abort()
 
     # What endpoints ask for
 

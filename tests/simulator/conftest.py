@@ -9,7 +9,6 @@ from typing import Any
 
 import aiohttp
 import pytest
-
 from lorax_simulator.app import App
 from lorax_simulator.options import parser
 

@@ -1,13 +1,13 @@
 """Downloads, loads, evictions and turns of adapters, under a clock moved by hand."""
 
 import pytest
-
 from lorax_simulator.adapters import AdapterPool, AdapterStatus
 from lorax_simulator.faults import Faults
 from lorax_simulator.hub import AdapterHub
 from lorax_simulator.limits import Limits
 from lorax_simulator.outcomes import Aborted
 from lorax_simulator.row import Row
+
 from tests.simulator.model import A100, Model
 
 

@@ -3,10 +3,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from lorax_simulator.limits import Limits
 from lorax_simulator.outcomes import Aborted, HealthChecked, TokenMade
 from lorax_simulator.timing import TIMINGS
+
 from tests.simulator.model import A100, Model
 
 

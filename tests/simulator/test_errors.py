@@ -31,8 +31,10 @@ CHAT = "/v1/chat/completions"
         ),
         (
             {"max_tokens": -1},
-            "`inputs` tokens + `max_new_tokens` must be <= 4096. "
-            "Given: 15 `inputs` tokens and 4294967295 `max_new_tokens`",
+            (
+                "`inputs` tokens + `max_new_tokens` must be <= 4096. "
+                "Given: 15 `inputs` tokens and 4294967295 `max_new_tokens`"
+            ),
         ),
     ],
 )
@@ -82,8 +84,10 @@ async def test_a_prompt_of_exactly_the_longest_input_is_accepted(simulate):
         (
             b'{"model":"","messages":[],"stop":"x"}',
             422,
-            "Failed to deserialize the JSON body into the target type: "
-            "stop: invalid type: string, expected a sequence at line 1 column 37",
+            (
+                "Failed to deserialize the JSON body into the target type: "
+                "stop: invalid type: string, expected a sequence at line 1 column 37"
+            ),
         ),
         (b'{"model":"","messages":[],"stop":null}', 422, "Failed to deserialize the JSON body"),
         (b'{"model":"","messages":[],"max_tokens":1.5}', 422, "Failed to deserialize the JSON body"),
@@ -91,15 +95,18 @@ async def test_a_prompt_of_exactly_the_longest_input_is_accepted(simulate):
         (b'{"model":"","messages":[],"seed":-1}', 422, "Failed to deserialize the JSON body"),
         (b'{"model":"","messages":[],"tool_choice":{}}', 422, "Failed to deserialize the JSON body"),
         (b'{"model":"","messages":[],"response_format":{"type":"xml"}}', 422, "Failed to deserialize the JSON body"),
-        (b'{"model":"","messages":[{"content":"x"}]}', 422, "Failed to deserialize the JSON body into the target type: "
-         "messages[0]: missing field `role`"),
+        (
+            b'{"model":"","messages":[{"content":"x"}]}',
+            422,
+            ("Failed to deserialize the JSON body into the target type: messages[0]: missing field `role`"),
+        ),
         (
             b'{"model":"","messages":[{"role":"user","content":[{"type":"audio"}]}]}',
             422,
             "Failed to deserialize the JSON body",
         ),
     ],
-)  # fmt: skip
+)
 async def test_errors_of_the_http_layer_are_plain_text(simulate, body, status, starts):
     simulator = await simulate()
     answer = await simulator.post(CHAT, data=body, headers={"content-type": "application/json"})

@@ -4,8 +4,8 @@ import asyncio
 
 import aiohttp
 import pytest
-
 from lorax_simulator.faults import FAULT_KINDS, FaultError, Faults, parse_fault
+
 from tests.simulator.conftest import chat_body
 
 CHAT = "/v1/chat/completions"

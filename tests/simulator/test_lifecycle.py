@@ -9,12 +9,11 @@ import sys
 
 import aiohttp
 import pytest
-
 from lorax_simulator.options import parser, server_options
+
 from tests.simulator.conftest import chat_body
 
 RUN = [sys.executable, "-m", "lorax_simulator", "--port", "0", "--time-scale", "0", "--exit-with-parent"]
-STARTED = {"stdin": asyncio.subprocess.DEVNULL, "stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.PIPE}
 
 
 async def _is_refused(simulator):
@@ -25,6 +24,11 @@ async def _is_refused(simulator):
     except aiohttp.ClientConnectionError:
         return False
     return False
+
+
+async def _until_it_answers(simulator):
+    while await _is_refused(simulator):
+        pass  # each try is a round trip through the event loop
 
 
 async def test_an_abort_resets_rows_refuses_for_the_cold_start_and_comes_back_cold(simulate):
@@ -38,8 +42,7 @@ async def test_an_abort_resets_rows_refuses_for_the_cold_start_and_comes_back_co
     with pytest.raises(aiohttp.ClientConnectionError):
         await lost
     assert await _is_refused(simulator)
-    while await _is_refused(simulator):
-        await asyncio.sleep(0)
+    await _until_it_answers(simulator)
     stats = await simulator.stats()
     assert (stats["restarts"], stats["adapters"], stats["adapter_loads"]) == (1, {}, 1)
     assert "lorax_request_success" not in (await simulator.get("/metrics")).text
@@ -49,15 +52,14 @@ async def test_an_abort_resets_rows_refuses_for_the_cold_start_and_comes_back_co
 
 async def test_an_abort_after_so_many_answers(simulate):
     simulator = await simulate("--fault", "router-abort=3", "--cold-start", "0")
-    statuses = []
+    statuses: list[int] = []
     while len(statuses) < 7:
         try:
             statuses.append((await simulator.chat()).status)
         except aiohttp.ClientConnectionError:
             statuses.append(0)
     assert statuses.count(200) >= 3
-    while await _is_refused(simulator):
-        await asyncio.sleep(0)
+    await _until_it_answers(simulator)
     assert (await simulator.stats())["restarts"] >= 1
 
 
@@ -94,7 +96,9 @@ async def test_garbage_on_the_wire_is_a_400(simulate):
 
 async def test_the_process_announces_its_url_answers_and_ends_on_sigterm(tmp_path):
     log = tmp_path / "requests.jsonl"
-    process = await asyncio.create_subprocess_exec(*RUN, "--request-log", str(log), **STARTED)
+    process = await asyncio.create_subprocess_exec(
+        *RUN, "--request-log", str(log), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
+    )
     try:
         assert process.stdout is not None
         async with asyncio.timeout(20):
@@ -120,7 +124,9 @@ async def test_the_process_ends_when_its_parent_dies():
         "print(child.pid, child.stdout.readline().strip(), flush=True)\n"
         "time.sleep(60)\n"
     )
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", parent, *RUN, **STARTED)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", parent, *RUN, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
+    )
     assert process.stdout is not None
     async with asyncio.timeout(20):
         pid, url = (await process.stdout.readline()).decode().split()

@@ -1,7 +1,6 @@
 """Which JSON schemas the structured-output compiler takes."""
 
 import pytest
-
 from lorax_simulator.schemas import compile_error, example
 
 RECURSIVE = {"$ref": "#/$defs/node", "$defs": {"node": {"properties": {"next": {"$ref": "#/$defs/node"}}}}}
