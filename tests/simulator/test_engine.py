@@ -309,3 +309,45 @@ def test_no_outcome_comes_later_than_the_wakeup_that_announced_it(workload):
     assert len(model.finished()) == len(workload)
     assert model.engine.blocks.free == model.engine.blocks.total
     assert not model.engine.pool.waiting
+
+
+TROUBLE = st.lists(
+    st.tuples(
+        st.floats(0, 2, allow_nan=False),
+        st.sampled_from(["", "a", "b", "missing/x"]),
+        st.integers(1, 80),
+        st.sampled_from(["stays", "stays", "hangs up", "poisons"]),
+        st.floats(0, 3, allow_nan=False),
+    ),
+    max_size=14,
+)
+
+
+@given(workload=TROUBLE, budget=st.sampled_from([700, 350_000]))
+def test_whatever_goes_wrong_every_row_ends_once_and_all_blocks_come_back(workload, budget):
+    model = Model(limits=Limits(max_batch_total_tokens=budget, max_batch_prefill_tokens=400))
+    events = []
+    time = 0.0
+    for number, (wait, adapter, most, manner, patience) in enumerate(workload):
+        time += wait
+        events.append((time, number, adapter, most, manner))
+        if manner == "hangs up":
+            events.append((time + patience, number, None, 0, manner))
+    rows = {}
+    hung_up = set()
+    for at, number, adapter, most, manner in sorted(events, key=lambda event: event[0]):
+        model.until(at)
+        if adapter is not None:
+            rows[number] = model.submit(adapter, most=most, error="poisoned" if manner == "poisons" else None)
+        elif rows[number] not in [*model.finished(), *(row for row in rows.values() if row.id in model.failed())]:
+            model.engine.drop(rows[number])
+            hung_up.add(rows[number])
+    model.submit("")  # something reaches the rows that hung up in the queue
+    model.settle()
+    ended = [row.id for row in model.finished()] + list(model.failed())
+    assert len(ended) == len(set(ended))
+    assert set(ended) | {row.id for row in hung_up} >= {row.id for row in rows.values()}
+    assert not set(ended) & {row.id for row in hung_up}
+    assert model.engine.blocks.free == model.engine.blocks.total
+    assert not model.engine.running
+    assert not model.engine.pool.waiting
