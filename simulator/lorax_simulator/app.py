@@ -116,8 +116,9 @@ class App:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     parsed = parser().parse_args(arguments)
-    if parsed.exit_with_parent:
-        _die_with_parent()
+    if parsed.exit_with_parent and not _die_with_parent():
+        sys.stderr.write("lorax_simulator: --exit-with-parent needs Linux\n")
+        return 2
     try:
         with contextlib.ExitStack() as resources:
             log = None
@@ -163,8 +164,12 @@ async def _bind_again(host: str, port: int) -> socket.socket:
     return _bind(host, port)
 
 
-def _die_with_parent() -> None:
+def _die_with_parent() -> bool:
+    """Have the kernel send SIGTERM when the parent dies; return False where it cannot."""
+    if not sys.platform.startswith("linux"):
+        return False
     parent = os.getppid()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:  # it died in between
-        raise SystemExit(0)
+        os.kill(os.getpid(), signal.SIGTERM)
+    return True

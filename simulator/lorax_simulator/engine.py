@@ -1,7 +1,6 @@
 """The continuous-batching loop as a synchronous state machine: the caller moves the clock, it never waits."""
 
 import heapq
-from collections import Counter
 
 from lorax_simulator import shard_errors
 from lorax_simulator.adapters import Adapter, AdapterPool, AdapterStatus
@@ -14,6 +13,7 @@ from lorax_simulator.loader import Loader, LoaderCounts
 from lorax_simulator.metrics import Metrics
 from lorax_simulator.outcomes import Aborted, Failed, Finished, HealthChecked, Outcome, TokenMade
 from lorax_simulator.row import Row
+from lorax_simulator.running import RunningBatch
 from lorax_simulator.shard import Operation, Shard
 from lorax_simulator.timing import Timing
 
@@ -32,7 +32,7 @@ class Engine:
         self.loaded = LoaderCounts()
         self.pool = AdapterPool(max_active=limits.max_active_adapters, cycle_time=limits.adapter_cycle_time_s)
         self.blocks = BlockAllocator(limits.max_batch_total_tokens)
-        self.running: dict[int, Row] = {}
+        self.running = RunningBatch(self.blocks)
         self.since_prefill = 0
         self.aborted = False
         self._limits = limits
@@ -46,8 +46,6 @@ class Engine:
         self._finishing: list[tuple[int, int]] = []  # heap of (step, row id); may hold rows that are gone
         self._dropped: list[Row] = []
         self._streaming: dict[Row, int] = {}  # row -> the step at which it finishes
-        self._adapters_in_use: Counter[str] = Counter()
-        self._running_tokens = 0
         self._answered = 0
         self._loop_is_busy = False
         self._last_batch_succeeded = False
@@ -65,7 +63,7 @@ class Engine:
     def drop(self, row: Row) -> None:
         """Forget a row whose connection closed: a running one at the next step, a queued one when reached."""
         row.dropped = True
-        if row.id in self.running:
+        if row in self.running:
             self._dropped.append(row)
         elif "wedge" in self._faults:
             self._unwedge_when_all_hung_up()
@@ -152,7 +150,7 @@ class Engine:
         waiting = self.pool.waiting
         if not waiting or (min_size is not None and waiting < min_size) or self._is_wedged():
             return []
-        moves = self.pool.update(self.now, self._adapters_in_use)
+        moves = self.pool.update(self.now, self.running.adapters)
         for adapter in moves.errored:
             self._fail_adapter(adapter)
         for adapter in moves.offload:
@@ -164,7 +162,7 @@ class Engine:
             self.blocks,
             now=self.now,
             prefill_budget=self._limits.max_batch_prefill_tokens,
-            token_budget=self._limits.max_batch_total_tokens - self._running_tokens,
+            token_budget=self._limits.max_batch_total_tokens - self.running.reserved_tokens,
             min_size=min_size,
         )
         self._metrics.set("lorax_queue_length", self.pool.waiting)
@@ -175,7 +173,7 @@ class Engine:
         was_decoding = bool(self.running)
         for row in batch:
             row.joined_at = self.now
-            self._join(row)
+            self.running.join(row)
         seconds = self._timing.prefill(sum(row.prompt_tokens for row in batch))
         self._count_inference("prefill", seconds)
         self._shard.ask(Operation("prefill", seconds, lambda _: self._end_prefill(batch, was_decoding)), self.now)
@@ -207,8 +205,7 @@ class Engine:
             self._next_step()
 
     def _start_decode(self) -> None:
-        with_adapters = len(self._adapters_in_use) > ("" in self._adapters_in_use)
-        seconds = self._timing.decode(len(self.running), with_adapters=with_adapters)
+        seconds = self._timing.decode(len(self.running), with_adapters=self.running.has_adapters)
         self._count_inference("decode", seconds)
         self._shard.ask(Operation("decode", seconds, self._end_decode), self.now)
 
@@ -221,10 +218,11 @@ class Engine:
 
     def _end_step(self, made_tokens: list[Row]) -> None:
         for row in self._dropped:
-            self._leave(row)
+            self.running.leave(row)
+            self._streaming.pop(row, None)
         self._dropped.clear()
         while self._finishing and self._finishing[0][0] <= self._step:
-            finished = self.running.get(heapq.heappop(self._finishing)[1])
+            finished = self.running.rows.get(heapq.heappop(self._finishing)[1])
             if finished is not None:
                 self._finish(finished)
         for row in made_tokens:
@@ -233,26 +231,9 @@ class Engine:
                 self._outcomes.append(TokenMade(row, row.target_tokens - 1 - (finish_step - self._step)))
         self._show_batch()
 
-    # Rows in and out of the running batch
-
-    def _join(self, row: Row) -> None:
-        self.running[row.id] = row
-        self._adapters_in_use[row.adapter_id] += 1
-        self._running_tokens += row.prompt_tokens + row.max_new_tokens
-
-    def _leave(self, row: Row) -> None:
-        if self.running.pop(row.id, None) is None:
-            return
-        self._streaming.pop(row, None)
-        self._running_tokens -= row.prompt_tokens + row.max_new_tokens
-        self._adapters_in_use[row.adapter_id] -= 1
-        if not self._adapters_in_use[row.adapter_id]:
-            del self._adapters_in_use[row.adapter_id]
-        self.blocks.release(row.blocks)
-        row.blocks = 0
-
     def _finish(self, row: Row) -> None:
-        self._leave(row)
+        self.running.leave(row)
+        self._streaming.pop(row, None)
         row.finished_at = self.now
         self._outcomes.append(Finished(row))
         self._answered += 1
@@ -280,11 +261,12 @@ class Engine:
     def _fail_batch(self, text: str, *, method: str) -> None:
         self._last_batch_succeeded = False
         self._metrics.count("lorax_batch_inference_failure", method=method)
-        for row in list(self.running.values()):
-            self._leave(row)
+        for row in list(self.running.rows.values()):
+            self.running.leave(row)
             if not row.dropped:
                 self._outcomes.append(Failed(row, text))
         self._dropped.clear()
+        self._streaming.clear()
         self._finishing.clear()
 
     def _fail_adapter(self, adapter: Adapter) -> None:
@@ -314,7 +296,7 @@ class Engine:
     def _unwedge_when_all_hung_up(self) -> None:
         counted = self._faults.number("wedge") is not None
         rows = (row for adapter in self.pool.known.values() for row in adapter.queue)
-        if counted and self._is_wedged() and not self.running and all(row.dropped for row in rows):
+        if counted and self._is_wedged() and all(row.dropped for row in rows):
             self._faults.switch_off("wedge")
 
     def _end_health(self, ticket: int) -> None:
@@ -334,4 +316,4 @@ class Engine:
 
     def _show_batch(self) -> None:
         self._metrics.set("lorax_batch_current_size", len(self.running))
-        self._metrics.set("lorax_batch_current_max_tokens", self._running_tokens)
+        self._metrics.set("lorax_batch_current_max_tokens", self.running.reserved_tokens)

@@ -7,6 +7,7 @@ from lorax_simulator.bodies import TokenizeBody
 from lorax_simulator.connection import Connection, Request
 from lorax_simulator.decoding import decode
 from lorax_simulator.errors import PlainTextError
+from lorax_simulator.exchange import send_error
 from lorax_simulator.generation import Generated, Reply, Wish
 from lorax_simulator.server import Server
 from lorax_simulator.validation import Parameters
@@ -42,14 +43,14 @@ def info(server: Server, _request: Request, connection: Connection) -> None:
 def health(server: Server, request: Request, connection: Connection) -> None:
     """Tell whether the shard answers; v0.12.1 generates a token through the queue instead."""
     if "health-overloaded" in server.faults:
-        server.fail(connection, errors.health_overloaded())
+        send_error(connection, errors.health_overloaded())
     elif server.options.identity.is_main:
 
         def done(healthy: bool) -> None:
             if healthy:
                 connection.answer(200)
             else:
-                server.fail(connection, errors.unhealthy())
+                send_error(connection, errors.unhealthy())
 
         server.check_health(done)
     else:
@@ -63,6 +64,7 @@ def startup(server: Server, request: Request, connection: Connection) -> None:
         said="liveness",
         adapter_id="",
         adapter_source="hub",
+        embeds=not server.options.identity.generates,
         parameters=Parameters(max_new_tokens=1),
     )
     server.probe(request, connection, wish, Reply(whole=_nothing, timing_headers=False))
@@ -81,7 +83,7 @@ def tokenize(server: Server, request: Request, connection: Connection) -> None:
     try:
         body = decode(request.headers.get("content-type", ""), request.body, TokenizeBody)
     except PlainTextError as error:
-        server.fail(connection, error)
+        send_error(connection, error)
         return
     listed = tokens.listing(body.inputs, add_special_tokens=body.add_special_tokens)
     connection.answer(200, msgspec.json.encode(listed))

@@ -2,15 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
-
-import msgspec
+from dataclasses import dataclass
 
 from lorax_simulator import errors
 from lorax_simulator.connection import Connection, Headers, Request
 from lorax_simulator.driver import Driver
 from lorax_simulator.engine import Engine
 from lorax_simulator.errors import PlainTextError, RouterError
+from lorax_simulator.exchange import Exchange, send_error
 from lorax_simulator.faults import Faults
 from lorax_simulator.generation import Generated, Reply, Sequence, Wish
 from lorax_simulator.hub import AdapterHub
@@ -39,22 +38,6 @@ class ServerOptions:
     template: Template
     scale: float
     seed: int = 0
-
-
-@dataclass(slots=True, eq=False, kw_only=True)
-class _Exchange:
-    """One generation under way; `key` and `row_faults` are what the journal and the faults made of its body."""
-
-    connection: Connection
-    request: Request
-    wish: Wish
-    reply: Reply
-    arrived_at: float
-    key: str = ""
-    is_probe: bool = False
-    permits: int = 0
-    row_faults: frozenset[str] = frozenset()
-    sequences: list[Sequence] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -93,7 +76,7 @@ class Server:
         self._row_faults = RowFaults()
         self._checks: dict[int, Callable[[bool], None]] = {}
         self._next_ticket = 0
-        self._exchanges: dict[int, tuple[_Exchange, Sequence]] = {}
+        self._exchanges: dict[int, tuple[Exchange, Sequence]] = {}
         self.revive()
 
     # Lives
@@ -143,9 +126,9 @@ class Server:
         except (RouterError, PlainTextError) as error:
             count_failure(self.metrics, error)
             self.journal.answer(Call(key=key, path=request.path, adapter="", status=error.status))
-            self.fail(connection, error)
+            send_error(connection, error)
             return
-        exchange = _Exchange(
+        exchange = Exchange(
             connection=connection,
             request=request,
             wish=wish,
@@ -157,11 +140,11 @@ class Server:
         try:
             self._start(exchange)
         except RouterError as error:
-            self._fail_exchange(exchange, error)
+            self._fail(exchange, error)
 
     def probe(self, request: Request, connection: Connection, wish: Wish, reply: Reply) -> None:
         """Generate without journal and faults; without a permit it is 500, with an answer an empty 200."""
-        exchange = _Exchange(
+        exchange = Exchange(
             connection=connection,
             request=request,
             wish=wish,
@@ -173,7 +156,7 @@ class Server:
             self._start(exchange)
         except RouterError as error:
             refused = errors.health_overloaded() if error.status == 429 else error
-            self._fail_exchange(exchange, refused)
+            self._fail(exchange, refused)
 
     def check_health(self, done: Callable[[bool], None]) -> None:
         """Ask the shard for a sign of life and call back with the verdict."""
@@ -181,16 +164,9 @@ class Server:
         self._checks[self._next_ticket] = done
         self.driver.check_health(self._next_ticket)
 
-    def fail(self, connection: Connection, error: RouterError | PlainTextError) -> None:
-        """Send an error as the whole answer."""
-        if isinstance(error, PlainTextError):
-            connection.answer(error.status, error.text.encode(), "text/plain; charset=utf-8")
-        else:
-            connection.answer(error.status, msgspec.json.encode(_error_body(error)))
-
     # The way of one generation
 
-    def _start(self, exchange: _Exchange) -> None:
+    def _start(self, exchange: Exchange) -> None:
         wish = exchange.wish
         if "reset" in exchange.row_faults:
             self._note(exchange, 0)
@@ -220,108 +196,65 @@ class Server:
                 exchange, sequence = self._exchanges.pop(row.id, (None, None))
                 if exchange is not None and sequence is not None:
                     sequence.is_done = True
-                    if all(each.is_done for each in exchange.sequences):
+                    if exchange.is_done:
                         self._finish(exchange)
             case Failed(row, text):
                 failed, _ = self._exchanges.pop(row.id, (None, None))
                 if failed is not None:
                     self._forget(failed)
-                    self._fail_exchange(failed, errors.generation_failed(text))
+                    self._fail(failed, errors.generation_failed(text))
             case TokenMade(row, index):
                 streaming = self._exchanges.get(row.id)
                 if streaming is not None:
-                    self._send_token(*streaming, index)
+                    streaming[0].send_token(streaming[1], index)
             case HealthChecked(ticket, healthy):
                 self._checks.pop(ticket)(healthy)
             case Aborted():
                 self.abort()
 
-    def _finish(self, exchange: _Exchange) -> None:
-        self.permits.give(exchange.permits)
-        exchange.permits = 0
-        rows = [sequence.row for sequence in exchange.sequences]
-        best = exchange.sequences[0]
-        generated = [sequence.generated for sequence in exchange.sequences]
+    def _finish(self, exchange: Exchange) -> None:
+        self._give_permits_back(exchange)
+        finished = max((sequence.row for sequence in exchange.sequences), key=lambda row: row.finished_at)
+        best = exchange.sequences[0].generated
+        body = b""
+        if not exchange.wish.streams:
+            try:
+                body = exchange.whole(self.faults.keys("missing-keys"))
+            except RouterError as error:
+                self._fail(exchange, error)
+                return
+        observe_success(self.metrics, finished, best, scale=self.options.scale)
+        self._note(exchange, 200, best)
         if exchange.wish.streams:
-            self._finish_stream(exchange, best)
+            exchange.send_last_token()
             return
-        if exchange.is_probe:
-            exchange.connection.answer(200)
-            return
-        try:
-            body = msgspec.json.encode(self._without_missing_keys(exchange.reply.whole(generated)))
-        except RouterError as error:
-            self._fail_exchange(exchange, error)
-            return
-        finished = max(rows, key=lambda row: row.finished_at)
-        observe_success(self.metrics, finished, best.generated, scale=self.options.scale)
-        self._note(exchange, 200, best.generated)
         headers: Headers = ()
         if exchange.reply.timing_headers:
             model_id = self.options.identity.model_id
-            headers = timing_headers(
-                finished, best.generated, exchange.wish, model_id=model_id, scale=self.options.scale
-            )
-        exchange.connection.answer(200, body, headers=headers)
+            headers = timing_headers(finished, best, exchange.wish, model_id=model_id, scale=self.options.scale)
+        exchange.send_whole(body, headers)
 
-    def _send_token(self, exchange: _Exchange, sequence: Sequence, index: int) -> None:
-        if exchange.reply.event is not None and index < len(sequence.pieces):
-            exchange.connection.send_event(msgspec.json.encode(exchange.reply.event(sequence.pieces[index], None)))
-
-    def _finish_stream(self, exchange: _Exchange, sequence: Sequence) -> None:
-        assert exchange.reply.event is not None, "an endpoint that streams words its events"
-        last = sequence.pieces[-1] if sequence.pieces else ""
-        exchange.connection.send_event(msgspec.json.encode(exchange.reply.event(last, sequence.generated)))
-        if exchange.reply.ends_with_done:
-            exchange.connection.send_event(b"[DONE]")
-        self._note(exchange, 200, sequence.generated)
-        exchange.connection.end_stream()
-
-    def _fail_exchange(self, exchange: _Exchange, error: RouterError) -> None:
-        self.permits.give(exchange.permits)
-        exchange.permits = 0
+    def _fail(self, exchange: Exchange, error: RouterError) -> None:
+        self._give_permits_back(exchange)
         count_failure(self.metrics, error)
         self._note(exchange, error.status)
-        if exchange.wish.streams:
-            exchange.connection.send_event(msgspec.json.encode(_error_body(error)))
-            exchange.connection.end_stream()
-        else:
-            self.fail(exchange.connection, error)
+        exchange.send_error(error)
 
-    def _drop(self, exchange: _Exchange) -> None:
+    def _drop(self, exchange: Exchange) -> None:
         self._forget(exchange)
-        self.permits.give(exchange.permits)
-        exchange.permits = 0
+        self._give_permits_back(exchange)
         self.metrics.count("lorax_request_failure", err="dropped")
         self._note(exchange, 0)
 
-    def _forget(self, exchange: _Exchange) -> None:
+    def _forget(self, exchange: Exchange) -> None:
         for sequence in exchange.sequences:
             if self._exchanges.pop(sequence.row.id, None) is not None:
                 self.driver.drop(sequence.row)
 
-    def _without_missing_keys(self, body: object) -> object:
-        missing = self.faults.keys("missing-keys")
-        if missing and isinstance(body, dict):
-            return {key: value for key, value in body.items() if key not in missing}
-        return body
+    def _give_permits_back(self, exchange: Exchange) -> None:
+        self.permits.give(exchange.permits)
+        exchange.permits = 0
 
-    # What is counted
-
-    def _note(self, exchange: _Exchange, status: int, generated: Generated | None = None) -> None:
-        if exchange.is_probe:
-            return
-        self.journal.answer(
-            Call(
-                key=exchange.key,
-                path=exchange.request.path,
-                adapter=exchange.wish.adapter_id,
-                status=status,
-                prompt_tokens=generated.prompt_tokens if generated else 0,
-                completion_tokens=generated.generated_tokens if generated else 0,
-            )
-        )
-
-
-def _error_body(error: RouterError) -> dict[str, str]:
-    return {"error": error.text, "error_type": error.kind}
+    def _note(self, exchange: Exchange, status: int, generated: Generated | None = None) -> None:
+        if not exchange.is_probe:
+            self.journal.answer(exchange.call(status, generated))

@@ -39,6 +39,11 @@ async def test_a_healthy_server_answers_200_with_an_empty_body(simulate, path, v
         assert (answer.status, answer.text) == (200, "")
 
 
+async def test_an_embedding_model_starts_up_by_embedding(simulate):
+    simulator = await simulate("--task", "feature-extraction")
+    assert (await simulator.get("/startup")).status == 200
+
+
 async def test_on_main_a_broken_shard_is_503(simulate):
     simulator = await simulate("--fault", "cuda-assert")
     answer = await simulator.get("/health")
