@@ -13,11 +13,12 @@ def assemble(
     prefill_budget: int,
     token_budget: int,
     min_size: int | None,
+    leaks: bool = False,
 ) -> list[Row]:
     """Take rows from the pool with their blocks reserved; empty when fewer than `min_size` were found.
 
-    The first row that does not fit goes back and holds up all behind it. Rows put back because the batch was too
-    small keep their blocks and must find a second set the next time, as the real server has it.
+    The first row that does not fit goes back and holds up all behind it. With `leaks`, rows put back because the
+    batch was too small keep their blocks and must find a second set the next time, as the real router's code reads.
     """
     batch: list[Row] = []
     prefill_tokens = 0
@@ -40,6 +41,9 @@ def assemble(
         batch.append(row)
     if min_size is not None and len(batch) < min_size:
         for row in reversed(batch):
+            if not leaks:
+                blocks.release(row.blocks)
+                row.blocks = 0
             pool.push_front(row)
         return []
     return batch

@@ -164,6 +164,7 @@ class Engine:
             prefill_budget=self._limits.max_batch_prefill_tokens,
             token_budget=self._limits.max_batch_total_tokens - self.running.reserved_tokens,
             min_size=min_size,
+            leaks="leaky-blocks" in self._faults,
         )
         self._metrics.set("lorax_queue_length", self.pool.waiting)
         return batch

@@ -57,6 +57,7 @@ FAULT_KINDS = {
         FaultKind("shard-crash", Argument.COUNT, "as router-abort, but running rows get 424 transport error first"),
         FaultKind("prefill-abort", Argument.NONE, "a failed prefill beside a decoding batch aborts the router"),
         FaultKind("disconnect-abort", Argument.NONE, "a failing adapter's row that hung up aborts the router"),
+        FaultKind("leaky-blocks", Argument.NONE, "rows put back from a too small batch keep their blocks: may wedge"),
         FaultKind("wedge", Argument.OPTIONAL_COUNT, "admit nothing (after N answers, until all waiting rows hung up)"),
         FaultKind("slow-health", Argument.SECONDS, "/health answers that much later (model time)"),
         FaultKind("health-overloaded", Argument.NONE, "/health answers 500 overloaded"),
