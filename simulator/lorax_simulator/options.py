@@ -1,6 +1,7 @@
 """The command line of the simulated server."""
 
 import argparse
+import re
 from fractions import Fraction
 
 from lorax_simulator.faults import FAULT_KINDS, Argument, Fault, FaultError, parse_fault
@@ -61,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--request-log", metavar="FILE", help="append one JSON line for each call of a row")
     parse.add_argument(
         "--marker",
+        type=_pattern,
         default=DEFAULT_MARKER,
         metavar="REGEX",
         help="what names a row in its body, for /_simulator/requests; '' keeps no such counts (default: %(default)s)",
@@ -161,6 +163,14 @@ def _seconds(text: str) -> float:
     if not 0 <= seconds < 1e9:
         raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and 1e9 seconds")
     return seconds
+
+
+def _pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a regular expression ({error})") from error
+    return text
 
 
 def _positive(text: str) -> int:

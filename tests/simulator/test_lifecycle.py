@@ -144,7 +144,14 @@ async def test_the_process_ends_when_its_parent_dies():
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--fault", "nonsense"], ["--time-scale", "fast"], ["--max-total-tokens", "0"], ["--gpu", "abacus"]]
+    "arguments",
+    [
+        ["--fault", "nonsense"],
+        ["--time-scale", "fast"],
+        ["--max-total-tokens", "0"],
+        ["--gpu", "abacus"],
+        ["--marker", "("],
+    ],
 )
 def test_a_wrong_command_line_exits_with_2_and_says_why(arguments, capsys):
     with pytest.raises(SystemExit) as caught:
