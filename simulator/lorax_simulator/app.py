@@ -1,0 +1,175 @@
+"""Runs a simulated server: binds, announces, dies and comes back cold, stops when told to."""
+
+import argparse
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import TextIO
+
+import uvloop
+
+from lorax_simulator.connection import Connection
+from lorax_simulator.faults import Faults
+from lorax_simulator.journal import Journal
+from lorax_simulator.options import parser, server_options
+from lorax_simulator.routes import Router
+from lorax_simulator.server import Server
+
+_BACKLOG = 4096
+_PR_SET_PDEATHSIG = 1
+
+
+class App:
+    """One process of the simulator, from the first bind to the stop."""
+
+    def __init__(self, arguments: argparse.Namespace, log: TextIO | None) -> None:
+        self._arguments = arguments
+        self._interrupt = asyncio.Event()  # set by a stop and by an abort
+        self._stop_asked = asyncio.Event()
+        self._all_gone = asyncio.Event()
+        self.listening = asyncio.Event()
+        self.url = ""
+        self._server = Server(
+            server_options(arguments),
+            faults=Faults(arguments.fault),
+            journal=Journal(marker=arguments.marker, log=log),
+            loop=asyncio.get_running_loop(),
+            on_abort=self._interrupt.set,
+        )
+        self._router = Router(self._server)
+
+    def stop(self) -> None:
+        """Accept nothing more, finish what is in flight, then let `run` return."""
+        self._stop_asked.set()
+        self._interrupt.set()
+
+    async def run(self) -> None:
+        """Serve until stopped."""
+        host, port = self._arguments.host, self._arguments.port
+        listener = _bind(host, port)
+        port = listener.getsockname()[1]
+        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        try:
+            await self._wait(self._arguments.startup_delay)
+            while not self._stop_asked.is_set():
+                await self._live(listener)
+                if not self._stop_asked.is_set():
+                    # Bound but not listening: connections are refused, and nobody else takes the port.
+                    listener = await _bind_again(host, port)
+                    await self._wait(self._cold_start())
+                    self._server.revive()
+        finally:
+            listener.close()
+
+    async def _live(self, listener: socket.socket) -> None:
+        acceptor = await asyncio.get_running_loop().create_server(self._new_connection, sock=listener, backlog=_BACKLOG)
+        if not self.listening.is_set():
+            self.listening.set()
+            sys.stdout.write(f"{self.url}\n")
+            sys.stdout.flush()
+        await self._interrupt.wait()
+        acceptor.close()
+        if self._stop_asked.is_set():
+            await self._drain()
+        else:
+            self._server.reset_connections()  # those accepted since the abort
+
+    def _cold_start(self) -> float:
+        given: float | None = self._arguments.cold_start
+        return self._server.options.timing.cold_start if given is None else given
+
+    def _new_connection(self) -> Connection:
+        return Connection(self._router, self._server.connections.add, self._lose)
+
+    def _lose(self, connection: Connection) -> None:
+        self._server.connections.discard(connection)
+        if not self._server.connections:
+            self._all_gone.set()
+
+    async def _wait(self, model_seconds: float) -> None:
+        """Wait for that long, or for a stop."""
+        if not self._stop_asked.is_set():
+            self._interrupt.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(model_seconds * self._server.options.scale):
+                await self._interrupt.wait()
+
+    async def _drain(self) -> None:
+        """Close idle connections, let rows in flight finish within the grace, then drop them."""
+        connections = self._server.connections
+        for connection in list(connections):
+            connection.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._arguments.grace):
+                while connections:
+                    self._all_gone.clear()
+                    await self._all_gone.wait()
+        for connection in list(connections):
+            connection.reset()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    parsed = parser().parse_args(arguments)
+    if parsed.exit_with_parent and not _die_with_parent():
+        sys.stderr.write("lorax_simulator: --exit-with-parent needs Linux\n")
+        return 2
+    try:
+        with contextlib.ExitStack() as resources:
+            log = None
+            if parsed.request_log:
+                log = resources.enter_context(Path(parsed.request_log).open("a", buffering=1))
+            uvloop.run(_serve(parsed, log))
+    except OSError as error:
+        sys.stderr.write(f"lorax_simulator: {error}\n")
+        return 1
+    return 0
+
+
+async def _serve(arguments: argparse.Namespace, log: TextIO | None) -> None:
+    app = App(arguments, log)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, app.stop)
+    await app.run()
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        raise OSError(error.errno, error.strerror, f"{host}:{port}") from error
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+async def _bind_again(host: str, port: int) -> socket.socket:
+    # The loop closes the old listener at its own pace.
+    for _ in range(100):
+        try:
+            return _bind(host, port)
+        except OSError:
+            await asyncio.sleep(0.005)
+    return _bind(host, port)
+
+
+def _die_with_parent() -> bool:
+    """Have the kernel send SIGTERM when the parent dies; return False where it cannot."""
+    if not sys.platform.startswith("linux"):
+        return False
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it died in between
+        os.kill(os.getpid(), signal.SIGTERM)
+    return True
