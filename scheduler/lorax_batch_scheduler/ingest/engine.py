@@ -50,11 +50,13 @@ class Ingest:
         self._decompression = Decompression(limits.max_decompressed_bytes)
         self._splitter = LineSplitter(limits.max_line_bytes)
         self._reader = LineReader(limits)
-        self._groups = RowGroups(sink, scratch, max_buffered_bytes=limits.max_buffered_bytes)
+        self._groups = RowGroups(
+            sink, scratch, max_groups=limits.max_groups, max_buffered_bytes=limits.max_buffered_bytes
+        )
         self._invalid = InvalidLines(sink, listener)
         self._custom_ids = CustomIds(scratch)
         self._line = 0
-        self._row_count = 0
+        self._blank_count = 0
         self._broken: InvalidFileError | None = None
 
     def feed(self, block: bytes) -> None:
@@ -79,7 +81,7 @@ class Ingest:
                 for plain in self._decompression.finish():
                     self._take_lines(self._splitter.feed(plain))
                 self._take_lines(self._splitter.finish())
-            if self._broken is None and self._row_count == 0:
+            if self._broken is None and self._row_count() == 0:
                 self._broken = InvalidFileError(Code.EMPTY_FILE, "the file holds no rows: write one JSON object a line")
         except InvalidFileError as error:
             self._broken = error
@@ -103,25 +105,24 @@ class Ingest:
 
     def _take_lines(self, lines: list[bytes]) -> None:
         read, add, max_line_bytes = self._reader.read, self._groups.add, self._limits.max_line_bytes
-        groups, max_groups = self._groups, self._limits.max_groups
         number = self._line
         custom_ids: list[bytes] = []
         for line in lines:
             number += 1
             row = read(line) if len(line) <= max_line_bytes else self._long(line)
             if type(row) is Row:
-                if len(row.tail) > max_line_bytes:
-                    row = BadLine(self._too_long(), msgspec.json.decode(row.custom_id, type=str))
-                elif len(groups) >= max_groups and row.key not in groups:
-                    row = BadLine(_too_many_groups(row, max_groups), msgspec.json.decode(row.custom_id, type=str))
-                else:
-                    row.line = number
-                    add(row)
+                row.line = number
+                # Only a schema can be longer as we write it than as it came.
+                if row.schema_hash and len(row.tail) > max_line_bytes:
+                    row = _refused(row, self._too_long())
+                elif add(row):
                     custom_ids.append(row.custom_id)
-                    self._row_count += 1
                     continue
+                else:
+                    row = _refused(row, _too_many_groups(row, self._limits.max_groups))
             self._line = number
             custom_ids.append(self._refuse(row) if isinstance(row, BadLine) else b"")
+            self._blank_count += row is None
         self._line = number
         self._custom_ids.add_lines(custom_ids)
         self._custom_ids.relieve()
@@ -143,7 +144,6 @@ class Ingest:
 
     def _refuse(self, bad: BadLine) -> bytes:
         """Count an invalid line; return its id for the search for duplicates."""
-        self._row_count += 1
         error = bad.error
         line = InvalidLine(line=self._line, code=error.code, param=error.param, message=error.message)
         self._invalid.add(line, bad.custom_id)
@@ -189,7 +189,7 @@ class Ingest:
         summary = DatasetSummary(
             sha256=self._digest.hexdigest(),
             byte_count=self._byte_count,
-            row_count=self._row_count,
+            row_count=self._row_count(),
             invalid=self._invalid.report(),
             prompt_tokens=prompt_tokens,
             models=[ModelCount(model, rows) for model, rows in models.most_common(_MAX_MODELS_LISTED)],
@@ -198,6 +198,9 @@ class Ingest:
         packs = [path.name for path in self._packs.paths] if self._packs else []
         return IngestOutcome(summary=summary, reason=reason, chunks=entries, packs=packs)
 
+    def _row_count(self) -> int:
+        return self._line - self._blank_count
+
     def _reason(self) -> str:
         if self._broken is not None:
             return self._broken.message
@@ -205,12 +208,16 @@ class Ingest:
         if not report.line_count:
             return ""
         kinds = ", ".join(f"{code.line_count} {code.code}" for code in report.codes[:5])
-        counts = f"{report.line_count} of {self._row_count} lines are invalid ({kinds})"
-        if report.line_count == self._row_count:
+        counts = f"{report.line_count} of {self._row_count()} lines are invalid ({kinds})"
+        if report.line_count == self._row_count():
             return f"{counts}: no row is left to run"
         if self._on_invalid is OnInvalid.FAIL:
             return f"{counts}: correct them, or upload with on_invalid SKIP"
         return ""
+
+
+def _refused(row: Row, error: InvalidRowError) -> BadLine:
+    return BadLine(error, msgspec.json.decode(row.custom_id, type=str))
 
 
 def _too_many_groups(row: Row, limit: int) -> InvalidRowError:

@@ -14,7 +14,7 @@ from lorax_batch_scheduler.ingest.packs import ChunkSink
 from lorax_batch_scheduler.ingest.request import GroupKey, Row
 from lorax_batch_scheduler.ingest.spill import SpillFile
 
-_WINDOW_CHUNKS: Final = 4
+_WINDOW_BYTES: Final = 4 << 20
 _ROW_BYTES: Final = 256
 """What a row costs in memory beside its tail."""
 
@@ -22,13 +22,13 @@ _tail: Final = operator.attrgetter("tail")
 
 
 class _Group:
-    __slots__ = ("key", "number", "prompt_tokens", "row_count", "rows", "spilled", "tail_bytes")
+    __slots__ = ("buffered_bytes", "key", "number", "prompt_tokens", "row_count", "rows", "spilled")
 
     def __init__(self, key: GroupKey, number: int) -> None:
         self.key = key
         self.number = number
         self.rows: list[Row] = []
-        self.tail_bytes = 0
+        self.buffered_bytes = 0
         self.row_count = 0
         self.prompt_tokens = 0
         self.spilled = False
@@ -37,38 +37,36 @@ class _Group:
 class RowGroups:
     """Takes rows in any order and gives chunks to a sink."""
 
-    def __init__(self, sink: ChunkSink, scratch: Path, *, max_buffered_bytes: int) -> None:
+    def __init__(self, sink: ChunkSink, scratch: Path, *, max_groups: int, max_buffered_bytes: int) -> None:
         self.sink = sink
         self._groups: dict[GroupKey, _Group] = {}
         self._by_number: list[_Group] = []
         self._spill = SpillFile(scratch / "spilled-rows")
+        self._max_groups = max_groups
         self._max_buffered_bytes = max_buffered_bytes
         self._buffered_bytes = 0
-
-    def __len__(self) -> int:
-        return len(self._groups)
-
-    def __contains__(self, key: GroupKey) -> bool:
-        return key in self._groups
 
     def counts(self) -> list[tuple[GroupKey, int, int]]:
         """Return each group's rows and prompt tokens, as of all chunks made."""
         return [(group.key, group.row_count, group.prompt_tokens) for group in self._by_number]
 
-    def add(self, row: Row) -> None:
-        """Take a row."""
+    def add(self, row: Row) -> bool:
+        """Take a row; False when its group would be one too many."""
         group = self._groups.get(row.key)
         if group is None:
+            if len(self._groups) >= self._max_groups:
+                return False
             group = self._groups[row.key] = _Group(row.key, len(self._by_number))
             self._by_number.append(group)
         group.rows.append(row)
-        size = len(row.tail)
-        group.tail_bytes += size
-        self._buffered_bytes += size + _ROW_BYTES
-        if len(group.rows) >= _WINDOW_CHUNKS * MAX_CHUNK_ROWS or group.tail_bytes >= _WINDOW_CHUNKS * MAX_CHUNK_BYTES:
+        size = len(row.tail) + _ROW_BYTES
+        group.buffered_bytes += size
+        self._buffered_bytes += size
+        if group.buffered_bytes >= _WINDOW_BYTES:
             self._cut(group, everything=False)
         if self._buffered_bytes > self._max_buffered_bytes:
             self._relieve()
+        return True
 
     def finish(self) -> None:
         """Make chunks of all rows that are left."""
@@ -90,11 +88,10 @@ class RowGroups:
         for number, rows in self._spill.read(partition):
             group = self._by_number[number]
             waiting[number] = group
-            for row in rows:
-                row.key = group.key
-                group.tail_bytes += len(row.tail)
-                self._buffered_bytes += len(row.tail) + _ROW_BYTES
             group.rows += rows
+            size = sum([len(row.tail) for row in rows]) + len(rows) * _ROW_BYTES
+            group.buffered_bytes += size
+            self._buffered_bytes += size
             self._cut(group, everything=False)
             if self._buffered_bytes > self._max_buffered_bytes:
                 # Smaller chunks than could be, rather than more memory.
@@ -119,15 +116,15 @@ class RowGroups:
     def _spill_group(self, group: _Group) -> None:
         self._spill.add(group.number, group.rows)
         group.spilled = True
-        self._buffered_bytes -= group.tail_bytes + len(group.rows) * _ROW_BYTES
-        group.rows, group.tail_bytes = [], 0
+        self._buffered_bytes -= group.buffered_bytes
+        group.rows, group.buffered_bytes = [], 0
 
     def _cut(self, group: _Group, *, everything: bool) -> None:
         """Make the full chunks of a group's rows, or chunks of all of them."""
-        full = len(group.rows) >= MAX_CHUNK_ROWS or group.tail_bytes >= MAX_CHUNK_BYTES
-        if not group.rows or not (full or everything):
-            return
         rows = group.rows
+        full = len(rows) >= MAX_CHUNK_ROWS or group.buffered_bytes - len(rows) * _ROW_BYTES >= MAX_CHUNK_BYTES
+        if not rows or not (full or everything):
+            return
         rows.sort(key=_tail)
         start = 0
         while start < len(rows):
@@ -135,8 +132,9 @@ class RowGroups:
             if end == len(rows) and not everything and end - start < MAX_CHUNK_ROWS:
                 break
             self._emit(group, rows[start:end])
-            group.tail_bytes -= byte_count
-            self._buffered_bytes -= byte_count + (end - start) * _ROW_BYTES
+            byte_count += (end - start) * _ROW_BYTES
+            group.buffered_bytes -= byte_count
+            self._buffered_bytes -= byte_count
             start = end
         group.rows = rows[start:]
 

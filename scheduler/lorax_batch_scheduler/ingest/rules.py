@@ -1,6 +1,6 @@
 """Rules for one field of a request: each takes a value and returns it normalised, or raises `InvalidRowError`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from lorax_batch_scheduler.ingest.fault import Code, InvalidRowError, shown
@@ -132,7 +132,7 @@ def refused(way_out: str, *harmless: object) -> Rule:
     return check
 
 
-def apply_rules(rules: dict[str, Rule], given: dict[str, object], path: str) -> dict[str, object]:
+def apply_rules(rules: Mapping[str, Rule], given: dict[str, object], path: str) -> dict[str, object]:
     """Return the fields to send, in the order of the rules. Raises `InvalidRowError` for what is not in the rules."""
     for name, value in given.items():
         if name not in rules and value is not None:
