@@ -1,0 +1,1 @@
+"""Shipped for tests and the demo."""
