@@ -55,6 +55,12 @@ class DataLostError(LoraxBatchError):
     reason = "DATA_LOSS"
 
 
+class IdleError(LoraxBatchError):
+    """A caller that streams to us sends nothing any more."""
+
+    reason = "IDLE"
+
+
 class StoppingError(LoraxBatchError):
     """The service is shutting down; reconnect, here or at another replica."""
 

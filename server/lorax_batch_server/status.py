@@ -25,6 +25,7 @@ from lorax_batch_scheduler.errors import (
 
 from lorax_batch_server.errors import (
     DataLostError,
+    IdleError,
     InvalidRequestError,
     MalformedRequestError,
     OutOfRangeError,
@@ -83,6 +84,7 @@ _RULES: Final = (
     _Rule(OutOfRangeError, _Code.OUT_OF_RANGE),
     _Rule(DataLostError, _Code.DATA_LOSS),
     _Rule(ObjectNotFoundError, _Code.DATA_LOSS),
+    _Rule(IdleError, _Code.DEADLINE_EXCEEDED, retry_after_s=1),
     _Rule(StoppingError, _Code.UNAVAILABLE, retry_after_s=1),
     _Rule(DatabaseError, _Code.UNAVAILABLE, retry_after_s=2),
 )

@@ -1,8 +1,14 @@
 """The moment from which open streams must end themselves."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
 
 from lorax_batch_server.errors import StoppingError
+
+BLOCKED_S: Final = 1.0
+"""A stream that waits for its caller when the shutdown begins is cut off after this time."""
 
 
 class Stopping:
@@ -10,13 +16,18 @@ class Stopping:
 
     def __init__(self) -> None:
         self._wakes: set[asyncio.Event] = set()
+        self._limits: set[asyncio.Timeout] = set()
         self.begun = False
 
     def begin(self) -> None:
         """Wake every waiting stream; idempotent."""
+        if self.begun:
+            return
         self.begun = True
         for wake in self._wakes:
             wake.set()
+        for limit in self._limits:
+            limit.reschedule(asyncio.get_running_loop().time() + BLOCKED_S)
 
     def check(self) -> None:
         """Raise `StoppingError` once the shutdown has begun."""
@@ -41,3 +52,23 @@ class Stopping:
         wake.clear()
         self.check()
         return True
+
+    @asynccontextmanager
+    async def cut_off(self) -> AsyncIterator[None]:
+        """Run a stream that may wait for its caller without end, but not during a shutdown.
+
+        Raises:
+            StoppingError: the shutdown has begun.
+        """
+        self.check()
+        limit = asyncio.timeout(None)
+        try:
+            async with limit:
+                self._limits.add(limit)
+                yield
+        except TimeoutError:
+            if limit.expired():
+                raise StoppingError from None
+            raise
+        finally:
+            self._limits.discard(limit)

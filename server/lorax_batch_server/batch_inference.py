@@ -1,0 +1,165 @@
+"""The BatchInference service: requests in, values of the contract out; what happens is in the modules it calls."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import grpc
+from lorax_batch.v1 import batch_inference_pb2 as pb
+from lorax_batch.v1 import batch_inference_pb2_grpc, job_pb2
+from lorax_batch_scheduler.catalogue import Catalogue
+from lorax_batch_scheduler.clock import Clock
+from lorax_batch_scheduler.errors import StateConflictError
+from lorax_batch_scheduler.job import Job, JobEvent, JobState
+from lorax_batch_scheduler.ports import JobStore
+
+from lorax_batch_server.checks import Checks, known_id
+from lorax_batch_server.download import Download
+from lorax_batch_server.input_order import InputOrder
+from lorax_batch_server.job_intake import JobIntake
+from lorax_batch_server.job_requests import (
+    check_filter,
+    check_reason,
+    check_request_id,
+    check_update,
+    check_watch,
+)
+from lorax_batch_server.metrics import ApiMetrics
+from lorax_batch_server.object_removal import ObjectRemoval
+from lorax_batch_server.result_requests import check_download, check_stream
+from lorax_batch_server.result_stream import ResultStream
+from lorax_batch_server.translate_job import JobTranslator
+from lorax_batch_server.translate_result import download_response, stream_response
+from lorax_batch_server.translate_watch import watch_response
+from lorax_batch_server.watch import WatchHub
+
+DEFAULT_PAGE_SIZE: Final = 50
+_Context = grpc.aio.ServicerContext[Any, Any]
+_RESUMED: Final = (JobState.QUEUED, JobState.STARTING, JobState.RUNNING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobParts:
+    """What the service is made of."""
+
+    jobs: JobStore
+    catalogue: Catalogue
+    intake: JobIntake
+    hub: WatchHub
+    results: ResultStream
+    input_order: InputOrder
+    download: Download
+    removal: ObjectRemoval
+    translator: JobTranslator
+    metrics: ApiMetrics
+    clock: Clock
+    new_id: Callable[[], str]
+
+
+class BatchInferenceService(batch_inference_pb2_grpc.BatchInferenceServicer):
+    """See the contract. Errors are raised as they are; the interceptor gives them their status."""
+
+    def __init__(self, parts: JobParts) -> None:
+        self._parts = parts
+        self._jobs = parts.jobs
+
+    async def CreateJob(self, request: pb.CreateJobRequest, context: _Context) -> pb.CreateJobResponse:
+        return pb.CreateJobResponse(job=self._message(await self._parts.intake.create(request)))
+
+    async def GetJob(self, request: pb.GetJobRequest, context: _Context) -> pb.GetJobResponse:
+        return pb.GetJobResponse(job=self._message(await self._jobs.get_job(_job_id(request.job_id))))
+
+    async def ListJobs(self, request: pb.ListJobsRequest, context: _Context) -> pb.ListJobsResponse:
+        checks = Checks()
+        size = checks.page(request.page_size, request.page_token, default=DEFAULT_PAGE_SIZE)
+        where = check_filter(checks, request.filter, catalogue=self._parts.catalogue)
+        checks.done()
+        page = await self._jobs.list_jobs(where, page_size=size, page_token=request.page_token)
+        now = self._parts.clock.now()
+        messages = [self._parts.translator.job(job, now=now, with_errors=False) for job in page.items]
+        return pb.ListJobsResponse(jobs=messages, next_page_token=page.next_token)
+
+    async def UpdateJob(self, request: pb.UpdateJobRequest, context: _Context) -> pb.UpdateJobResponse:
+        update = check_update(request, now=self._parts.clock.now())
+        job = await self._jobs.update_job(
+            _job_id(update.job_id),
+            priority=update.priority,
+            deadline=update.deadline,
+            clear_deadline=update.clear_deadline,
+            labels=update.labels,
+        )
+        return pb.UpdateJobResponse(job=self._message(job))
+
+    async def CancelJob(self, request: pb.CancelJobRequest, context: _Context) -> pb.CancelJobResponse:
+        reason = check_reason(request.reason) or "cancelled by a caller"
+        job = await self._move(
+            request.job_id, JobEvent.CANCEL, reason, idempotent_in=(JobState.CANCELLING, JobState.CANCELLED)
+        )
+        return pb.CancelJobResponse(job=self._message(job))
+
+    async def PauseJob(self, request: pb.PauseJobRequest, context: _Context) -> pb.PauseJobResponse:
+        job = await self._move(request.job_id, JobEvent.PAUSE, "paused by a caller", idempotent_in=(JobState.PAUSED,))
+        return pb.PauseJobResponse(job=self._message(job))
+
+    async def ResumeJob(self, request: pb.ResumeJobRequest, context: _Context) -> pb.ResumeJobResponse:
+        job = await self._move(request.job_id, JobEvent.RESUME, "resumed by a caller", idempotent_in=_RESUMED)
+        return pb.ResumeJobResponse(job=self._message(job))
+
+    async def RetryJob(self, request: pb.RetryJobRequest, context: _Context) -> pb.RetryJobResponse:
+        request_id = check_request_id(request.request_id)
+        known = await self._jobs.find_job_by_request(request_id) if request_id else None
+        job = known or await self._jobs.retry_job(
+            _job_id(request.job_id), new_job_id=self._parts.new_id(), request_id=request_id
+        )
+        return pb.RetryJobResponse(job=self._message(job))
+
+    async def DeleteJob(self, request: pb.DeleteJobRequest, context: _Context) -> pb.DeleteJobResponse:
+        job = await self._jobs.delete_job(_job_id(request.job_id))
+        await self._parts.removal.of_job(job)
+        return pb.DeleteJobResponse()
+
+    async def WatchJobs(self, request: pb.WatchJobsRequest, context: _Context) -> AsyncIterator[pb.WatchJobsResponse]:
+        where, after = check_watch(request, catalogue=self._parts.catalogue)
+        with self._parts.metrics.watcher():
+            async for happening in self._parts.hub.watch(where, after):
+                yield watch_response(happening, self._parts.translator, now=self._parts.clock.now())
+
+    async def StreamResults(
+        self, request: pb.StreamResultsRequest, context: _Context
+    ) -> AsyncIterator[pb.StreamResultsResponse]:
+        order = check_stream(request)
+        job_id = _job_id(request.job_id)
+        if order.by_input:
+            stream = self._parts.input_order.rows(job_id, after=order.after, error=order.error)
+        else:
+            stream = self._parts.results.rows(job_id, after=order.after, follow=order.follow, error=order.error)
+        async for part in stream:
+            response = stream_response(part)
+            self._parts.metrics.sent_results(len(response.rows.lines))
+            yield response
+
+    async def DownloadResults(
+        self, request: pb.DownloadResultsRequest, context: _Context
+    ) -> AsyncIterator[pb.DownloadResultsResponse]:
+        error = check_download(request)
+        job_id = _job_id(request.job_id)
+        async for piece in self._parts.download.pieces(job_id, error=error, offset=request.offset):
+            self._parts.metrics.sent_results(len(piece.data))
+            yield download_response(piece)
+
+    def _message(self, job: Job) -> job_pb2.Job:
+        return self._parts.translator.job(job, now=self._parts.clock.now())
+
+    async def _move(self, job_id: str, event: JobEvent, reason: str, *, idempotent_in: tuple[JobState, ...]) -> Job:
+        """Move a job; one that is already where the caller wants it stays as it is."""
+        try:
+            return await self._jobs.move_job(_job_id(job_id), event, reason=reason)
+        except StateConflictError:
+            job = await self._jobs.get_job(job_id)
+            if job.state in idempotent_in:
+                return job
+            raise
+
+
+def _job_id(value: str) -> str:
+    return known_id("job", "job_id", value)

@@ -1,0 +1,175 @@
+"""The Datasets service: bytes in, datasets listed and deleted."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+import msgspec
+import structlog
+from lorax_batch.v1 import datasets_pb2 as pb
+from lorax_batch.v1 import datasets_pb2_grpc
+from lorax_batch_scheduler.dataset import Dataset, DatasetState, NewDataset
+from lorax_batch_scheduler.errors import InvalidInputError, NotFoundError, StateConflictError
+from lorax_batch_scheduler.ports import DatasetStore
+
+from lorax_batch_server.checks import MAX_REQUEST_ID_CHARACTERS, Checks, known_id
+from lorax_batch_server.dataset_requests import check_import, check_sha256, check_start, too_large
+from lorax_batch_server.errors import DatasetInUseError, IdleError
+from lorax_batch_server.import_paths import check_import_path
+from lorax_batch_server.metrics import ApiMetrics
+from lorax_batch_server.object_removal import ObjectRemoval
+from lorax_batch_server.timestamps import timestamp
+from lorax_batch_server.translate_dataset import STATE_NUMBERS, dataset_message
+from lorax_batch_server.uploads import DatasetUpload, DatasetUploads
+
+DEFAULT_PAGE_SIZE: Final = 50
+_Context = grpc.aio.ServicerContext[Any, Any]
+_Requests = AsyncIterator[pb.UploadDatasetRequest]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetParts:
+    """What the service is made of."""
+
+    datasets: DatasetStore
+    uploads: DatasetUploads
+    removal: ObjectRemoval
+    metrics: ApiMetrics
+    new_id: Callable[[], str]
+    import_roots: Sequence[Path]
+    max_dataset_bytes: int
+    upload_idle_s: float = 300.0
+    """An upload that sends nothing for so long is ended; it can be continued."""
+
+
+class DatasetsService(datasets_pb2_grpc.DatasetsServicer):
+    """See the contract. Errors are raised as they are; the interceptor gives them their status."""
+
+    def __init__(self, parts: DatasetParts) -> None:
+        self._parts = parts
+        self._datasets = parts.datasets
+
+    async def UploadDataset(
+        self,
+        request_iterator: Any,  # noqa: ANN401 - the stub's own type of it is private
+        context: _Context,
+    ) -> pb.UploadDatasetResponse:
+        dataset = await self._upload(request_iterator)
+        return pb.UploadDatasetResponse(dataset=dataset_message(dataset))
+
+    async def GetUploadStatus(
+        self, request: pb.GetUploadStatusRequest, context: _Context
+    ) -> pb.GetUploadStatusResponse:
+        dataset = await self._uploaded(request.dataset_id, request.request_id)
+        return pb.GetUploadStatusResponse(
+            dataset_id=dataset.dataset_id,
+            stored_bytes=dataset.stored_bytes,
+            state=STATE_NUMBERS[dataset.state],
+            update_time=timestamp(dataset.update_time),
+        )
+
+    async def ImportDataset(self, request: pb.ImportDatasetRequest, context: _Context) -> pb.ImportDatasetResponse:
+        new = check_import(request, new_id=self._parts.new_id())
+        known = await self._datasets.find_dataset_by_request(new.request_id) if new.request_id else None
+        if known is None:
+            path = await asyncio.to_thread(check_import_path, request.path, self._parts.import_roots)
+            known = await self._datasets.create_dataset(msgspec.structs.replace(new, source_path=str(path)))
+        return pb.ImportDatasetResponse(dataset=dataset_message(known))
+
+    async def GetDataset(self, request: pb.GetDatasetRequest, context: _Context) -> pb.GetDatasetResponse:
+        dataset = await self._datasets.get_dataset(known_id("dataset", "dataset", request.dataset))
+        return pb.GetDatasetResponse(dataset=dataset_message(dataset))
+
+    async def ListDatasets(self, request: pb.ListDatasetsRequest, context: _Context) -> pb.ListDatasetsResponse:
+        checks = Checks()
+        size = checks.page(request.page_size, request.page_token, default=DEFAULT_PAGE_SIZE)
+        checks.done()
+        page = await self._datasets.list_datasets(page_size=size, page_token=request.page_token)
+        messages = [dataset_message(dataset, in_full=False) for dataset in page.items]
+        return pb.ListDatasetsResponse(datasets=messages, next_page_token=page.next_token)
+
+    async def DeleteDataset(self, request: pb.DeleteDatasetRequest, context: _Context) -> pb.DeleteDatasetResponse:
+        dataset_id = known_id("dataset", "dataset_id", request.dataset_id)
+        parts = await self._datasets.upload_parts(dataset_id)
+        try:
+            dataset = await self._datasets.delete_dataset(dataset_id)
+        except StateConflictError as error:
+            raise DatasetInUseError(
+                "dataset", dataset_id, error.current, error.expected, "cancel the jobs or wait for them"
+            ) from error
+        await self._parts.removal.of_dataset(dataset, parts)
+        return pb.DeleteDatasetResponse()
+
+    # --- upload ---------------------------------------------------------------------------------------------------
+
+    async def _upload(self, requests: _Requests) -> Dataset:
+        first = await self._next(requests)
+        if first is None or first.WhichOneof("part") != "start":
+            raise InvalidInputError("start", "must be the first message of an upload")
+        start = first.start
+        new = check_start(start, new_id=self._parts.new_id(), max_bytes=self._parts.max_dataset_bytes)
+        known = await self._complete_already(new)
+        if known is not None:
+            return known
+        upload = (
+            await self._parts.uploads.resume(
+                known_id("dataset", "start.dataset_id", start.dataset_id), offset=start.offset
+            )
+            if new is None
+            else await self._parts.uploads.begin(new)
+        )
+        structlog.contextvars.bind_contextvars(dataset_id=upload.dataset_id)
+        return await self._take_bytes(upload, requests, start.offset)
+
+    async def _complete_already(self, new: NewDataset | None) -> Dataset | None:
+        """Return the dataset that an earlier call with this `request_id` has uploaded whose answer was lost."""
+        if new is None or new.request_id is None:
+            return None
+        known = await self._datasets.find_dataset_by_request(new.request_id)
+        return known if known is not None and known.state is not DatasetState.UPLOADING else None
+
+    async def _take_bytes(self, upload: DatasetUpload, requests: _Requests, offset: int) -> Dataset:
+        while (request := await self._next(requests)) is not None:
+            match request.WhichOneof("part"):
+                case "data":
+                    offset += len(request.data)
+                    if offset > self._parts.max_dataset_bytes:
+                        raise InvalidInputError("data", too_large(offset, self._parts.max_dataset_bytes))
+                    await upload.write(request.data)
+                    self._parts.metrics.received_upload(len(request.data))
+                case "finish":
+                    sha256 = check_sha256(request.finish.sha256)
+                    if await self._next(requests) is not None:
+                        raise InvalidInputError("finish", "must be the last message of an upload")
+                    return await upload.finish(sha256=sha256)
+                case "start":
+                    raise InvalidInputError("start", "must be the first message of an upload, and only the first")
+                case _:
+                    raise InvalidInputError("part", "is empty: each message is start, data or finish")
+        await upload.suspend()
+        return await self._datasets.get_dataset(upload.dataset_id)
+
+    async def _next(self, requests: _Requests) -> pb.UploadDatasetRequest | None:
+        try:
+            async with asyncio.timeout(self._parts.upload_idle_s):
+                return await anext(requests, None)
+        except TimeoutError as error:
+            raise IdleError(
+                f"the upload sent nothing for {self._parts.upload_idle_s:g} s: ask GetUploadStatus where to go on"
+            ) from error
+
+    async def _uploaded(self, dataset_id: str, request_id: str) -> Dataset:
+        checks = Checks()
+        if bool(dataset_id) == bool(request_id):
+            checks.fail("dataset_id", "give either this or request_id")
+        checks.text("request_id", request_id, limit=MAX_REQUEST_ID_CHARACTERS)
+        checks.done()
+        if dataset_id:
+            return await self._datasets.get_dataset(known_id("dataset", "dataset_id", dataset_id))
+        found = await self._datasets.find_dataset_by_request(request_id)
+        if found is None:
+            raise NotFoundError("upload", request_id)
+        return found

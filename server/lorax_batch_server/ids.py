@@ -1,0 +1,13 @@
+"""Ids of jobs and datasets."""
+
+import secrets
+
+
+def new_job_id() -> str:
+    """Return `job_` and 24 characters: 96 random bits."""
+    return f"job_{secrets.token_hex(12)}"
+
+
+def new_dataset_id() -> str:
+    """Return `ds_` and 24 characters: 96 random bits."""
+    return f"ds_{secrets.token_hex(12)}"

@@ -1,0 +1,49 @@
+"""Sets up the log: lines for people at a terminal, JSON for machines."""
+
+import logging
+import sys
+from typing import Any, Final, TextIO
+
+import structlog
+
+LEVELS: Final = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+
+
+def set_up_logs(*, level: str, log_format: str, stream: TextIO | None = None) -> None:
+    """Send structlog's events, and what libraries log, to a stream (stderr).
+
+    `log_format` is `json`, `text` or `auto`: text when the stream is a terminal.
+    """
+    stream = stream or sys.stderr
+    text = log_format == "text" or (log_format == "auto" and stream.isatty())
+    number = LEVELS[level]
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    last: list[Any] = (
+        [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+        if text
+        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    )
+    structlog.configure(
+        processors=[*shared, *last],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.WriteLoggerFactory(file=stream),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        )
+    )
+    # Libraries only speak up when something is wrong.
+    logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)

@@ -1,0 +1,107 @@
+"""The gRPC listener: our services, health and reflection on one port."""
+
+import asyncio
+from typing import Final
+
+import grpc
+import structlog
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+from grpc_reflection.v1alpha import reflection
+from lorax_batch.v1 import (
+    batch_inference_pb2,
+    batch_inference_pb2_grpc,
+    datasets_pb2,
+    datasets_pb2_grpc,
+    fleet_pb2,
+    fleet_pb2_grpc,
+)
+from lorax_batch_scheduler.errors import ConfigurationError
+
+from lorax_batch_server.batch_inference import BatchInferenceService
+from lorax_batch_server.datasets import DatasetsService
+from lorax_batch_server.fleet import FleetService
+from lorax_batch_server.interceptor import CallInterceptor
+from lorax_batch_server.listen_address import ListenAddress
+from lorax_batch_server.metrics import ApiMetrics
+from lorax_batch_server.stopping import Stopping
+
+MAX_UPLOAD_MESSAGE_BYTES: Final = 4 << 20
+_OPTIONS: Final = (
+    # Without it a second service on the same port starts, and gets half of the calls.
+    ("grpc.so_reuseport", 0),
+    # What the contract allows in one upload message, and its framing.
+    ("grpc.max_receive_message_length", MAX_UPLOAD_MESSAGE_BYTES + 64 * 1024),
+    # A caller that has vanished is noticed within 80 s, so that its streams do not stay.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # Callers may ask the same of us; the default takes more than one ping in 5 minutes for an attack.
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+)
+
+_log = structlog.get_logger(__name__)
+
+
+class ApiServer:
+    """Listens, and stops without cutting off what can end by itself."""
+
+    def __init__(
+        self,
+        batch_inference: BatchInferenceService,
+        datasets: DatasetsService,
+        fleet: FleetService,
+        *,
+        metrics: ApiMetrics,
+        stopping: Stopping,
+    ) -> None:
+        self._stopping = stopping
+        self._health = health_aio.HealthServicer()
+        self._server = grpc.aio.server(interceptors=[CallInterceptor(metrics, stopping)], options=_OPTIONS)
+        batch_inference_pb2_grpc.add_BatchInferenceServicer_to_server(batch_inference, self._server)
+        datasets_pb2_grpc.add_DatasetsServicer_to_server(datasets, self._server)
+        fleet_pb2_grpc.add_FleetServicer_to_server(fleet, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._names = [
+            module.DESCRIPTOR.services_by_name[name].full_name
+            for module, name in (
+                (batch_inference_pb2, "BatchInference"),
+                (datasets_pb2, "Datasets"),
+                (fleet_pb2, "Fleet"),
+            )
+        ]
+        health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+        reflection.enable_server_reflection([*self._names, health_name, reflection.SERVICE_NAME], self._server)
+
+    async def start(self, address: ListenAddress, *, allow_insecure: bool = False) -> ListenAddress:
+        """Listen and answer; return the address with the port that was taken.
+
+        Raises:
+            ConfigurationError: the address is taken, or open to other machines without being allowed to.
+        """
+        if not address.is_loopback and not allow_insecure:
+            raise ConfigurationError(
+                f"listen {address} is reachable from other machines, and there is neither TLS nor a login: listen on "
+                "localhost, put a proxy with TLS in front, or give --allow-insecure (setting allow_insecure)"
+            )
+        try:
+            port = self._server.add_insecure_port(str(address))
+        except RuntimeError as error:
+            raise ConfigurationError(
+                f"can't listen on {address}: the port is taken or the address is not this machine's; choose another "
+                "with --listen HOST:PORT (port 0: a free one)"
+            ) from error
+        await self._server.start()
+        for name in ("", *self._names):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        bound = ListenAddress(host=address.host, port=port)
+        _log.info("listening", address=str(bound))
+        return bound
+
+    async def stop(self, grace_s: float) -> None:
+        """Refuse new calls, end streams at once, let the other calls end, and cut off what is left after the grace."""
+        await self._health.enter_graceful_shutdown()
+        self._stopping.begin()
+        # Shielded: a stop that is given up half-way leaves calls and the port behind.
+        await asyncio.shield(self._server.stop(grace_s))

@@ -1,0 +1,211 @@
+"""Every setting of the service: from the command line, `LORAX_BATCH_*` variables, and a TOML file, in this order."""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import pydantic
+from lorax_batch_scheduler.catalogue import DEFAULT_MAX_PARAMETERS
+from lorax_batch_scheduler.errors import ConfigurationError
+from pydantic import Field, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    InitSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from lorax_batch_server.listen_address import ListenAddress, parse_listen
+from lorax_batch_server.server_spec import parse_servers
+
+PREFIX: Final = "LORAX_BATCH_"
+_GiB: Final = 1 << 30
+_Words = Annotated[list[str], NoDecode]
+"""A list; in a variable, its items stand apart by white space."""
+
+
+class Settings(BaseSettings):
+    """The service's settings. Read them with `load_settings`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, validate_default=True)
+
+    listen: str = Field(
+        default="localhost:50051", description="HOST:PORT of the gRPC listener; port 0 takes a free one"
+    )
+    allow_insecure: bool = Field(
+        default=False,
+        description="listen on other addresses than loopback, without TLS: anybody who can connect can do anything",
+    )
+    data_dir: Path = Field(
+        default=Path("lorax-batch-data"), description="where the embedded PostgreSQL and objects are kept"
+    )
+    database_url: pydantic.SecretStr | None = Field(
+        default=None, description="a PostgreSQL >= 15 to use instead of the embedded one: postgresql://..."
+    )
+    object_store: str | None = Field(
+        default=None, description="s3://BUCKET/PREFIX or a directory; unset: a directory in data_dir"
+    )
+    servers: _Words = Field(default=[], description="static LoRAX servers: URL[,model=NAME][,max-in-flight=N]")
+    catalogue: Path | None = Field(default=None, description="a TOML file with further base models")
+    max_parameters: int = Field(
+        default=DEFAULT_MAX_PARAMETERS, ge=1, description="the largest base model that jobs may name, in parameters"
+    )
+    price_per_million_tokens: Decimal = Field(
+        default=Decimal("0.50"), ge=0, le=1_000_000, max_digits=13, decimal_places=6,
+        description="of prompt and completion tokens alike",
+    )  # fmt: skip
+    currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$", description="ISO 4217")
+    default_max_tokens: int = Field(
+        default=1_024, ge=1, le=1_000_000, description="max_tokens of rows when neither they nor their job set any"
+    )
+    import_roots: _Words = Field(default=[], description="directories that datasets may be imported from")
+    max_dataset_bytes: int = Field(default=100 * _GiB, ge=1, description="the largest dataset, as uploaded")
+    max_line_bytes: int = Field(
+        default=8 << 20,
+        ge=1_024,
+        le=64 << 20,
+        description="the longest line of a dataset; longer ones are invalid rows",
+    )
+    commit_interval_s: float = Field(
+        default=0.25, ge=0.1, le=1.0, description="how often results are committed: what a crash runs again at most"
+    )
+    shutdown_grace_s: float = Field(
+        default=30.0,
+        ge=0,
+        le=3_600,
+        description="how long rows and calls may go on after SIGTERM before they are cut off",
+    )
+    metrics_host: str = Field(default="localhost", description="address of the Prometheus listener")
+    metrics_port: int | None = Field(
+        default=None, ge=0, le=65_535, description="port of the Prometheus listener; unset: none"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "text"] = Field(
+        default="auto", description="auto: text at a terminal, else JSON"
+    )
+
+    @field_validator("servers", "import_roots", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return value.split() if isinstance(value, str) else value
+
+    @field_validator("listen")
+    @classmethod
+    def _check_listen(cls, value: str) -> str:
+        return _valid(parse_listen, value)
+
+    @field_validator("servers")
+    @classmethod
+    def _check_servers(cls, value: list[str]) -> list[str]:
+        return _valid(parse_servers, value)
+
+    @field_validator("import_roots")
+    @classmethod
+    def _check_roots(cls, value: list[str]) -> list[str]:
+        for root in value:
+            if not Path(root).is_absolute():
+                raise ValueError(f"'{root}' is not an absolute path")
+        return value
+
+    @property
+    def listen_address(self) -> ListenAddress:
+        """Where to listen."""
+        return parse_listen(self.listen)
+
+    @property
+    def price_micros_per_million(self) -> int:
+        """The price of a million tokens in 1/1,000,000 of the currency."""
+        return int(self.price_per_million_tokens * 1_000_000)
+
+
+def load_settings(config: Path | None = None, **overrides: Any) -> Settings:  # noqa: ANN401 - checked by pydantic
+    """Read the settings; `overrides` are those of the command line, None for what it does not say.
+
+    Raises:
+        ConfigurationError: names the setting, its value and where it stands.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    written = _read_file(config)
+    sources = _Sources(given, config)
+    unknown = next((name for name in (*given, *written) if name not in Settings.model_fields), None)
+    if unknown is not None:
+        raise ConfigurationError(f"{sources.of(unknown)}: there is no setting '{unknown}'{_near(unknown)}")
+
+    class Sourced(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls, settings_cls: type[BaseSettings], **_: PydanticBaseSettingsSource
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return (
+                InitSettingsSource(settings_cls, given),
+                EnvSettingsSource(settings_cls),
+                InitSettingsSource(settings_cls, written),
+            )
+
+    try:
+        return Sourced()
+    except pydantic.ValidationError as error:
+        raise ConfigurationError("; ".join(sources.explain(fault) for fault in error.errors())) from error
+
+
+def unknown_variables(environment: Mapping[str, str], others: frozenset[str] = frozenset()) -> list[str]:
+    """Return variables with our prefix that are no setting, nor one of the `others` that are ours too.
+
+    Worth a warning and no more: Kubernetes makes such variables for every service of a similar name.
+    """
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | others
+    return sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
+
+
+class _Sources:
+    """Where each setting came from."""
+
+    def __init__(self, given: Mapping[str, Any], config: Path | None) -> None:
+        self._given = given
+        self._config = config
+
+    def of(self, name: str) -> str:
+        """Return the source whose value counts."""
+        variable = f"{PREFIX}{name.upper()}"
+        if name in self._given:
+            return f"option --{name.replace('_', '-')}"
+        if variable in os.environ:
+            return f"variable {variable}"
+        return f"file {self._config}"
+
+    def explain(self, fault: Any) -> str:  # noqa: ANN401 - pydantic's own type
+        """Return what is wrong with one setting."""
+        name = str(fault["loc"][0]) if fault["loc"] else "?"
+        message = str(fault["msg"]).removeprefix("Value error, ")
+        value = "" if name == "database_url" else f" = {fault['input']!r}"
+        return f"{self.of(name)}: setting {name}{value}: {message}"
+
+
+def _read_file(config: Path | None) -> dict[str, Any]:
+    if config is None:
+        return {}
+    try:
+        return tomllib.loads(config.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"configuration file '{config}' can't be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"configuration file '{config}' is not TOML: {error}") from error
+
+
+def _near(name: str) -> str:
+    near = difflib.get_close_matches(name, Settings.model_fields, n=1)
+    return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+def _valid(parse: Any, value: Any) -> Any:  # noqa: ANN401 - the value comes back as it is
+    try:
+        parse(value)
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from error
+    return value
