@@ -99,9 +99,8 @@ class Scheduler:
         """Say which slots there are; before `run`."""
         self._watches = list(watches)
 
-    @property
     def slots(self) -> list[Slot]:
-        """The slots of this process."""
+        """Return the slots of this process."""
         return [watch.slot for watch in self._watches]
 
     def servers(self) -> list[ServerStatus]:

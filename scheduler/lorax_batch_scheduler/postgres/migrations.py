@@ -8,6 +8,7 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 
 import asyncpg
+from asyncpg.pool import PoolConnectionProxy
 
 from lorax_batch_scheduler.errors import ConfigurationError
 
@@ -50,7 +51,9 @@ def shipped_migrations(directory: Traversable | None = None) -> list[Migration]:
     return found
 
 
-async def migrate(connection: asyncpg.Connection, migrations: list[Migration] | None = None) -> list[int]:
+async def migrate(
+    connection: asyncpg.Connection | PoolConnectionProxy, migrations: list[Migration] | None = None
+) -> list[int]:
     """Apply what the database lacks, all or nothing, and return the versions applied.
 
     Any number of processes may call this at once: the first does the work, the others wait for it.
