@@ -39,9 +39,10 @@ class BaseModel(msgspec.Struct, frozen=True, kw_only=True):
     aliases: tuple[str, ...]
     """Further names of the same weights."""
     parameters: int
+    """0: unknown, for a model that is not in the catalogue."""
     bytes_per_weight: float
     context_length: int
-    """In tokens."""
+    """In tokens; 0: unknown."""
     kv_bytes_per_token: int | None
     """None: unknown, or a model without a KV cache."""
 
@@ -54,12 +55,13 @@ class BaseModel(msgspec.Struct, frozen=True, kw_only=True):
 class Catalogue:
     """Base models by all their names; upper and lower case are the same."""
 
-    def __init__(self, models: list[BaseModel], *, source: str = "catalogue") -> None:
-        """Index the models.
+    def __init__(self, models: list[BaseModel], *, source: str = "catalogue", accept_unlisted: bool = False) -> None:
+        """Index the models. `accept_unlisted`: any other name is a model of its own, of unknown size.
 
         Raises:
             ConfigurationError: two models share a name.
         """
+        self._accept_unlisted = accept_unlisted
         self._models = {model.name: model for model in models}
         self._by_name: dict[str, BaseModel] = {}
         for model in models:
@@ -71,7 +73,7 @@ class Catalogue:
                     )
 
     @classmethod
-    def load(cls, extra: Path | None = None) -> Self:
+    def load(cls, extra: Path | None = None, *, accept_unlisted: bool = False) -> Self:
         """Read the catalogue that is shipped, and a file of the same form whose entries win over it.
 
         Raises:
@@ -80,12 +82,13 @@ class Catalogue:
         shipped = resources.files("lorax_batch_scheduler").joinpath("catalogue.toml").read_text(encoding="utf-8")
         models = _parse(shipped, "catalogue.toml")
         if extra is None:
-            return cls(list(models.values()))
+            return cls(list(models.values()), accept_unlisted=accept_unlisted)
         try:
             text = extra.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"catalogue file '{extra}' can't be read: {error}") from error
-        return cls(list((models | _parse(text, str(extra))).values()), source=str(extra))
+        models |= _parse(text, str(extra))
+        return cls(list(models.values()), source=str(extra), accept_unlisted=accept_unlisted)
 
     def __iter__(self) -> Iterator[BaseModel]:
         return iter(self._models.values())
@@ -121,6 +124,8 @@ class Catalogue:
             InvalidInputError: the catalogue has no such model.
         """
         model = self.named(name)
+        if model is None and self._accept_unlisted:
+            return _unlisted(name.strip())
         if model is None:
             near = difflib.get_close_matches(name.casefold(), self._by_name, n=1, cutoff=0.75)
             hint = f" (did you mean '{self._by_name[near[0]].name}'?)" if near else ""
@@ -164,6 +169,12 @@ class Catalogue:
             if name == directory or name.rpartition("/")[2] == directory
         }
         return next(iter(named.values())) if len(named) == 1 else None
+
+
+def _unlisted(name: str) -> BaseModel:
+    return BaseModel(
+        name=name, hf_id=name, aliases=(), parameters=0, bytes_per_weight=2.0, context_length=0, kv_bytes_per_token=None
+    )
 
 
 def _parse(text: str, source: str) -> dict[str, BaseModel]:

@@ -140,7 +140,7 @@ class Service:
         self._settings = settings
         self._stores = stores
         self._clock: Clock = SystemClock()
-        self._catalogue = Catalogue.load(settings.catalogue)
+        self._catalogue = Catalogue.load(settings.catalogue, accept_unlisted=settings.accept_unlisted_models)
         self._registry = CollectorRegistry()
         self._stopping = Stopping()
         self._metrics = ApiMetrics(self._registry)

@@ -56,6 +56,9 @@ class Settings(BaseSettings):
     max_parameters: int = Field(
         default=DEFAULT_MAX_PARAMETERS, ge=1, description="the largest base model that jobs may name, in parameters"
     )
+    accept_unlisted_models: bool = Field(
+        False, description="let jobs name base models that the catalogue does not know, of whatever size"
+    )
     price_per_million_tokens: Decimal = Field(
         default=Decimal("0.50"), ge=0, le=1_000_000, max_digits=13, decimal_places=6,
         description="of prompt and completion tokens alike",
