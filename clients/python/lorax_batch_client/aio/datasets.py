@@ -19,7 +19,7 @@ class DatasetCalls(Connection):
     """Datasets in, out and about."""
 
     @property
-    def _datasets(self) -> datasets_pb2_grpc.DatasetsAsyncStub:
+    def _datasets(self) -> "datasets_pb2_grpc.DatasetsAsyncStub":
         return datasets_pb2_grpc.DatasetsStub(self._channel)
 
     async def upload_dataset(

@@ -12,7 +12,7 @@ class FleetCalls(Connection):
     """Where LoRAX servers run, and how they do."""
 
     @property
-    def _fleet(self) -> fleet_pb2_grpc.FleetAsyncStub:
+    def _fleet(self) -> "fleet_pb2_grpc.FleetAsyncStub":
         return fleet_pb2_grpc.FleetStub(self._channel)
 
     async def list_slots(self, *, page_size: int = 0) -> AsyncIterator[Slot]:

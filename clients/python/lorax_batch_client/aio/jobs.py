@@ -21,7 +21,7 @@ class JobCalls(Connection):
     """Jobs, from creation to deletion."""
 
     @property
-    def _jobs(self) -> batch_inference_pb2_grpc.BatchInferenceAsyncStub:
+    def _jobs(self) -> "batch_inference_pb2_grpc.BatchInferenceAsyncStub":
         return batch_inference_pb2_grpc.BatchInferenceStub(self._channel)
 
     async def create_job(

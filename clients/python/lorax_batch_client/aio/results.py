@@ -19,7 +19,7 @@ class ResultCalls(Connection):
     """Result rows while a job runs, and the finished files."""
 
     @property
-    def _results(self) -> batch_inference_pb2_grpc.BatchInferenceAsyncStub:
+    def _results(self) -> "batch_inference_pb2_grpc.BatchInferenceAsyncStub":
         return batch_inference_pb2_grpc.BatchInferenceStub(self._channel)
 
     async def results(
