@@ -57,6 +57,8 @@ class Patience:
         """
         if not error.transient and error.facts.retry_after is None:
             raise error
+        if error.reason:
+            self.note_contact()  # gRPC's own errors have no reason
         now = self._monotonic()
         if self._failures == 0:
             self._failing_since = now

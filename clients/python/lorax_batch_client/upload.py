@@ -71,20 +71,21 @@ class Upload:
             raise BrokenStreamError(f"the upload of '{dataset.dataset_id}' ended before its last byte")
         return dataset
 
-    def messages(self) -> Iterator[UploadDatasetRequest]:
+    def messages(self, patience: Patience) -> Iterator[UploadDatasetRequest]:
         """Yield all messages from the stored offset on.
 
         gRPC turns what an iterator raises into an error without a cause, so it is kept in `failure`.
         """
         try:
-            yield from self._make_messages()
+            yield from self._make_messages(patience)
         except Exception as error:
             self.failure = error
             raise
 
-    def _make_messages(self) -> Iterator[UploadDatasetRequest]:
+    def _make_messages(self, patience: Patience) -> Iterator[UploadDatasetRequest]:
         sha256 = self._hash_stored()
         yield UploadDatasetRequest(start=self._start())
+        patience.note_contact()  # a message is only taken when there is a connection
         sent, total = self._stored_bytes, self._source.byte_count
         while sent < total:
             data = self._source.file.read(min(MESSAGE_BYTES, total - sent))

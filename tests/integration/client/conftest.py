@@ -6,8 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-
 from lorax_batch_client import AsyncClient, Client, RetryPolicy
+
 from tests.integration.client.scripted_service import Service, start_service
 
 IMPATIENT = RetryPolicy(
@@ -32,14 +32,14 @@ class Caller:
         self.client: Any = AsyncClient(target, retry=IMPATIENT) if kind == "aio" else Client(target, retry=IMPATIENT)
         self.is_async = kind == "aio"
 
-    async def ask(self, name: str, *args: Any, **kwargs: Any) -> Any:
+    async def ask(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
         method: Callable[..., Any] = getattr(self.client, name)
         if self.is_async:
             answer: Awaitable[Any] = method(*args, **kwargs)
             return await answer
         return await asyncio.to_thread(method, *args, **kwargs)
 
-    async def collect(self, name: str, *args: Any, **kwargs: Any) -> list[Any]:
+    async def collect(self, name: str, /, *args: Any, **kwargs: Any) -> list[Any]:
         method: Callable[..., Any] = getattr(self.client, name)
         if self.is_async:
             return [one async for one in method(*args, **kwargs)]

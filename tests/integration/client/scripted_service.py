@@ -11,7 +11,6 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc import aio
 from grpc_status import rpc_status
-
 from lorax_batch.v1 import (
     batch_inference_pb2_grpc,
     dataset_pb2,
@@ -85,8 +84,9 @@ def scripted(base: type, script: Script, unary: tuple[str, ...], streams: tuple[
         return method
 
     def make_stream(name: str) -> Any:
-        def method(_: Any, request: Any, context: Any) -> Any:
-            return script.stream(name, request, context)
+        async def method(_: Any, request: Any, context: Any) -> Any:
+            async for part in script.stream(name, request, context):
+                yield part
 
         return method
 
@@ -164,6 +164,16 @@ class StoringDatasets(datasets_pb2_grpc.DatasetsServicer):
         if request.dataset not in self.stored:
             await Abort(code=grpc.StatusCode.NOT_FOUND, text=f"no dataset '{request.dataset}'").send(context)
         return datasets_pb2.GetDatasetResponse(dataset=self._dataset(request.dataset))
+
+    async def ImportDataset(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.stored["ds_import"] = bytearray()
+        self.states["ds_import"] = dataset_pb2.DATASET_STATE_VALIDATING
+        return datasets_pb2.ImportDatasetResponse(dataset=self._dataset("ds_import"))
+
+    async def DeleteDataset(self, request: Any, context: Any) -> Any:  # noqa: N802
+        if self.stored.pop(request.dataset_id, None) is None:
+            await Abort(code=grpc.StatusCode.NOT_FOUND, text=f"no dataset '{request.dataset_id}'").send(context)
+        return datasets_pb2.DeleteDatasetResponse()
 
     async def ListDatasets(self, request: Any, context: Any) -> Any:  # noqa: N802
         names = sorted(self.stored)

@@ -3,9 +3,9 @@ import json
 from pathlib import Path
 
 import pytest
-
 from lorax_batch_client import DatasetState
 from lorax_batch_client.errors import InvalidRequestError, NotFoundError, SourceChangedError
+
 from tests.integration.client.conftest import Caller
 from tests.integration.client.scripted_service import Service
 
@@ -64,7 +64,7 @@ async def test_a_file_that_became_shorter_is_refused(caller: Caller, service: Se
     service.datasets.dataset_ids["mine"] = "ds_old"
     service.datasets.stored["ds_old"] = bytearray(1000)
     service.datasets.states["ds_old"] = 1
-    with pytest.raises(SourceChangedError, match="'short.jsonl' had 10 bytes"):
+    with pytest.raises(SourceChangedError, match=r"'short\.jsonl' had 10 bytes"):
         await caller.ask("upload_dataset", path, request_id="mine")
 
 

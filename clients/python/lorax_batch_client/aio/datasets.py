@@ -54,7 +54,7 @@ class DatasetCalls(Connection):
                 status = await self._upload_status(upload) if may_exist else None
                 if status is not None and not upload.note_status(status, patience):
                     return await self.get_dataset(status.dataset_id)
-                return await self._send(upload)
+                return await self._send(upload, patience)
             except ClientError as error:
                 delay = patience.delay_after(upload.note_error(error))
             may_exist = True
@@ -65,9 +65,9 @@ class DatasetCalls(Connection):
             return await self._call(self._datasets.GetUploadStatus, upload.status_request())
         return None
 
-    async def _send(self, upload: Upload) -> Dataset:
+    async def _send(self, upload: Upload, patience: Patience) -> Dataset:
         call = self._datasets.UploadDataset()
-        messages = upload.messages()
+        messages = upload.messages(patience)
         try:
             with self._mapped_errors():
                 while (message := await asyncio.to_thread(next, messages, None)) is not None:

@@ -52,7 +52,7 @@ class DatasetCalls(Connection):
                 status = self._upload_status(upload) if may_exist else None
                 if status is not None and not upload.note_status(status, patience):
                     return self.get_dataset(status.dataset_id)
-                return self._send(upload)
+                return self._send(upload, patience)
             except ClientError as error:
                 delay = patience.delay_after(upload.note_error(error))
             may_exist = True
@@ -63,9 +63,9 @@ class DatasetCalls(Connection):
             return self._call(self._datasets.GetUploadStatus, upload.status_request())
         return None
 
-    def _send(self, upload: Upload) -> Dataset:
+    def _send(self, upload: Upload, patience: Patience) -> Dataset:
         # As a future, so that Ctrl-C ends the upload too.
-        call = self._datasets.UploadDataset.future(upload.messages())
+        call = self._datasets.UploadDataset.future(upload.messages(patience))
         try:
             with self._mapped_errors():
                 answer = call.result()
