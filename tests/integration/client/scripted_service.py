@@ -1,5 +1,6 @@
 """A real gRPC server whose answers a test writes down beforehand."""
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -38,6 +39,14 @@ class Abort:
         await context.abort_with_status(rpc_status.to_status(status))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Silence:
+    """A stream that says no more until its reader goes."""
+
+    async def send(self, context: Any) -> None:
+        await asyncio.Event().wait()
+
+
 def reason(text: str, **metadata: str) -> error_details_pb2.ErrorInfo:
     """Return the detail that every error of the service carries."""
     return error_details_pb2.ErrorInfo(reason=text, domain="lorax-batch", metadata=metadata)
@@ -69,7 +78,7 @@ class Script:
         copy = type(request)()
         copy.CopyFrom(request)
         for part in await self.answer(method, copy, context):
-            if isinstance(part, Abort):
+            if isinstance(part, Abort | Silence):
                 await part.send(context)
             yield part
 
@@ -110,6 +119,8 @@ class StoringDatasets(datasets_pb2_grpc.DatasetsServicer):
         self.starts: list[datasets_pb2.UploadStart] = []
         self.break_after: list[int] = []
         self.lost_answers = 0
+        self.final_state = dataset_pb2.DATASET_STATE_READY
+        self.report = dataset_pb2.InvalidReport()
 
     async def UploadDataset(self, request_iterator: Any, context: Any) -> Any:  # noqa: N802
         dataset_id = ""
@@ -141,14 +152,15 @@ class StoringDatasets(datasets_pb2_grpc.DatasetsServicer):
     async def _finish(self, dataset_id: str, finish: datasets_pb2.UploadFinish, context: Any) -> None:
         if hashlib.sha256(self.stored[dataset_id]).hexdigest() != finish.sha256:
             await Abort(code=grpc.StatusCode.DATA_LOSS, details=(reason("CHECKSUM_MISMATCH"),)).send(context)
-        self.states[dataset_id] = dataset_pb2.DATASET_STATE_READY
+        self.states[dataset_id] = self.final_state
         if self.lost_answers:
             self.lost_answers -= 1
             await UNAVAILABLE.send(context)
 
     def _dataset(self, dataset_id: str) -> dataset_pb2.Dataset:
         state = dataset_pb2.DatasetState.ValueType(self.states[dataset_id])
-        return dataset_pb2.Dataset(dataset_id=dataset_id, state=state, byte_count=len(self.stored[dataset_id]))
+        byte_count = len(self.stored[dataset_id])
+        return dataset_pb2.Dataset(dataset_id=dataset_id, state=state, byte_count=byte_count, invalid=self.report)
 
     async def GetUploadStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
         dataset_id = request.dataset_id or self.dataset_ids.get(request.request_id, "")
