@@ -1,1 +1,48 @@
 """The client of lorax-batch: async and sync, typed."""
+
+from lorax_batch_client.aio.client import AsyncClient
+from lorax_batch_client.dataset import Dataset, DatasetState, InvalidCode, InvalidLine, ModelCount, OnInvalid
+from lorax_batch_client.errors import ClientError
+from lorax_batch_client.event import JobDeleted, JobEvent, JobProgressed, JobSnapshot, JobStateChanged
+from lorax_batch_client.fleet import Server, ServerState, Slot
+from lorax_batch_client.job import Cost, Counts, Job, JobState, Progress, ResultFile, RowError, Usage
+from lorax_batch_client.job_filter import JobFilter
+from lorax_batch_client.result import ResultBlock, ResultKind, ResultOrder, ResultRow
+from lorax_batch_client.retry_policy import RetryPolicy
+from lorax_batch_client.server_config import ServerConfig
+from lorax_batch_client.sync.client import Client
+
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "ClientError",
+    "Cost",
+    "Counts",
+    "Dataset",
+    "DatasetState",
+    "InvalidCode",
+    "InvalidLine",
+    "Job",
+    "JobDeleted",
+    "JobEvent",
+    "JobFilter",
+    "JobProgressed",
+    "JobSnapshot",
+    "JobState",
+    "JobStateChanged",
+    "ModelCount",
+    "OnInvalid",
+    "Progress",
+    "ResultBlock",
+    "ResultFile",
+    "ResultKind",
+    "ResultOrder",
+    "ResultRow",
+    "RetryPolicy",
+    "RowError",
+    "Server",
+    "ServerConfig",
+    "ServerState",
+    "Slot",
+    "Usage",
+]

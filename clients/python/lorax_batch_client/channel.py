@@ -1,0 +1,62 @@
+"""How the client talks to the service: the options of its gRPC channel."""
+
+import json
+from typing import Any, Final
+
+DEFAULT_TARGET: Final = "localhost:50051"
+LOOPBACK_PREFIXES: Final = ("unix:", "unix-abstract:", "localhost:", "127.", "[::1]:")
+
+# Unary calls that may be sent twice without harm: the others are idempotent only with a `request_id`, which the
+# client always sets, or are left to their caller (DeleteJob, DeleteDataset: the second answer would be NOT_FOUND).
+RETRIED_METHODS: Final = {
+    "lorax_batch.v1.BatchInference": (
+        *("CreateJob", "GetJob", "ListJobs", "UpdateJob", "CancelJob"),
+        *("PauseJob", "ResumeJob", "RetryJob"),
+    ),
+    "lorax_batch.v1.Datasets": ("GetUploadStatus", "ImportDataset", "GetDataset", "ListDatasets"),
+    "lorax_batch.v1.Fleet": ("ListSlots", "ListServers"),
+}
+# A page of 1,000 datasets with full reports is far above gRPC's default of 4 MiB.
+LARGEST_MESSAGE_BYTES: Final = 64 << 20
+
+
+def channel_options(target: str) -> list[tuple[str, Any]]:
+    """Return the options for a channel to `target`."""
+    options: list[tuple[str, Any]] = [
+        ("grpc.service_config", _service_config()),
+        ("grpc.max_receive_message_length", LARGEST_MESSAGE_BYTES),
+        # gRPC's own 1 to 120 s would keep a watch away long after the service is back.
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 1_000),
+        ("grpc.max_reconnect_backoff_ms", 5_000),
+        # A peer that vanished without a word is noticed while a stream waits.
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+    ]
+    if target.startswith(LOOPBACK_PREFIXES):
+        # gRPC would send even these through `http_proxy`.
+        options.append(("grpc.enable_http_proxy", 0))
+    return options
+
+
+def check_target(target: str) -> str:
+    """Return the target, or raise ValueError when it can't be one."""
+    if "://" in target and not target.startswith(("dns://", "unix://")):
+        raise ValueError(f"'{target}' is not a gRPC target: leave out the scheme, as in '{DEFAULT_TARGET}'")
+    if not target:
+        raise ValueError(f"the target is empty: give a host and port, as in '{DEFAULT_TARGET}'")
+    return target
+
+
+def _service_config() -> str:
+    names = [
+        {"service": service, "method": method} for service, methods in RETRIED_METHODS.items() for method in methods
+    ]
+    retry = {
+        "maxAttempts": 4,
+        "initialBackoff": "0.1s",
+        "maxBackoff": "1s",
+        "backoffMultiplier": 2,
+        "retryableStatusCodes": ["UNAVAILABLE"],
+    }
+    return json.dumps({"methodConfig": [{"name": names, "retryPolicy": retry}]})

@@ -1,0 +1,107 @@
+"""Slots and servers as the service tells them."""
+
+import enum
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from lorax_batch.v1 import fleet_pb2
+
+from lorax_batch_client.timestamps import datetime_from
+
+
+class ServerState(enum.Enum):
+    """How a server is doing."""
+
+    UNKNOWN = "unknown"
+    """A state that this client does not know: the service is newer."""
+    UNREACHABLE = "unreachable"
+    READY = "ready"
+    SUSPECT = "suspect"
+    DRAINING = "draining"
+
+    @classmethod
+    def from_proto(cls, number: int) -> "ServerState":
+        """Return the state with that number in the contract."""
+        try:
+            name = fleet_pb2.ServerState.Name(fleet_pb2.ServerState.ValueType(number))
+            return cls[name.removeprefix("SERVER_STATE_")]
+        except (KeyError, ValueError):
+            return cls.UNKNOWN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """A place where one LoRAX server can run."""
+
+    slot_id: str
+    kind: str
+    url: str
+    declared_model: str
+    """Empty: what the server reports."""
+    server_id: str
+    """Empty: none answers."""
+    reason: str
+
+    @classmethod
+    def from_proto(cls, message: fleet_pb2.Slot) -> "Slot":
+        """Return the slot of a message."""
+        return cls(
+            slot_id=message.slot_id,
+            kind=message.kind,
+            url=message.url,
+            declared_model=message.declared_model,
+            server_id=message.server_id,
+            reason=message.reason,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A running LoRAX server; a limit of 0 is one that it does not report."""
+
+    server_id: str
+    slot_id: str
+    url: str
+    state: ServerState
+    reason: str
+    model_id: str
+    base_model_id: str
+    max_concurrent_requests: int
+    max_total_tokens: int
+    max_input_length: int
+    max_batch_total_tokens: int
+    in_flight: int
+    in_flight_limit: int
+    rows_per_second: float
+    tokens_per_second: float
+    warm_adapters: tuple[str, ...]
+    row_latency: timedelta | None
+    ready_time: datetime | None
+    update_time: datetime | None
+    version: str
+
+    @classmethod
+    def from_proto(cls, message: fleet_pb2.Server) -> "Server":
+        """Return the server of a message."""
+        return cls(
+            server_id=message.server_id,
+            slot_id=message.slot_id,
+            url=message.url,
+            state=ServerState.from_proto(message.state),
+            reason=message.reason,
+            model_id=message.model_id,
+            base_model_id=message.base_model_id,
+            max_concurrent_requests=message.max_concurrent_requests,
+            max_total_tokens=message.max_total_tokens,
+            max_input_length=message.max_input_length,
+            max_batch_total_tokens=message.max_batch_total_tokens,
+            in_flight=message.in_flight,
+            in_flight_limit=message.in_flight_limit,
+            rows_per_second=message.rows_per_second,
+            tokens_per_second=message.tokens_per_second,
+            warm_adapters=tuple(message.warm_adapters),
+            row_latency=message.row_latency.ToTimedelta() if message.HasField("row_latency") else None,
+            ready_time=datetime_from(message.ready_time),
+            update_time=datetime_from(message.update_time),
+            version=message.version,
+        )

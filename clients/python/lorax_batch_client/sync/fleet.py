@@ -1,0 +1,38 @@
+"""Calls about slots and servers."""
+
+from collections.abc import Iterator
+
+from lorax_batch.v1 import fleet_pb2, fleet_pb2_grpc
+
+from lorax_batch_client.fleet import Server, Slot
+from lorax_batch_client.sync.connection import Connection
+
+
+class FleetCalls(Connection):
+    """Where LoRAX servers run, and how they do."""
+
+    @property
+    def _fleet(self) -> fleet_pb2_grpc.FleetStub:
+        return fleet_pb2_grpc.FleetStub(self._channel)
+
+    def list_slots(self, *, page_size: int = 0) -> Iterator[Slot]:
+        """Yield all slots."""
+        request = fleet_pb2.ListSlotsRequest(page_size=page_size)
+        while True:
+            page = self._call(self._fleet.ListSlots, request)
+            for message in page.slots:
+                yield Slot.from_proto(message)
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def list_servers(self, *, page_size: int = 0) -> Iterator[Server]:
+        """Yield all servers."""
+        request = fleet_pb2.ListServersRequest(page_size=page_size)
+        while True:
+            page = self._call(self._fleet.ListServers, request)
+            for message in page.servers:
+                yield Server.from_proto(message)
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token

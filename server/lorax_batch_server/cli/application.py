@@ -1,0 +1,22 @@
+"""The tree of commands."""
+
+import typer
+
+from lorax_batch_server.cli import datasets, demo, fleet, jobs, run, serve, simulator, validate
+from lorax_batch_server.cli.reporting_group import ReportingGroup
+
+application = typer.Typer(
+    cls=ReportingGroup,
+    help="Offline batch inference over LoRAX servers.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # rich help takes 0.2 s to import
+)
+application.command("demo", short_help="Run a sample on simulated servers.")(demo.demo)
+application.command("run", short_help="Run one dataset, without a service.")(run.run)
+application.command("serve", short_help="Run the service.")(serve.serve)
+application.command("simulator", short_help="Run a simulated LoRAX server.", **simulator.SETTINGS)(simulator.simulator)
+application.command("validate", short_help="Check a dataset offline.")(validate.validate)
+application.add_typer(datasets.commands, name="datasets", help="Upload, list, show and delete datasets.")
+application.add_typer(jobs.commands, name="jobs", help="Create, watch and control jobs, and get their results.")
+application.add_typer(fleet.commands, name="fleet", help="Show where LoRAX servers run and how they do.")

@@ -1,0 +1,134 @@
+"""A job's progress: a bar where a person looks on, plain lines where not, JSON lines for programs."""
+
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Protocol, Self
+
+import typer
+
+from lorax_batch_server.cli.output import print_json, show_span
+
+if TYPE_CHECKING:
+    from lorax_batch_client import Job, JobEvent
+
+PLAIN_SECONDS: Final = 5.0
+
+
+class JobProgress(Protocol):
+    """Shows a job again and again until it ends."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
+
+    def show(self, event: "JobEvent", job: "Job") -> None: ...
+
+
+def job_progress(*, as_json: bool) -> JobProgress:
+    """Return the display that fits who reads."""
+    if as_json:
+        return JsonProgress()
+    return BarProgress() if sys.stderr.isatty() else PlainProgress()
+
+
+class _Display:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        pass
+
+
+class JsonProgress(_Display):
+    """One JSON object an event."""
+
+    def show(self, event: "JobEvent", job: "Job") -> None:  # the event holds the job
+        from lorax_batch_server.cli.output import fields_of
+
+        print_json({"event": _snake_case(type(event).__name__), **fields_of(event)})
+
+
+class PlainProgress(_Display):
+    """A line at each change of state, and one every few seconds."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._next = 0.0
+        self._last = ""
+
+    def show(self, event: "JobEvent", job: "Job") -> None:
+        mark = f"{job.state.value} {job.reason}"
+        if mark != self._last or self._monotonic() >= self._next:
+            self._last = mark
+            self._next = self._monotonic() + PLAIN_SECONDS
+            typer.echo(f"{job.job_id}  {describe_progress(job)}", err=True)
+
+
+class BarProgress(_Display):
+    """A bar that stays in its place."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        self._progress = Progress(
+            TextColumn("{task.fields[state]:<10}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TextColumn("{task.fields[details]}", markup=False),
+            console=Console(stderr=True),
+            expand=True,
+        )
+        self._task = self._progress.add_task("", total=None, state="", details="")
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        self._progress.stop()
+
+    def show(self, event: "JobEvent", job: "Job") -> None:
+        self._progress.update(
+            self._task,
+            total=job.counts.total or None,
+            completed=job.counts.ended,
+            state=job.state.value,
+            details=", ".join(_details(job)),
+        )
+
+
+def describe_progress(job: "Job") -> str:
+    """Return state and progress on one line."""
+    return ", ".join([job.state.value, *_details(job)])
+
+
+def _details(job: "Job") -> list[str]:
+    counts, parts = job.counts, []
+    if job.reason:
+        parts.append(job.reason)
+    if counts.total:
+        parts.append(f"{counts.ended:,}/{counts.total:,} rows")
+    if failed := counts.failed + counts.invalid:
+        parts.append(f"{failed:,} failed")
+    if counts.cancelled or counts.expired:
+        parts.append(f"{counts.cancelled + counts.expired:,} not run")
+    if job.progress is not None and not job.is_terminal:
+        parts.append(f"{job.progress.rows_per_second:,.0f} rows/s")
+    if job.usage.total_tokens:
+        parts.append(f"{job.usage.total_tokens:,} tokens")
+    if job.progress is not None and job.progress.remaining is not None and not job.is_terminal:
+        parts.append(f"ETA {show_span(job.progress.remaining)}")
+    return parts
+
+
+def _snake_case(name: str) -> str:
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")

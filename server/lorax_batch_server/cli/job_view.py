@@ -1,0 +1,68 @@
+"""Jobs as a person reads them."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import typer
+
+from lorax_batch_server.cli.output import print_pairs, print_table, show_span
+
+if TYPE_CHECKING:
+    from lorax_batch_client import Job
+
+
+def print_jobs(jobs: Iterable["Job"]) -> None:
+    """Print one line a job."""
+    columns = ("JOB", "STATE", "MODEL", "ROWS", "ENDED", "FAILED", "TOKENS", "COST", "CREATED", "REASON")
+    print_table(
+        columns,
+        (
+            (
+                *(job.job_id, job.state, job.base_model_id or job.server_config.base_model, job.counts.total),
+                *(job.counts.ended, job.counts.failed + job.counts.invalid, job.usage.total_tokens),
+                *(str(job.cost), job.create_time, job.reason),
+            )
+            for job in jobs
+        ),
+    )
+
+
+def print_job(job: "Job") -> None:
+    """Print all of one job."""
+    counts, progress, config = job.counts, job.progress, job.server_config
+    print_pairs(
+        [
+            ("job", job.job_id),
+            ("state", job.state),
+            ("reason", job.reason),
+            ("queue position", job.queue_position or None),
+            ("dataset", job.dataset_id),
+            ("base model", job.base_model_id or config.base_model),
+            ("quantization", config.quantization),
+            ("lorax image tag", config.lorax_image_tag),
+            ("custom args", " ".join(config.custom_args)),
+            ("backend", config.backend),
+            ("adapter source", config.adapter_source),
+            ("priority", job.priority or None),
+            ("deadline", job.deadline),
+            ("labels", ", ".join(f"{key}={value}" for key, value in sorted(job.labels.items()))),
+            ("retry of", job.retry_of),
+            ("rows", f"{counts.ended:,} of {counts.total:,}"),
+            ("  in flight", counts.in_flight or None),
+            ("  retrying", counts.retrying or None),
+            ("  succeeded", counts.succeeded),
+            ("  failed", counts.failed or None),
+            ("  invalid", counts.invalid or None),
+            ("  cancelled", counts.cancelled or None),
+            ("  expired", counts.expired or None),
+            ("tokens", f"{job.usage.prompt_tokens:,} prompt + {job.usage.completion_tokens:,} completion"),
+            ("cost", str(job.cost)),
+            ("rows/s", progress.rows_per_second if progress and not job.is_terminal else None),
+            ("remaining", show_span(progress.remaining) if progress and progress.remaining else None),
+            ("created", job.create_time),
+            ("started", job.start_time),
+            ("ended", job.end_time),
+        ]
+    )
+    for error in job.errors:
+        typer.echo(f"line {error.line} ({error.custom_id}): {error.code}: {error.message}")

@@ -1,0 +1,39 @@
+"""Options that several commands share."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lorax_batch_server.cli.reporting_group import CommandError
+
+if TYPE_CHECKING:
+    from lorax_batch_client import Client, RetryPolicy
+
+TargetOption = Annotated[
+    str,
+    typer.Option("--target", envvar="LORAX_BATCH_TARGET", metavar="HOST:PORT", help="The service to talk to."),
+]
+DEFAULT_TARGET = "localhost:50051"
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
+LabelOption = Annotated[list[str], typer.Option("--label", metavar="KEY=VALUE", help="May be repeated.")]
+
+
+def open_client(target: str, retry: "RetryPolicy | None" = None) -> "Client":
+    """Return a client of the service at `target`."""
+    from lorax_batch_client import Client
+
+    try:
+        return Client(target, retry=retry)
+    except ValueError as error:
+        raise CommandError(f"--target: {error}") from error
+
+
+def parse_labels(pairs: list[str]) -> dict[str, str]:
+    """Return the labels that `key=value` pairs give."""
+    labels = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator or not key:
+            raise CommandError(f"--label: '{pair}' is not of the form key=value")
+        labels[key] = value
+    return labels

@@ -1,0 +1,50 @@
+"""`lorax-batch serve`."""
+
+import importlib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ServerOption = Annotated[
+    list[str],
+    typer.Option("--server", metavar="URL[,model=NAME][,max-in-flight=N]", help="A LoRAX server; may be repeated."),
+]
+
+
+def serve(
+    listen: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where to serve gRPC.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Where the embedded PostgreSQL and object store live.")] = None,
+    database_url: Annotated[str | None, typer.Option(help="A PostgreSQL of yours instead of the embedded one.")] = None,
+    object_store: Annotated[str | None, typer.Option(metavar="URL", help="A directory or s3://bucket/prefix.")] = None,
+    server: ServerOption = [],
+    config: Annotated[Path | None, typer.Option(help="A TOML file with settings.")] = None,
+    catalogue: Annotated[Path | None, typer.Option(help="A TOML file with further base models.")] = None,
+    allow_insecure: Annotated[
+        bool, typer.Option("--allow-insecure", help="Listen beyond loopback without TLS: anybody can do anything.")
+    ] = False,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    metrics_port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Serve Prometheus metrics.")] = None,
+    import_root: Annotated[list[Path], typer.Option(help="Datasets may be imported from here; repeatable.")] = [],
+) -> None:
+    """Run the service: gRPC, scheduler, embedded PostgreSQL and a local object store unless told otherwise.
+
+    Settings come from options, then `LORAX_BATCH_*` variables, then the file of --config, then defaults.
+    """
+    given = {
+        "listen": listen,
+        "data_dir": data_dir,
+        "database_url": database_url,
+        "object_store": object_store,
+        "servers": server or None,
+        "catalogue": catalogue,
+        "allow_insecure": allow_insecure or None,
+        "log_level": log_level,
+        "metrics_port": metrics_port,
+        "import_roots": [str(root.absolute()) for root in import_root] or None,
+    }
+    import uvloop
+
+    settings = importlib.import_module("lorax_batch_server.settings")
+    app = importlib.import_module("lorax_batch_server.app")
+    uvloop.run(app.serve(settings.load_settings(config, **given)))

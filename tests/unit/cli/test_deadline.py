@@ -1,0 +1,30 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from lorax_batch_server.cli.deadline import parse_deadline
+from lorax_batch_server.cli.reporting_group import CommandError
+
+
+@pytest.mark.parametrize(
+    ("text", "span"),
+    [
+        ("24h", timedelta(hours=24)),
+        ("90m", timedelta(minutes=90)),
+        ("1d12h", timedelta(hours=36)),
+        ("1.5h", timedelta(minutes=90)),
+        ("30s", timedelta(seconds=30)),
+    ],
+)
+def test_a_span_is_a_time_from_now(text: str, span: timedelta):
+    assert parse_deadline(text) == span
+
+
+@pytest.mark.parametrize("text", ["2030-01-31T18:00:00Z", "2030-01-31T19:00:00+01:00"])
+def test_a_moment_keeps_its_zone(text: str):
+    assert parse_deadline(text) == datetime(2030, 1, 31, 18, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("text", ["", "0h", "24", "h", "-1h", "2030-01-31T18:00:00", "tomorrow"])
+def test_anything_else_is_refused_by_name(text: str):
+    with pytest.raises(CommandError, match=f"'{text}' is neither"):
+        parse_deadline(text)
