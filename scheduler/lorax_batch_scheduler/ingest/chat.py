@@ -79,7 +79,7 @@ def normalise(body: dict[str, object], limits: IngestLimits) -> Row:
     need(given, "messages", "body")
     fields = apply_rules(FIELDS, given, "body")
     drop_sampling_when_greedy(fields)
-    check_best_of(fields, "n", sampling=fields.get("temperature") != 0)
+    check_best_of(fields, "n", "body", sampling=fields.get("temperature") != 0)
     characters = prompt_characters(fields["messages"])
     constraint, tools_characters = _constrain(fields)
     return Row(

@@ -67,7 +67,7 @@ def normalise(body: dict[str, object], limits: IngestLimits) -> Row:
     # Unlike a chat, a completion is greedy unless told otherwise.
     sampling = fields.get("temperature", 0) != 0 or "top_p" in fields or "top_k" in fields
     drop_sampling_when_greedy(fields)
-    check_best_of(fields, "best_of", sampling=sampling and fields.get("temperature") != 0)
+    check_best_of(fields, "best_of", "body", sampling=sampling and fields.get("temperature") != 0)
     estimate = token_estimate(len(str(fields["prompt"])))
     return Row((COMPLETIONS, model, source), body_tail(fields), estimate, max_tokens)
 

@@ -42,8 +42,8 @@ class InvalidRowError(Exception):
     def __init__(self, code: Code, param: str, message: str) -> None:
         super().__init__(message)
         self.code = code
-        self.param = param
-        self.message = message
+        self.param = _printable(param, _MAX_PARAM_CHARACTERS)
+        self.message = _printable(message, _MAX_MESSAGE_CHARACTERS)
 
 
 class InvalidFileError(Exception):
@@ -56,6 +56,15 @@ class InvalidFileError(Exception):
 
 
 _SHOWN_CHARACTERS: Final = 60
+_MAX_PARAM_CHARACTERS: Final = 200
+_MAX_MESSAGE_CHARACTERS: Final = 1_000
+
+
+def _printable(text: str, characters: int) -> str:
+    """Shorten text that quotes a line, and escape its control characters (PostgreSQL stores no NUL)."""
+    if len(text) > characters:
+        text = text[: characters - 3] + "..."
+    return "".join(c if ord(c) >= 32 else f"\\x{ord(c):02x}" for c in text)
 
 
 def shown(value: object) -> str:

@@ -132,7 +132,7 @@ def _check_sampling(kept: dict[str, object]) -> None:
     if kept.get("temperature") == 0:
         message = f"'{_PATH}.temperature' is 0, which /generate does not know: leave it out for greedy decoding"
         raise InvalidRowError(Code.INVALID_VALUE, f"{_PATH}.temperature", message)
-    check_best_of(kept, "best_of", sampling=sampling)
+    check_best_of(kept, "best_of", _PATH, sampling=sampling)
 
 
 def _constrain(kept: dict[str, object]) -> int:

@@ -35,7 +35,7 @@ _IDLE_WAIT_S: Final = 5.0
 _RETRY_S: Final = 10.0
 _MAX_PROCESS_FAILURES: Final = 3
 
-_log = structlog.get_logger(__name__)
+_log = structlog.get_logger()
 
 
 def dataset_prefix(dataset_id: str) -> str:
@@ -60,7 +60,7 @@ class Ingestion:
         scratch_root: Path,
         *,
         clock: Clock,
-        new_attempt: Callable[[], str],
+        new_id: Callable[[], str],
         limits: IngestLimits | None = None,
         import_roots: Sequence[Path] = (),
     ) -> None:
@@ -68,7 +68,7 @@ class Ingestion:
         self._objects = objects
         self._scratch_root = scratch_root
         self._clock = clock
-        self._new_attempt = new_attempt
+        self._new_id = new_id
         self._limits = limits or IngestLimits()
         self._import_roots = import_roots
         self._not_before: dict[str, float] = {}
@@ -98,7 +98,7 @@ class Ingestion:
         if dataset is None:
             return False
         dataset_id = dataset.dataset_id
-        attempt = self._new_attempt()
+        attempt = self._new_id()
         scratch = self._scratch_root / attempt
         prefix = f"{dataset_prefix(dataset_id)}{attempt}/"
         try:
@@ -120,6 +120,7 @@ class Ingestion:
             dataset = await self._decided(dataset_id)
             if dataset is not None:
                 await self._objects.delete_prefix(uploads_prefix(dataset_id))
+                await self._datasets.forget_upload_parts(dataset_id)
         async for dataset_id in self._stored_ids("datasets/"):
             dataset = await self._decided(dataset_id)
             if dataset is not None:
@@ -195,6 +196,7 @@ class Ingestion:
         """Delete the upload and what other attempts left. A crash before the end of this is mended by `sweep`."""
         self._process_failures.pop(dataset_id, None)
         await self._objects.delete_prefix(uploads_prefix(dataset_id))
+        await self._datasets.forget_upload_parts(dataset_id)
         await self._delete_other_attempts(dataset_id, kept_prefix)
 
     async def _delete_other_attempts(self, dataset_id: str, kept_prefix: str) -> None:

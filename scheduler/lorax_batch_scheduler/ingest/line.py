@@ -61,8 +61,9 @@ class LineReader:
             fields = _parse(line)
             custom_id = _readable_id(fields)
             row = self._row(fields)
-        except InvalidRowError as error:
-            return BadLine(error, custom_id if custom_id is not None else find_custom_id(line))
+        except (InvalidRowError, RecursionError) as error:
+            fault = error if isinstance(error, InvalidRowError) else _too_deep()
+            return BadLine(fault, custom_id if custom_id is not None else find_custom_id(line))
         if len(self._models) < self._limits.max_groups:
             self._models.add(row.key[1])
         return row
@@ -87,11 +88,8 @@ class LineReader:
             if name not in _FIELDS:
                 message = f"'{name}' is no field of a row ({', '.join(_FIELDS)}): leave it out"
                 raise InvalidRowError(Code.UNKNOWN_PARAMETER, name, message)
-        try:
-            row = normalise(body, self._limits)
-            row.custom_id = encode(custom_id)
-        except RecursionError:
-            raise _too_deep() from None
+        row = normalise(body, self._limits)
+        row.custom_id = encode(custom_id)
         return row
 
 
@@ -104,8 +102,6 @@ def _parse(line: bytes) -> dict[str, object]:
         raise InvalidRowError(Code.INVALID_UTF8, "", message) from None
     try:
         value: object = msgspec.json.decode(line)
-    except RecursionError:
-        raise _too_deep() from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         reason = str(error).removeprefix("JSON is malformed: ")
         raise InvalidRowError(Code.INVALID_JSON_LINE, "", f"the line is not valid JSON: {reason}") from None

@@ -120,11 +120,11 @@ def best_of(value: object, param: str) -> object:
 _best_of: Final = integer(at_least=1, at_most=2, way_out=", as a LoRAX server allows: make more rows instead")
 
 
-def check_best_of(fields: dict[str, object], name: str, *, sampling: bool) -> None:
+def check_best_of(fields: dict[str, object], name: str, path: str, *, sampling: bool) -> None:
     """Refuse several tries where they would all be the same, as the server does."""
     if name in fields and ("seed" in fields or not sampling):
-        message = f"'body.{name}' of 2 needs sampling without a seed: drop 'seed' and give a 'temperature' above 0"
-        raise InvalidRowError(Code.INVALID_REQUEST, f"body.{name}", message)
+        message = f"'{path}.{name}' of 2 needs sampling without a seed: drop 'seed' and give a 'temperature' above 0"
+        raise InvalidRowError(Code.INVALID_REQUEST, f"{path}.{name}", message)
 
 
 def drop_sampling_when_greedy(fields: dict[str, object]) -> None:
