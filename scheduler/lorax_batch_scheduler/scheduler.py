@@ -243,10 +243,22 @@ class Scheduler:
                 await self._supply.settle_invalid(known)
         jobs = self._book.waiting_jobs(self._clock.monotonic())
         actions = plan(Snapshot(jobs=jobs, servers=tuple(self._server_view(watch) for watch in self._watches)))
+        await self._assign(list(gives(actions)))
         async with asyncio.TaskGroup() as group:
             for action in gives(actions):
                 group.create_task(self._give(action))
+        for known in self._book.runnable:
+            if known.works and known.job.state is JobState.STARTING:
+                await self._move(known, JobEvent.START)
         await self._explain(list(waits(actions)))
+
+    async def _assign(self, given: list[GiveChunks]) -> None:
+        """Tell callers which server was chosen for a job that waited."""
+        for action in given:
+            known = self._book.get(action.job_id)
+            if known is not None and known.job.state is JobState.QUEUED:
+                url = next(watch.slot.url for watch in self._watches if watch.server_id == action.server_id)
+                await self._move(known, JobEvent.ASSIGN, f"server {url} was chosen")
 
     def _server_view(self, watch: SlotWatch) -> ServerView:
         status, runner = watch.status(), watch.runner
@@ -276,15 +288,10 @@ class Scheduler:
         watch = next(watch for watch in self._watches if watch.server_id == action.server_id)
         if known is None or watch.runner is None or known.job.state not in RUNNABLE_STATES:
             return
-        if known.job.state is JobState.QUEUED:
-            await self._move(known, JobEvent.ASSIGN, f"server {watch.slot.url} was chosen")
         try:
-            given = await self._supply.give(known, watch.runner, watch.server_id, action.model, action.chunk_count)
+            await self._supply.give(known, watch.runner, watch.server_id, action.model, action.chunk_count)
         except ObjectNotFoundError as error:
             await self._move(known, JobEvent.ABORT, f"its dataset is damaged: {error}")
-            return
-        if given and known.job.state is JobState.STARTING:
-            await self._move(known, JobEvent.START)
 
     async def _explain(self, waiting: list[ExplainWait]) -> None:
         reasons: dict[str, str] = {}
@@ -306,7 +313,7 @@ class Scheduler:
         try:
             known.job = await self._jobs.move_job(known.job.job_id, event, reason=reason)
         except (StateConflictError, NotFoundError) as error:
-            _log.info("job_moved_meanwhile", job_id=known.job.job_id, event=event, error=str(error))
+            _log.info("job_moved_meanwhile", job_id=known.job.job_id, wanted=event, error=str(error))
             self._heard(known.job.job_id)
             return
         _log.info("job_moved", job_id=known.job.job_id, before=before, state=known.job.state, reason=reason)

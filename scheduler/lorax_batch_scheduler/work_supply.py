@@ -47,8 +47,8 @@ class WorkSupply:
         self._scheduler_id = scheduler_id
         self._clock = clock
 
-    async def give(self, known: KnownJob, runner: RowRunner, server_id: str, model: str, chunk_count: int) -> int:
-        """Claim chunks of a job and hand them to a runner; return how many.
+    async def give(self, known: KnownJob, runner: RowRunner, server_id: str, model: str, chunk_count: int) -> None:
+        """Claim chunks of a job and hand them to a runner.
 
         Raises:
             ObjectNotFoundError: a chunk is gone from the object store; the job can't go on.
@@ -57,7 +57,7 @@ class WorkSupply:
         leased = await self._claim(known, ChunkKind.ROWS, model, chunk_count)
         async with asyncio.TaskGroup() as group:
             loads = [group.create_task(self._try_load(known, lease)) for lease in leased]
-        given, missing = 0, None
+        missing = None
         for lease, load in zip(leased, loads, strict=True):
             chunk = load.result()
             if isinstance(chunk, ObjectNotFoundError):
@@ -67,10 +67,8 @@ class WorkSupply:
                 work.server_id = server_id
                 known.give_out(work)
                 runner.give(work)
-                given += 1
         if missing is not None:
             raise missing
-        return given
 
     async def settle_invalid(self, known: KnownJob) -> None:
         """Give the invalid lines of a job their error lines; they need no server."""

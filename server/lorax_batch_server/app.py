@@ -151,7 +151,7 @@ class Service:
             stores.objects,
             stores.directory.scratch,
             clock=self._clock,
-            new_attempt=lambda: secrets.token_hex(4),
+            new_id=lambda: secrets.token_hex(4),
             limits=IngestLimits(max_line_bytes=settings.max_line_bytes),
             import_roots=[Path(root) for root in settings.import_roots],
         )
@@ -161,6 +161,8 @@ class Service:
         """Serve until `stop`, then drain; `hurry` ends the waiting for rows in flight."""
         stores = self._stores
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
+            # Whatever goes wrong: a listener that is left behind by its loop crashes the interpreter.
+            stack.push_async_callback(self._server.stop, 0.0)
             background = [group.create_task(stores.listener.run()), group.create_task(self._hub.run())]
             if stores.embedded is not None:
                 background.append(group.create_task(stores.embedded.supervise()))

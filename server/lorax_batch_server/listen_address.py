@@ -1,9 +1,14 @@
 """`HOST:PORT` texts."""
 
 import ipaddress
+import os
 from dataclasses import dataclass
+from typing import Final
 
 from lorax_batch_scheduler.errors import ConfigurationError
+
+
+MAX_SOCKET_BYTES: Final = 107
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,14 +17,18 @@ class ListenAddress:
 
     host: str
     port: int
+    socket: str = ""
+    """The path of a Unix socket instead of host and port."""
 
     def __str__(self) -> str:
+        if self.socket:
+            return f"unix:{self.socket}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can connect."""
-        if self.host == "localhost":
+        if self.socket or self.host == "localhost":
             return True
         try:
             return ipaddress.ip_address(self.host).is_loopback
@@ -28,7 +37,9 @@ class ListenAddress:
 
 
 def parse_listen(text: str) -> ListenAddress:
-    """Read `HOST:PORT`, `[IPV6]:PORT` or `:PORT` (all interfaces). Raises `ConfigurationError`."""
+    """Read `HOST:PORT`, `[IPV6]:PORT`, `:PORT` (all interfaces) or `unix:PATH`. Raises `ConfigurationError`."""
+    if text.startswith("unix:"):
+        return ListenAddress(host="", port=0, socket=_socket_path(text.removeprefix("unix:")))
     host, separator, port = text.strip().rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
@@ -37,3 +48,10 @@ def parse_listen(text: str) -> ListenAddress:
     if not separator or not port.isascii() or not port.isdecimal() or int(port) > 65_535:
         raise ConfigurationError(f"listen '{text}' is not HOST:PORT, like localhost:50051 (port 0: a free one)")
     return ListenAddress(host=host or "::", port=int(port))
+
+
+def _socket_path(path: str) -> str:
+    # One byte less than the kernel's buffer, for its final zero.
+    if not path or len(os.fsencode(path)) > MAX_SOCKET_BYTES:
+        raise ConfigurationError(f"listen 'unix:{path}': the path must have 1 to {MAX_SOCKET_BYTES} bytes")
+    return path

@@ -95,7 +95,7 @@ class ApiServer:
         await self._server.start()
         for name in ("", *self._names):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
-        bound = ListenAddress(host=address.host, port=port)
+        bound = address if address.socket else ListenAddress(host=address.host, port=port)
         _log.info("listening", address=str(bound))
         return bound
 
