@@ -1,0 +1,140 @@
+"""Services and simulated servers as processes of the test's own, which it may kill."""
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import grpc
+from lorax_batch_client import Client
+
+START_S = 60.0
+
+
+class Simulator:
+    """A simulated LoRAX server."""
+
+    def __init__(self, *arguments: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "lorax_simulator", "--port", "0", "--exit-with-parent", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        self.url = self._process.stdout.readline().strip()
+        assert self.url.startswith("http://"), self.url
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait(30)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def ask(self, path: str, body: object = None) -> Any:
+        """Return what a control endpoint answers."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.url}/_simulator/{path}", data=data)
+        request.add_header("Content-Type", "application/json")
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.loads(answer.read() or b"null")
+
+
+class Service:
+    """`lorax-batch serve` over a data directory that outlives it."""
+
+    def __init__(self, directory: Path, *servers: str, arguments: tuple[str, ...] = ()) -> None:
+        self.directory = directory
+        self.log = directory / "service.log"
+        # The path of a Unix socket may have only about 100 characters.
+        self._sockets = tempfile.TemporaryDirectory(prefix="lorax-batch-")
+        self.target = f"unix:{self._sockets.name}/service.sock"
+        self._arguments = [argument for server in servers for argument in ("--server", server)] + list(arguments)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self.stop()
+        self._sockets.cleanup()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start it and return when it answers."""
+        command = [sys.executable, "-m", "lorax_batch_server", "serve", "--listen", self.target]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, "--data-dir", str(self.directory / "data"), *self._arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        with grpc.insecure_channel(self.target) as channel:
+            try:
+                grpc.channel_ready_future(channel).result(timeout=START_S)
+            except grpc.FutureTimeoutError:
+                raise AssertionError(f"the service did not start:\n{self.log.read_text()[-4000:]}") from None
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(30)
+        self._process = None
+
+    def stop(self) -> int:
+        """Ask it to end; return its exit code."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        code = self._process.wait(60)
+        self._process = None
+        return code
+
+    @contextmanager
+    def client(self) -> Iterator[Client]:
+        """Yield a client of it."""
+        with Client(self.target) as client:
+            yield client
+
+    def postgres_pid(self) -> int:
+        """Return the pid of its PostgreSQL."""
+        return int((self.directory / "data" / "postgres" / "data" / "postmaster.pid").read_text().split()[0])
+
+
+def write_rows(path: Path, count: int, *, max_tokens: int = 20, adapters: tuple[str, ...] = ("", "org/a")) -> set[str]:
+    """Write a dataset and return its ids."""
+    with path.open("w", encoding="utf-8") as file:
+        for number in range(count):
+            body = {
+                "model": adapters[number % len(adapters)],
+                "messages": [{"role": "user", "content": f"m#{number:010d} say something"}],
+                "max_tokens": max_tokens,
+            }
+            row = {"custom_id": f"row-{number}", "method": "POST", "url": "/v1/chat/completions", "body": body}
+            file.write(json.dumps(row) + "\n")
+    return {f"row-{number}" for number in range(count)}
+
+
+def read_ids(*paths: Path) -> list[str]:
+    """Return the custom ids of result files, in their order."""
+    return [json.loads(line)["custom_id"] for path in paths for line in path.read_text(encoding="utf-8").splitlines()]
