@@ -114,3 +114,19 @@ def _text(value: Any) -> str:  # noqa: ANN401 - whatever a server put into its J
     if value is None:
         return ""
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+FAULT_TEXTS = {
+    WireFault.REFUSED: "no connection could be made",
+    WireFault.RESET: "the connection was closed before the answer came",
+    WireFault.CUT: "the connection was closed in the middle of the answer",
+    WireFault.GARBAGE: "the answer is not HTTP",
+    WireFault.TOO_LARGE: "the answer is too large",
+    WireFault.TIMED_OUT: "no answer came in time",
+    WireFault.STALLED: "the server stopped answering",
+}
+
+
+def describe_fault(fault: WireFault, detail: str) -> str:
+    """Return what happened in words."""
+    return f"{FAULT_TEXTS[fault]}: {detail}" if detail else FAULT_TEXTS[fault]

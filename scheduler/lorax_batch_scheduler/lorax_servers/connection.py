@@ -7,7 +7,7 @@ headers are not parsed but kept as bytes for whoever needs one (see `response_he
 import asyncio
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
@@ -105,8 +105,7 @@ class Connection(asyncio.Protocol):
     # --- what the event loop calls -------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's does not inherit from asyncio's
         self.reusable = True
 
     def data_received(self, data: bytes) -> None:

@@ -117,14 +117,16 @@ class ConnectionPool:
             return
         finally:
             self._opening -= 1
-        self._back_off_s = 0.0
         if connection.reusable and len(self._open) < self._target:
+            self._back_off_s = 0.0
             self._open.add(connection)
             self.idle.append(connection)
             self.want(self._target)
             self._on_available()
         else:
             connection.close()
+            if len(self._open) < self._target:
+                self._refuse("the server closed the connection at once")
 
     def _refuse(self, detail: str) -> None:
         if self._clock.monotonic() < self._not_before:

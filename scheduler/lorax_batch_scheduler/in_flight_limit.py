@@ -1,0 +1,168 @@
+"""How many rows, and tokens reserved by them, may be in flight on one server.
+
+A server that reports its capacity (LoRAX) is filled up to it: it reserves prompt + `max_tokens` for every row, so
+1.25 times its KV tokens keep it full with a short queue in front. One that reports nothing is felt out: more rows are
+sent as long as more of them make it faster. Both start low and shrink at once when the server refuses or fails.
+"""
+
+import math
+import sys
+
+from lorax_batch_scheduler.fleet import ServerLimits
+
+FIRST_ROWS = 16
+"""A cold server is not met with all that it may hold."""
+FIRST_ROWS_UNKNOWN = 8
+SHARE_OF_PERMITS = 0.9
+"""The rest is for others, and for health checks that need a permit too."""
+OVERFILL = 1.25
+LARGE_ROW_SHARE = 0.1
+"""Rows larger than this share of the KV tokens are not queued in front of the server: they could block each other."""
+SHRINK = 0.7
+SHRINK_PAUSE_S = 1.0
+"""Refusals come in bursts; one burst shrinks the limit once."""
+LONG_QUEUE_SHARE = 0.5
+LONG_QUEUE_MS = 2_000.0
+"""Rows wait for admission up to about 20 steps even on a server that is not full."""
+MIN_WINDOW_S = 0.25
+MIN_GAIN = 0.25
+"""Growing by 10 % must bring 2.5 % at least, or it is taken back."""
+HOLD_WINDOWS = 20
+OOM_SHARE = 0.8
+OOM_RELIEF_S = 60.0
+OOM_RELIEF = 1.05
+NO_TOKEN_LIMIT = sys.maxsize
+
+
+class InFlightLimit:
+    """The limit of one server; `rows` and `tokens` are read before every row, the rest is told to it."""
+
+    def __init__(self, limits: ServerLimits, ceiling: int | None) -> None:
+        self.limits = limits
+        self._ceiling = ceiling
+        self._reported = limits.max_batch_total_tokens is not None
+        self._token_cap = float(NO_TOKEN_LIMIT)
+        self._cap_time = -math.inf
+        self._shrink_time = -math.inf
+        self.max_rows = self._max_rows()
+        self.rows = 0
+        """Rows that may be in flight."""
+        self.tokens = NO_TOKEN_LIMIT
+        """A row may be sent while the reservations in flight are below this."""
+        self._full = False
+        self.restart()
+
+    def restart(self, rows: int | None = None) -> None:
+        """Begin again from few rows, or from as many as told: the server is new, or was in trouble."""
+        first = FIRST_ROWS if self._reported else FIRST_ROWS_UNKNOWN
+        self.rows = min(rows or first, self.max_rows)
+        self._gentle_from = self.max_rows
+        self._grown_from: tuple[int, float] | None = None
+        self._hold = 0
+        self._set_tokens(0.0)
+        self._open_window(-math.inf)
+
+    # --- what is told to it --------------------------------------------------------------------------------------
+
+    def completed(self, tokens: int) -> None:
+        """Take note of a row that has its result, with the tokens it generated."""
+        self._rows_done += 1
+        self._tokens_done += tokens
+
+    def queued(self, queue_ms: float, total_ms: float) -> None:
+        """Take note of how long a row of those completed waited inside the server; a sample of the rows is enough."""
+        self._queue_ms += queue_ms
+        self._total_ms += total_ms
+        self._samples += 1
+
+    def overloaded(self, now: float, rows_in_flight: int) -> None:
+        """The server refused a row because it has too many."""
+        if now - self._shrink_time >= SHRINK_PAUSE_S:
+            self._shrink(now, min(self.rows, rows_in_flight) * SHRINK)
+
+    def out_of_memory(self, now: float, tokens_in_flight: int) -> None:
+        """The server ran out of memory with these reservations in flight."""
+        if now - self._shrink_time < SHRINK_PAUSE_S:
+            return
+        self._token_cap = max(1.0, min(self._token_cap, tokens_in_flight) * OOM_SHARE)
+        self._cap_time = now
+        self._set_tokens(0.0)
+        self._shrink(now, self.rows * SHRINK)
+
+    def adjust(self, now: float, rows_in_flight: int, tokens_in_flight: int) -> None:
+        """Grow or shrink by what was seen since the last change; to be called several times a second."""
+        if now - self._cap_time >= OOM_RELIEF_S:
+            self._token_cap *= OOM_RELIEF
+            self._cap_time = now
+        mean_tokens = tokens_in_flight / rows_in_flight if rows_in_flight else 0.0
+        self._set_tokens(mean_tokens)
+        self._full = self._full or rows_in_flight >= self.rows or tokens_in_flight >= self.tokens
+        if self._rows_done < self.rows:
+            return
+        if self._window_start == -math.inf:
+            self._open_window(now)
+            return
+        if self._reported:
+            self._follow_queue(mean_tokens)
+            self._open_window(now)
+        elif now - self._window_start >= MIN_WINDOW_S:
+            self._follow_gain((self._tokens_done or self._rows_done) / (now - self._window_start))
+            self._open_window(now)
+
+    # --- inside --------------------------------------------------------------------------------------------------
+
+    def _max_rows(self) -> int:
+        permits = self.limits.max_concurrent_requests
+        if self._reported:
+            permits = int(permits * SHARE_OF_PERMITS)
+        elif self._ceiling is not None:
+            permits = self._ceiling  # whoever configured it knows more than a server that says nothing
+        return max(1, min(permits, self._ceiling or permits))
+
+    def _set_tokens(self, mean_tokens: float) -> None:
+        capacity = self.limits.max_batch_total_tokens
+        if capacity is None:
+            self.tokens = int(min(NO_TOKEN_LIMIT, self._token_cap))
+            return
+        large = mean_tokens > LARGE_ROW_SHARE * capacity
+        wanted = capacity - mean_tokens if large else capacity * OVERFILL
+        self.tokens = max(1, int(min(wanted, self._token_cap)))
+
+    def _open_window(self, now: float) -> None:
+        self._window_start = now
+        self._rows_done = self._tokens_done = self._samples = 0
+        self._queue_ms = self._total_ms = 0.0
+        self._full = False
+
+    def _shrink(self, now: float, rows: float) -> None:
+        self._shrink_time = now
+        self.rows = max(1, int(rows))
+        self._gentle_from = self.rows
+        self._grown_from = None
+        self._hold = HOLD_WINDOWS
+        self._open_window(now)
+
+    def _follow_queue(self, mean_tokens: float) -> None:
+        share = self._queue_ms / self._total_ms if self._total_ms else 0.0
+        if share > LONG_QUEUE_SHARE and self._queue_ms > LONG_QUEUE_MS * self._samples:
+            # Below half of what fits by its own arithmetic the server would only run empty.
+            fitting = (self.limits.max_batch_total_tokens or 0) / mean_tokens if mean_tokens else 0.0
+            floor = min(self.rows, max(FIRST_ROWS, int(fitting / 2)))
+            self.rows = max(floor, int(self.rows * 0.9))
+        elif self._full:
+            step = self.rows if self.rows < self._gentle_from else max(1, self.rows // 16)
+            self.rows = min(self.max_rows, self.rows + step)
+
+    def _follow_gain(self, throughput: float) -> None:
+        if self._grown_from is not None:
+            rows, before = self._grown_from
+            self._grown_from = None
+            if throughput / before - 1 < MIN_GAIN * (self.rows / rows - 1):
+                self.rows = rows
+                self._hold = HOLD_WINDOWS
+                return
+        if self._hold:
+            self._hold -= 1
+        elif self._full and self.rows < self.max_rows:
+            self._grown_from = (self.rows, throughput)
+            self.rows = min(self.max_rows, math.ceil(self.rows * 1.5))

@@ -1,0 +1,41 @@
+"""The JSON line that ends up in the output or the error file for a row."""
+
+import msgspec
+
+NO_RESPONSE = b"null"
+
+
+def success_line(job_id: bytes, line: int, custom_id: bytes, body: bytes, request_id: bytes = b"") -> bytes:
+    """Return the line of a row that succeeded; `custom_id` is a JSON string, `body` is passed on as it is."""
+    if b"\n" in body or b"\r" in body:
+        body = msgspec.json.format(body, indent=-1)
+    return (
+        b'{"id":"batch_req_%s_%d","custom_id":%s,"response":{"status_code":200,"request_id":"%s","body":%s},"error":null}\n'
+        % (job_id, line, custom_id, request_id, body)
+    )
+
+
+def error_line(
+    job_id: bytes, line: int, custom_id: bytes, *, code: str, message: str, status: int = 0, body: bytes = b""
+) -> bytes:
+    """Return the line of a row that failed; `status` 0: no server has answered."""
+    response = NO_RESPONSE
+    if status:
+        response = b'{"status_code":%d,"request_id":"","body":%s}' % (status, _as_json(body))
+    error = msgspec.json.encode({"code": code, "message": message})
+    return b'{"id":"batch_req_%s_%d","custom_id":%s,"response":%s,"error":%s}\n' % (
+        job_id,
+        line,
+        custom_id,
+        response,
+        error,
+    )
+
+
+def _as_json(body: bytes) -> bytes:
+    """Return the body itself where it is JSON, else as a JSON string."""
+    try:
+        body.decode()
+        return msgspec.json.format(body, indent=-1)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return msgspec.json.encode(body.decode("utf-8", "replace"))

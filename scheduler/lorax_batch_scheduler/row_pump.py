@@ -1,0 +1,411 @@
+"""The hot path: takes rows, sends them, turns answers into results. One callback a row, nothing awaited.
+
+A row is always in exactly one place: in its chunk's `waiting`, held for a retry by the queue, in flight on a
+connection, or done. Everything unusual (retries, time limits, pauses) is left to a sweep that looks some 20 times a second.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lorax_batch_scheduler.adapter_verdicts import AdapterVerdict, AdapterVerdicts
+from lorax_batch_scheduler.bad_answer import LOST, BadAnswer, describe_fault, read_bad_answer
+from lorax_batch_scheduler.chunk import GENERATE
+from lorax_batch_scheduler.clock import Clock
+from lorax_batch_scheduler.fleet import ServerLimits
+from lorax_batch_scheduler.in_flight_limit import InFlightLimit
+from lorax_batch_scheduler.lorax_servers import Connection, ConnectionPool, ServerAddress, WireFault
+from lorax_batch_scheduler.lorax_servers.response_head import header, number_header, retry_after_s
+from lorax_batch_scheduler.queued_work import Flight, QueuedWork
+from lorax_batch_scheduler.result_line import success_line
+from lorax_batch_scheduler.retry import MAX_ATTEMPTS, Action, Decision, RowFacts, Signal, decide
+from lorax_batch_scheduler.row_failures import RowFailures
+from lorax_batch_scheduler.row_queue import RowQueue
+from lorax_batch_scheduler.row_request import DOES_NOT_FIT, RowRequest
+from lorax_batch_scheduler.run_rate import RunRate
+from lorax_batch_scheduler.work import ChunkWork, ResultSink, RowOutcome, RowTrouble
+
+SAMPLE_MASK = 15
+"""One answer in 16 is asked for its times."""
+PAUSE_S = 0.05
+PAUSE_EMPTY_S = 0.5
+MAX_PAUSE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PumpEvents:
+    """Whom the pump tells; all are called synchronously."""
+
+    on_returned: Callable[[ChunkWork], None]
+    on_low: Callable[[], None]
+    """Few rows are left to send."""
+    on_sick: Callable[[str], None]
+    on_gone: Callable[[str], None]
+    """No connection is left, and none can be made."""
+
+
+class RowPump:
+    """Sends the rows of a queue to one server, as many at a time as the limit allows."""
+
+    def __init__(
+        self,
+        *,
+        server_id: str,
+        address: ServerAddress,
+        limits: ServerLimits,
+        limit: InFlightLimit,
+        sink: ResultSink,
+        clock: Clock,
+        chance: random.Random,
+        events: PumpEvents,
+    ) -> None:
+        self._server_id = server_id
+        self._address = address
+        self._limits = limits
+        self._sink = sink
+        self._clock = clock
+        self._monotonic = clock.monotonic
+        self._chance = chance
+        self._events = events
+        self._verdicts = AdapterVerdicts()
+        self._failures = RowFailures(sink)
+        self._paused_until = 0.0
+        self._count = 0
+        self._told_low = False
+        self.limit = limit
+        self.queue = RowQueue(schemas_alone=limits.is_lorax)
+        self.rate = RunRate()
+        self.pool = ConnectionPool(
+            address,
+            clock=clock,
+            chance=chance,
+            on_answer=self._answered,
+            on_lost=self._lost,
+            on_available=self.pump,
+            on_refused=self._refused,
+        )
+        self.sending = True
+        """Whether rows may be sent at all."""
+        self.in_flight = 0
+        self.tokens_in_flight = 0
+        """Reserved by the rows in flight."""
+        self.last_answer = 0.0
+        self.low_water = 0
+        """`on_low` is called once when fewer rows are left to send."""
+        self._withdrawn: set[QueuedWork] = set()
+
+    @property
+    def works(self) -> list[QueuedWork]:
+        """All chunks that have rows here."""
+        return [*self.queue.works, *self._withdrawn]
+
+    def accept(self, work: ChunkWork) -> None:
+        """Take a chunk in; rows go out as connections are free."""
+        now = self._monotonic()
+        self._told_low = False
+        for trouble in work.trouble.values():
+            trouble.elsewhere = False  # whoever gives the chunk has thought about where it goes
+        queued = QueuedWork(work, self.queue.adapter(work.adapter), RowRequest(work, self._address, self._limits))
+        self.queue.add(queued)
+        for row in [row for row in work.trouble if work.trouble[row].alone and row in work.waiting]:
+            work.waiting.remove(row)
+            self.queue.size -= 1
+            self.queue.retry(queued, row, now)
+        verdict = self._verdicts.find(work.adapter, now) if work.adapter else None
+        if verdict is not None:
+            self._enforce(verdict, work.adapter)
+        self.pump()
+
+    def pump(self) -> None:
+        """Send what may be sent."""
+        now = self._monotonic()
+        idle = self.pool.idle
+        while self._may_send(now):
+            if not idle:
+                self.pool.want(min(self.limit.rows, self.in_flight + self.queue.size))
+                return
+            flight = self._next_flight(now)
+            if flight is None:
+                return
+            self._send(idle.pop(), flight, now)
+
+    def withdraw(self, matches: Callable[[QueuedWork], bool]) -> None:
+        """Send no more rows of some chunks, and give each back as soon as nothing of it is in flight."""
+        for queued in self.queue.withdraw(matches):
+            queued.work.withdrawn = True
+            if queued.work.in_flight:
+                self._withdrawn.add(queued)
+            else:
+                self._give_back(queued)
+
+    def start_over(self, limits: ServerLimits, first_rows: int | None) -> None:
+        """Go on with a server that is another process now, or was in trouble: nothing is warm, few rows at first."""
+        self._limits = limits
+        self.limit.limits = limits
+        self.limit.restart(first_rows)
+        self._verdicts.forget()
+        self.queue.cool()
+        self.queue.schemas_alone = limits.is_lorax
+        self._paused_until = 0.0
+        for queued in self.queue.works:
+            queued.request = RowRequest(queued.work, self._address, limits)
+        self.sending = True
+        self.pump()
+
+    def give_up_connections(self, connections: list[Connection], fault: WireFault, detail: str) -> None:
+        """Close connections; their rows are judged as after that fault."""
+        for connection in connections:
+            self.pool.discard(connection)
+            if connection.exchange is not None:
+                self._lose(connection, fault, detail)
+
+    def abandon(self) -> None:
+        """Close all connections; rows in flight go back to their chunks as if they had never been sent."""
+        now = self._monotonic()
+        for connection in self.pool.connections:
+            flight = connection.exchange
+            connection.exchange = None
+            self.pool.discard(connection)
+            if flight is not None:
+                self._end(flight)
+                self._put_back(flight, now)
+                self._settle(flight.queued)
+        self.pool.idle.clear()
+
+    def sweep(self, now: float) -> None:
+        """Let go retries that are due, follow the server with the limit, and send."""
+        self.limit.adjust(now, self.in_flight, self.tokens_in_flight)
+        self.queue.warm_ahead = self.limit.rows
+        self.queue.release_due(now)
+        self.rate.update(now)
+        self.pump()
+
+    # --- the way of a row ----------------------------------------------------------------------------------------
+
+    def _may_send(self, now: float) -> bool:
+        limit = self.limit
+        return (
+            self.in_flight < limit.rows
+            and self.tokens_in_flight < limit.tokens
+            and self.sending
+            and now >= self._paused_until
+            and not self._sink.congested
+        )
+
+    def _next_flight(self, now: float) -> Flight | None:
+        while True:
+            flight = self.queue.take(now, self.in_flight)
+            if flight is None:
+                return None
+            queued, row = flight.queued, flight.row
+            max_tokens = queued.request.max_tokens[row]
+            if queued.work.trouble:
+                trouble = queued.work.trouble.get(row)
+                if trouble is not None and trouble.max_tokens:
+                    max_tokens = trouble.max_tokens
+            if max_tokens != DOES_NOT_FIT:
+                flight.max_tokens = max_tokens
+                flight.reservation = queued.request.prompt_tokens[row] + max_tokens
+                return flight
+            self.queue.ended(flight)
+            self._failures.add_too_long(queued, row, self._limits)
+            self._settle(queued)
+
+    def _send(self, connection: Connection, flight: Flight, now: float) -> None:
+        connection.exchange = flight
+        connection.sent_at = now
+        flight.queued.work.in_flight += 1
+        self.in_flight += 1
+        self.tokens_in_flight += flight.reservation
+        connection.send(flight.queued.request.build(flight.row, flight.max_tokens))
+        if self.queue.size < self.low_water and not self._told_low:
+            self._told_low = True
+            self._events.on_low()
+
+    def _answered(self, connection: Connection, status: int, body: bytes) -> None:
+        flight: Flight = connection.exchange
+        connection.exchange = None
+        now = self._monotonic()
+        queued = flight.queued
+        tokens = queued.read(body) if status == 200 else None
+        if tokens is None:
+            self._end(flight)
+            self._refused_row(connection, flight, status, body, now)
+            self.pool.release(connection)
+            self.pump()
+            return
+        prompt_tokens, completion_tokens = tokens
+        work, row = queued.work, flight.row
+        chunk = work.chunk
+        self._count += 1
+        if self._count & SAMPLE_MASK == 0:
+            self._sample(connection, now)
+        request_id = b""
+        if not self._limits.is_lorax:
+            request_id = header(connection.raw, b"x-request-id") or b""
+        if chunk.endpoint == GENERATE and not completion_tokens:
+            prompt_tokens = int(number_header(connection.raw, b"x-prompt-tokens") or 0)
+            completion_tokens = int(number_header(connection.raw, b"x-generated-tokens") or 0)
+        line = chunk.lines[row]
+        self._sink.add(
+            work.lease,
+            row,
+            line,
+            success_line(queued.job_id, line, chunk.custom_ids[row], body, request_id),
+            RowOutcome.SUCCEEDED,
+            prompt_tokens,
+            completion_tokens,
+        )
+        self.last_answer = now
+        self.limit.completed(completion_tokens)
+        rate = self.rate
+        rate.rows += 1
+        rate.tokens += completion_tokens
+        self._end(flight)
+        self.queue.succeeded(flight)
+        if not queued.rows:
+            self._settle(queued)
+        if connection.reusable and self._may_send(now):
+            following = self._next_flight(now)
+            if following is not None:
+                self._send(connection, following, now)
+                return
+        self.pool.release(connection)
+
+    def _end(self, flight: Flight) -> None:
+        flight.queued.work.in_flight -= 1
+        self.in_flight -= 1
+        self.tokens_in_flight -= flight.reservation
+        self.queue.ended(flight)
+
+    def _settle(self, queued: QueuedWork) -> None:
+        """Let a chunk go of which nothing is left to do here."""
+        if queued.work.withdrawn:
+            if not queued.work.in_flight and queued in self._withdrawn:
+                self._withdrawn.discard(queued)
+                self._give_back(queued)
+        elif queued.settled:
+            self.queue.done(queued)
+            self._give_back(queued)
+
+    def _give_back(self, queued: QueuedWork) -> None:
+        queued.rows.extend(queued.elsewhere)
+        queued.elsewhere.clear()
+        if queued.rows:
+            self._events.on_returned(queued.work)
+
+    def _sample(self, connection: Connection, now: float) -> None:
+        self.rate.answered_after(now - connection.sent_at)
+        queue_ms = number_header(connection.raw, b"x-queue-time")
+        total_ms = number_header(connection.raw, b"x-total-time")
+        if queue_ms is not None and total_ms is not None:
+            self.limit.queued(queue_ms, total_ms)
+
+    # --- when it is no result ------------------------------------------------------------------------------------
+
+    def _refused_row(self, connection: Connection, flight: Flight, status: int, body: bytes, now: float) -> None:
+        raw = connection.raw
+        wait_s = retry_after_s(raw, self._clock.now().timestamp()) if status >= 400 else None
+        answer = read_bad_answer(status, header(raw, b"content-type"), body, wait_s)
+        if status < 500 and status != 429:
+            self.last_answer = now
+        self._judge(flight, answer, body, now)
+
+    def _lost(self, connection: Connection, fault: WireFault, detail: str) -> None:
+        self._lose(connection, fault, detail)
+        if fault in LOST and not self.pool.open_count:
+            self._events.on_gone(detail)
+
+    def _lose(self, connection: Connection, fault: WireFault, detail: str) -> None:
+        flight: Flight = connection.exchange
+        connection.exchange = None
+        self._end(flight)
+        self._judge(flight, BadAnswer(fault=fault, message=describe_fault(fault, detail)), b"", self._monotonic())
+
+    def _refused(self, detail: str) -> None:
+        if not self.pool.open_count:
+            self._events.on_gone(detail)
+
+    def _judge(self, flight: Flight, answer: BadAnswer, body: bytes, now: float) -> None:
+        queued, row = flight.queued, flight.row
+        work = queued.work
+        trouble = work.trouble.get(row) or RowTrouble()
+        facts = RowFacts(adapter=work.adapter, constrained=bool(work.chunk.schemas[row]), alone=flight.alone)
+        decision = decide(answer, facts, trouble, self._chance.random())
+        if decision.code == "invalid_schema":
+            self.queue.distrust_schemas()
+        if decision.defers_adapter:
+            decision = self._defer_adapter(queued, decision, now)
+        match decision.action:
+            case Action.FAIL_ROW | Action.FAIL_ADAPTER:
+                self._failures.add(
+                    queued, row, code=decision.code, message=decision.message, status=answer.status, body=body
+                )
+                if decision.action is Action.FAIL_ADAPTER:
+                    self._enforce(self._verdicts.pass_on(work.adapter, decision, now, elsewhere=False), work.adapter)
+            case Action.ADAPTER_ELSEWHERE:
+                self._put_back(flight, now)
+                self._enforce(self._verdicts.pass_on(work.adapter, decision, now, elsewhere=True), work.adapter)
+            case _:
+                self._send_again(flight, trouble, decision, now)
+        self._heed(decision.signal, decision, answer, flight, now)
+        self._settle(queued)
+
+    def _send_again(self, flight: Flight, trouble: RowTrouble, decision: Decision, now: float) -> None:
+        queued, row = flight.queued, flight.row
+        queued.work.trouble[row] = trouble
+        trouble.attempts += decision.counts
+        trouble.batch_failures += decision.batch_failure
+        trouble.last_server = self._server_id
+        trouble.not_before = now + decision.delay_s
+        trouble.alone = trouble.alone or decision.action is Action.RETRY_ALONE
+        trouble.max_tokens = decision.max_tokens or trouble.max_tokens
+        if decision.action is Action.RETRY_ELSEWHERE and not queued.work.withdrawn:
+            trouble.elsewhere = True
+            queued.elsewhere.append(row)
+        else:
+            self._put_back(flight, trouble.not_before)
+
+    def _put_back(self, flight: Flight, at: float) -> None:
+        queued = flight.queued
+        if queued.work.withdrawn:
+            queued.rows.append(flight.row)
+        else:
+            self.queue.retry(queued, flight.row, at)
+
+    def _heed(self, signal: Signal, decision: Decision, answer: BadAnswer, flight: Flight, now: float) -> None:
+        if signal is Signal.OVERLOADED:
+            self.limit.overloaded(now, self.in_flight + 1)
+            pause_s = answer.retry_after_s or (PAUSE_S if self.in_flight else PAUSE_EMPTY_S)
+            self._paused_until = now + min(pause_s, MAX_PAUSE_S)
+        elif signal is Signal.OUT_OF_MEMORY:
+            self.limit.out_of_memory(now, self.tokens_in_flight + flight.reservation)
+        elif signal is Signal.SICK:
+            self._events.on_sick(decision.message)
+
+    def _defer_adapter(self, queued: QueuedWork, decision: Decision, now: float) -> Decision:
+        adapter = queued.adapter
+        adapter.deferrals += 1
+        adapter.not_before = now + decision.delay_s
+        if adapter.deferrals < MAX_ATTEMPTS:
+            return decision
+        return Decision(action=Action.FAIL_ADAPTER, code=decision.code, message=decision.message, counts=True)
+
+    def _enforce(self, verdict: AdapterVerdict, adapter: str) -> None:
+        """Fail the rows of an adapter that are not in flight, or give them back if another server may take them."""
+        for queued in self.queue.withdraw(lambda candidate: candidate.work.adapter == adapter):
+            work = queued.work
+            if verdict.elsewhere and self._server_id not in work.refused_by:
+                work.refused_by.add(self._server_id)
+                work.withdrawn = True
+                if work.in_flight:
+                    self._withdrawn.add(queued)
+                else:
+                    self._give_back(queued)
+                continue
+            queued.rows.extend(queued.elsewhere)
+            queued.elsewhere.clear()
+            while queued.rows:
+                self._failures.add(queued, queued.rows.popleft(), code=verdict.code, message=verdict.message)
+            if work.in_flight:
+                self.queue.works.add(queued)
