@@ -1,7 +1,7 @@
 """The Datasets service: bytes in, datasets listed and deleted."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,12 +18,11 @@ from lorax_batch_scheduler.ports import DatasetStore
 from lorax_batch_server.checks import MAX_REQUEST_ID_CHARACTERS, Checks, known_id
 from lorax_batch_server.dataset_requests import check_import, check_sha256, check_start, too_large
 from lorax_batch_server.errors import DatasetInUseError, IdleError
-from lorax_batch_server.import_paths import check_import_path
 from lorax_batch_server.metrics import ApiMetrics
 from lorax_batch_server.object_removal import ObjectRemoval
 from lorax_batch_server.timestamps import timestamp
 from lorax_batch_server.translate_dataset import STATE_NUMBERS, dataset_message
-from lorax_batch_server.uploads import DatasetUpload, DatasetUploads
+from lorax_batch_server.uploads import BeginUpload, DatasetUpload
 
 DEFAULT_PAGE_SIZE: Final = 50
 _Context = grpc.aio.ServicerContext[Any, Any]
@@ -35,11 +34,12 @@ class DatasetParts:
     """What the service is made of."""
 
     datasets: DatasetStore
-    uploads: DatasetUploads
+    begin_upload: BeginUpload
     removal: ObjectRemoval
     metrics: ApiMetrics
     new_id: Callable[[], str]
-    import_roots: Sequence[Path]
+    resolve_import: Callable[[str], Path]
+    """Returns the file behind a path that callers may import; raises `NotAllowedError` or `InvalidInputError`."""
     max_dataset_bytes: int
     upload_idle_s: float = 300.0
     """An upload that sends nothing for so long is ended; it can be continued."""
@@ -75,7 +75,7 @@ class DatasetsService(datasets_pb2_grpc.DatasetsServicer):
         new = check_import(request, new_id=self._parts.new_id())
         known = await self._datasets.find_dataset_by_request(new.request_id) if new.request_id else None
         if known is None:
-            path = await asyncio.to_thread(check_import_path, request.path, self._parts.import_roots)
+            path = await asyncio.to_thread(self._parts.resolve_import, request.path)
             known = await self._datasets.create_dataset(msgspec.structs.replace(new, source_path=str(path)))
         return pb.ImportDatasetResponse(dataset=dataset_message(known))
 
@@ -114,15 +114,18 @@ class DatasetsService(datasets_pb2_grpc.DatasetsServicer):
         known = await self._complete_already(new)
         if known is not None:
             return known
-        upload = (
-            await self._parts.uploads.resume(
-                known_id("dataset", "start.dataset_id", start.dataset_id), offset=start.offset
-            )
+        dataset_id = (
+            known_id("dataset", "start.dataset_id", start.dataset_id)
             if new is None
-            else await self._parts.uploads.begin(new)
+            else (await self._datasets.create_dataset(new)).dataset_id
         )
-        structlog.contextvars.bind_contextvars(dataset_id=upload.dataset_id)
-        return await self._take_bytes(upload, requests, start.offset)
+        structlog.contextvars.bind_contextvars(dataset_id=dataset_id)
+        upload = await self._parts.begin_upload(dataset_id, offset=start.offset)
+        finished = await self._take_bytes(upload, requests, start.offset)
+        if finished is not None:
+            return finished
+        await upload.pause()
+        return await self._datasets.get_dataset(dataset_id)
 
     async def _complete_already(self, new: NewDataset | None) -> Dataset | None:
         """Return the dataset that an earlier call with this `request_id` has uploaded whose answer was lost."""
@@ -131,7 +134,8 @@ class DatasetsService(datasets_pb2_grpc.DatasetsServicer):
         known = await self._datasets.find_dataset_by_request(new.request_id)
         return known if known is not None and known.state is not DatasetState.UPLOADING else None
 
-    async def _take_bytes(self, upload: DatasetUpload, requests: _Requests, offset: int) -> Dataset:
+    async def _take_bytes(self, upload: DatasetUpload, requests: _Requests, offset: int) -> Dataset | None:
+        """Return the dataset when the upload was finished, None when the stream ended before."""
         while (request := await self._next(requests)) is not None:
             match request.WhichOneof("part"):
                 case "data":
@@ -144,13 +148,12 @@ class DatasetsService(datasets_pb2_grpc.DatasetsServicer):
                     sha256 = check_sha256(request.finish.sha256)
                     if await self._next(requests) is not None:
                         raise InvalidInputError("finish", "must be the last message of an upload")
-                    return await upload.finish(sha256=sha256)
+                    return await upload.finish(sha256)
                 case "start":
                     raise InvalidInputError("start", "must be the first message of an upload, and only the first")
                 case _:
                     raise InvalidInputError("part", "is empty: each message is start, data or finish")
-        await upload.suspend()
-        return await self._datasets.get_dataset(upload.dataset_id)
+        return None
 
     async def _next(self, requests: _Requests) -> pb.UploadDatasetRequest | None:
         try:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lorax_batch_scheduler.errors import LoraxBatchError, NotAllowedError, StateConflictError
+from lorax_batch_scheduler.errors import LoraxBatchError, StateConflictError
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +31,6 @@ class MalformedRequestError(LoraxBatchError):
     reason = "MALFORMED_REQUEST"
 
 
-class PathNotAllowedError(NotAllowedError):
-    """A path on the server that callers may not name."""
-
-    reason = "PATH_NOT_ALLOWED"
-
-
 class DatasetInUseError(StateConflictError):
     """A job that has not ended uses the dataset."""
 
@@ -47,6 +41,15 @@ class OutOfRangeError(LoraxBatchError):
     """An offset or sequence lies beyond what there is."""
 
     reason = "OUT_OF_RANGE"
+
+
+class SequenceAheadError(LoraxBatchError):
+    """A watch goes on behind a sequence that nothing has yet: it is of another history; watch anew from a snapshot."""
+
+    reason = "SEQUENCE_TOO_OLD"
+
+    def __init__(self, after: int, latest: int) -> None:
+        super().__init__(f"after_sequence {after} is ahead of the latest, {latest}: watch anew without it")
 
 
 class DataLostError(LoraxBatchError):

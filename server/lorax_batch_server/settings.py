@@ -3,10 +3,10 @@
 import difflib
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import pydantic
 from lorax_batch_scheduler.catalogue import DEFAULT_MAX_PARAMETERS
@@ -14,7 +14,6 @@ from lorax_batch_scheduler.errors import ConfigurationError
 from pydantic import Field, field_validator
 from pydantic_settings import (
     BaseSettings,
-    EnvSettingsSource,
     InitSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
@@ -26,6 +25,9 @@ from lorax_batch_server.server_spec import parse_servers
 
 PREFIX: Final = "LORAX_BATCH_"
 _GiB: Final = 1 << 30
+_OPTIONS: Final = {"servers": "server"}
+"""Settings whose option is named otherwise."""
+_T = TypeVar("_T")
 _Words = Annotated[list[str], NoDecode]
 """A list; in a variable, its items stand apart by white space."""
 
@@ -143,11 +145,16 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:  # 
     class Sourced(Settings):
         @classmethod
         def settings_customise_sources(
-            cls, settings_cls: type[BaseSettings], **_: PydanticBaseSettingsSource
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
             return (
                 InitSettingsSource(settings_cls, given),
-                EnvSettingsSource(settings_cls),
+                env_settings,
                 InitSettingsSource(settings_cls, written),
             )
 
@@ -177,7 +184,7 @@ class _Sources:
         """Return the source whose value counts."""
         variable = f"{PREFIX}{name.upper()}"
         if name in self._given:
-            return f"option --{name.replace('_', '-')}"
+            return f"option --{_OPTIONS.get(name, name).replace('_', '-')}"
         if variable in os.environ:
             return f"variable {variable}"
         return f"file {self._config}"
@@ -206,7 +213,8 @@ def _near(name: str) -> str:
     return f" (did you mean '{near[0]}'?)" if near else ""
 
 
-def _valid(parse: Any, value: Any) -> Any:  # noqa: ANN401 - the value comes back as it is
+def _valid(parse: Callable[[_T], object], value: _T) -> _T:
+    """Return the value if it can be parsed."""
     try:
         parse(value)
     except ConfigurationError as error:

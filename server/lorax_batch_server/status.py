@@ -29,6 +29,7 @@ from lorax_batch_server.errors import (
     InvalidRequestError,
     MalformedRequestError,
     OutOfRangeError,
+    SequenceAheadError,
     StoppingError,
     Violation,
 )
@@ -81,6 +82,7 @@ _RULES: Final = (
     _Rule(ChecksumMismatchError, _Code.DATA_LOSS),
     _Rule(BusyError, _Code.ABORTED, retry_after_s=1),
     _Rule(SequenceTooOldError, _Code.OUT_OF_RANGE),
+    _Rule(SequenceAheadError, _Code.OUT_OF_RANGE),
     _Rule(OutOfRangeError, _Code.OUT_OF_RANGE),
     _Rule(DataLostError, _Code.DATA_LOSS),
     _Rule(ObjectNotFoundError, _Code.DATA_LOSS),

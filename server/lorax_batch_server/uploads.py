@@ -2,42 +2,30 @@
 
 from typing import Protocol
 
-from lorax_batch_scheduler.dataset import Dataset, NewDataset
+from lorax_batch_scheduler.dataset import Dataset
 
 
 class DatasetUpload(Protocol):
-    """An upload that this process alone may continue. Dropping it at any moment loses only what is not stored yet."""
-
-    @property
-    def dataset_id(self) -> str:
-        """The dataset that the bytes belong to."""
-        ...
+    """One stream of an upload. Dropping it at any moment loses only what is not stored yet."""
 
     async def write(self, data: bytes) -> None:
-        """Take the next bytes. Raises `BusyError` when another upload has taken over."""
+        """Take the next bytes. Raises `BusyError` when another stream has taken over."""
         ...
 
-    async def suspend(self) -> None:
-        """Store what was taken so far, so that a later upload goes on behind it."""
+    async def pause(self) -> None:
+        """Store what was taken so far: the stream has ended, the upload has not."""
         ...
 
-    async def finish(self, *, sha256: str | None) -> Dataset:
-        """Store the rest; the dataset is VALIDATING from now on. Raises `ChecksumMismatchError`, `BusyError`."""
+    async def finish(self, sha256: str | None) -> Dataset:
+        """Store the rest; the dataset is VALIDATING from now on. Raises `BusyError`."""
         ...
 
 
-class DatasetUploads(Protocol):
-    """Begins uploads."""
+class BeginUpload(Protocol):
+    """Begins a stream of an upload."""
 
-    async def begin(self, new: NewDataset) -> DatasetUpload:
-        """Begin at byte 0 of a new dataset, or of the one that this `request_id` has made.
-
-        Raises `OffsetMismatchError` when some of it is stored already, `StateConflictError` when all of it is.
-        """
-        ...
-
-    async def resume(self, dataset_id: str, *, offset: int) -> DatasetUpload:
-        """Go on at the stored offset; an earlier upload of the dataset is fenced.
+    async def __call__(self, dataset_id: str, *, offset: int) -> DatasetUpload:
+        """Become the one uploader of a dataset from `offset` on; an earlier stream is fenced.
 
         Raises `NotFoundError`, `OffsetMismatchError`, and `StateConflictError` when it is not UPLOADING.
         """

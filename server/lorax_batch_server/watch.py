@@ -192,7 +192,7 @@ class WatchHub:
         Raises:
             NotFoundError: a named job does not exist.
             SequenceTooOldError: the state changes behind `after` are no longer kept.
-            OutOfRangeError: `after` lies ahead of everything that has happened.
+            SequenceAheadError: `after` lies ahead of everything that has happened.
             StoppingError: the service shuts down.
         """
         self._stopping.check()

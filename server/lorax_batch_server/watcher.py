@@ -9,7 +9,7 @@ from lorax_batch_scheduler.errors import NotFoundError
 from lorax_batch_scheduler.job import Job, JobFilter, StateChange
 from lorax_batch_scheduler.ports import JobStore
 
-from lorax_batch_server.errors import OutOfRangeError
+from lorax_batch_server.errors import SequenceAheadError
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +95,10 @@ class Watcher:
         """Go on behind a sequence: named jobs that had ended by then are over, and so are those that are gone.
 
         Raises:
-            OutOfRangeError: nothing has that sequence yet.
+            SequenceAheadError: nothing has that sequence yet.
         """
         if after > latest:
-            raise OutOfRangeError(f"after_sequence {after} is ahead of the latest, {latest}: watch anew without it")
+            raise SequenceAheadError(after, latest)
         self.cursor, self.behind_until = after, latest
         if not self.where.job_ids:
             return

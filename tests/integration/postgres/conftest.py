@@ -1,7 +1,7 @@
 """The stores on a database of the test's own."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -39,7 +39,9 @@ class Stores:
     leases: PostgresLeaseStore
     results: PostgresResultStore
 
-    async def ready_dataset(self, *row_counts: int, dataset_id: str = "ds_1", invalid_rows: int = 0) -> Dataset:
+    async def ready_dataset(
+        self, *row_counts: int, dataset_id: str = "ds_1", invalid_rows: int = 0, models: Sequence[str] = ()
+    ) -> Dataset:
         """Store a READY dataset with chunks of so many rows, each of an adapter of its own."""
         await self.datasets.create_dataset(
             NewDataset(dataset_id=dataset_id, name="rows", on_invalid=OnInvalid.SKIP, source_path="/somewhere")
@@ -72,8 +74,9 @@ class Stores:
             row_count=total,
             invalid=InvalidReport(line_count=invalid_rows),
             prompt_tokens=10 * total,
-            models=[ModelCount(f"adapter-{number}", count) for number, count in enumerate(row_counts)],
-            model_count=len(row_counts),
+            models=[ModelCount(name, 1) for name in models]
+            or [ModelCount(f"adapter-{number}", count) for number, count in enumerate(row_counts)],
+            model_count=len(models or row_counts),
         )
         return await self.datasets.finish_ingest(dataset_id, summary, chunks, f"datasets/{dataset_id}/1/")
 

@@ -1,0 +1,188 @@
+"""A service that listens on a free port, on the stores of a test's own database."""
+
+from __future__ import annotations  # the asynchronous stubs exist for type checkers only
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Awaitable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest_asyncio
+from google.rpc import error_details_pb2, status_pb2
+from lorax_batch.v1 import batch_inference_pb2_grpc, datasets_pb2_grpc, fleet_pb2_grpc
+from lorax_batch_scheduler.catalogue import Catalogue
+from lorax_batch_scheduler.clock import SystemClock
+from lorax_batch_scheduler.fleet import ServerStatus, Slot
+from lorax_batch_scheduler.objects.directory import DirectoryObjectStore
+from lorax_batch_server.batch_inference import BatchInferenceService, JobParts
+from lorax_batch_server.datasets import DatasetParts, DatasetsService
+from lorax_batch_server.download import Download
+from lorax_batch_server.fleet import FleetService
+from lorax_batch_server.input_order import InputOrder
+from lorax_batch_server.job_intake import JobIntake, JobTerms
+from lorax_batch_server.listen_address import ListenAddress
+from lorax_batch_server.metrics import ApiMetrics
+from lorax_batch_server.object_removal import ObjectRemoval
+from lorax_batch_server.result_stream import ResultStream
+from lorax_batch_server.server import ApiServer
+from lorax_batch_server.status import DETAILS_KEY
+from lorax_batch_server.stopping import Stopping
+from lorax_batch_server.translate_job import JobTranslator
+from lorax_batch_server.watch import WatchHub
+from prometheus_client import CollectorRegistry
+
+from tests.integration.api.part_upload import PartUpload, resolve_import
+from tests.integration.postgres.conftest import Stores
+from tests.integration.postgres.conftest import stores as stores
+
+MAX_DATASET_BYTES = 64 * 1024 * 1024
+
+
+class StandingFleet:
+    """A fleet that stays as the test made it."""
+
+    def __init__(self) -> None:
+        self.standing_slots: list[Slot] = []
+        self.standing_servers: list[ServerStatus] = []
+
+    def slots(self) -> list[Slot]:
+        return self.standing_slots
+
+    def servers(self) -> list[ServerStatus]:
+        return self.standing_servers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Api:
+    """A running service, from inside and outside."""
+
+    stores: Stores
+    objects: DirectoryObjectStore
+    import_root: Path
+    fleet_view: StandingFleet
+    registry: CollectorRegistry
+    server: ApiServer
+    address: ListenAddress
+    channel: grpc.aio.Channel
+    jobs: batch_inference_pb2_grpc.BatchInferenceAsyncStub
+    datasets: datasets_pb2_grpc.DatasetsAsyncStub
+    fleet: fleet_pb2_grpc.FleetAsyncStub
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a caller is told of an error."""
+
+    code: grpc.StatusCode
+    message: str
+    reason: str
+    metadata: dict[str, str]
+    fields: dict[str, str]
+    """Violations by field path."""
+    details: list[str]
+    """The types of all details."""
+
+
+async def refusal(call: Awaitable[Any]) -> Refusal:
+    """Await a call that must fail, and return what it failed with."""
+    try:
+        answer = await call
+    except grpc.aio.AioRpcError as error:
+        return _refusal(error)
+    raise AssertionError(f"was not refused, but answered {answer}")
+
+
+def _refusal(error: grpc.aio.AioRpcError) -> Refusal:
+    raw = dict(error.trailing_metadata()).get(DETAILS_KEY, b"")
+    assert isinstance(raw, bytes)
+    status = status_pb2.Status.FromString(raw)
+    assert (status.code, status.message) == (error.code().value[0], error.details())
+    info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+    for detail in status.details:
+        detail.Unpack(info)
+        detail.Unpack(bad)
+    assert info.domain == "lorax-batch"
+    return Refusal(
+        code=error.code(),
+        message=error.details() or "",
+        reason=info.reason,
+        metadata=dict(info.metadata),
+        fields={violation.field: violation.description for violation in bad.field_violations},
+        details=[detail.type_url.rpartition(".")[2] for detail in status.details],
+    )
+
+
+@pytest_asyncio.fixture
+async def api(stores: Stores, tmp_path: Path) -> AsyncIterator[Api]:
+    """Yield a service with its clients."""
+    registry = CollectorRegistry()
+    metrics, stopping, clock = ApiMetrics(registry), Stopping(), SystemClock()
+    catalogue, fleet_view = Catalogue.load(), StandingFleet()
+    import_root = tmp_path / "imports"
+    import_root.mkdir()
+    numbers = itertools.count(1)
+    hub = WatchHub(stores.jobs, stores.jobs, stopping, heartbeat_s=0.2, progress_interval_s=0.02, poll_s=5)
+    async with DirectoryObjectStore(tmp_path / "objects") as objects:
+        removal = ObjectRemoval(objects)
+        terms = JobTerms(max_parameters=16_000_000_000, default_max_tokens=1024, price_micros_per_million=500_000)
+
+        def new_job_id() -> str:
+            return f"job_{next(numbers):024d}"
+
+        def new_dataset_id() -> str:
+            return f"ds_{next(numbers):024d}"
+
+        async def begin_upload(dataset_id: str, *, offset: int) -> PartUpload:
+            return await PartUpload.begin(stores.datasets, objects, dataset_id, offset=offset)
+
+        jobs = BatchInferenceService(
+            JobParts(
+                jobs=stores.jobs,
+                catalogue=catalogue,
+                intake=JobIntake(stores.jobs, stores.datasets, catalogue, terms, clock, new_job_id),
+                hub=hub,
+                results=ResultStream(stores.jobs, stores.results, stores.jobs, stopping, follow_poll_s=5),
+                input_order=InputOrder(stores.jobs, stores.results, stopping, window_bytes=4_000),
+                download=Download(stores.jobs, objects, stopping),
+                removal=removal,
+                translator=JobTranslator("USD"),
+                metrics=metrics,
+                clock=clock,
+                new_id=new_job_id,
+            )
+        )
+        datasets = DatasetsService(
+            DatasetParts(
+                datasets=stores.datasets,
+                begin_upload=begin_upload,
+                removal=removal,
+                metrics=metrics,
+                new_id=new_dataset_id,
+                resolve_import=lambda path: resolve_import(path, [import_root]),
+                max_dataset_bytes=MAX_DATASET_BYTES,
+                upload_idle_s=0.3,
+            )
+        )
+        server = ApiServer(jobs, datasets, FleetService(fleet_view), metrics=metrics, stopping=stopping)
+        hub_task = asyncio.create_task(hub.run())
+        address = await server.start(ListenAddress(host="127.0.0.1", port=0))
+        async with grpc.aio.insecure_channel(str(address)) as channel:
+            yield Api(
+                stores=stores,
+                objects=objects,
+                import_root=import_root,
+                fleet_view=fleet_view,
+                registry=registry,
+                server=server,
+                address=address,
+                channel=channel,
+                jobs=batch_inference_pb2_grpc.BatchInferenceStub(channel),
+                datasets=datasets_pb2_grpc.DatasetsStub(channel),
+                fleet=fleet_pb2_grpc.FleetStub(channel),
+            )
+        await server.stop(0)
+        hub_task.cancel()
+        await asyncio.wait([hub_task])
