@@ -119,8 +119,7 @@ class Ingestion:
         async for dataset_id in self._stored_ids("uploads/"):
             dataset = await self._decided(dataset_id)
             if dataset is not None:
-                await self._objects.delete_prefix(uploads_prefix(dataset_id))
-                await self._datasets.forget_upload_parts(dataset_id)
+                await self._delete_upload(dataset_id)
         async for dataset_id in self._stored_ids("datasets/"):
             dataset = await self._decided(dataset_id)
             if dataset is not None:
@@ -195,9 +194,13 @@ class Ingestion:
     async def _tidy(self, dataset_id: str, kept_prefix: str) -> None:
         """Delete the upload and what other attempts left. A crash before the end of this is mended by `sweep`."""
         self._process_failures.pop(dataset_id, None)
-        await self._objects.delete_prefix(uploads_prefix(dataset_id))
-        await self._datasets.forget_upload_parts(dataset_id)
+        await self._delete_upload(dataset_id)
         await self._delete_other_attempts(dataset_id, kept_prefix)
+
+    async def _delete_upload(self, dataset_id: str) -> None:
+        # In this order: what a crash leaves lies in the object store, where `sweep` looks.
+        await self._datasets.forget_upload_parts(dataset_id)
+        await self._objects.delete_prefix(uploads_prefix(dataset_id))
 
     async def _delete_other_attempts(self, dataset_id: str, kept_prefix: str) -> None:
         prefix = dataset_prefix(dataset_id)

@@ -1,6 +1,7 @@
 """The short cut for common rows does what the tables of rules do, for any row."""
 
 import json
+from typing import Any
 
 import msgspec
 from hypothesis import given
@@ -47,7 +48,7 @@ sampling = {
     "user": scalar,
     "odd": anything,
 }
-bodies = {
+bodies: dict[str, st.SearchStrategy[Any]] = {
     CHAT: st.fixed_dictionaries(
         {"messages": st.lists(message, max_size=3)},
         optional=sampling
@@ -70,7 +71,7 @@ bodies = {
 def rows(draw: st.DrawFn) -> bytes:
     """Draw a line that is a good row more often than not."""
     url = draw(st.sampled_from([CHAT, COMPLETIONS]))
-    body = draw(bodies[url])
+    body: dict[str, object] = draw(bodies[url])
     kept = draw(st.sets(st.sampled_from(sorted(body)))) if draw(st.booleans()) else set(body)
     body = {name: value for name, value in body.items() if name in kept}
     if draw(st.integers(0, 3)):
@@ -112,8 +113,9 @@ def test_any_body_is_a_row_or_a_bad_line(body, url):
 def test_any_fields_are_a_row_or_a_bad_line(fields, value):
     for url, body in MINIMAL.items():
         check(json.dumps({"custom_id": "a", "method": "POST", "url": url, "body": body | fields}).encode())
-    body = {"inputs": "x", "parameters": fields | {"stop": value, "merged_adapters": value}}
-    check(json.dumps({"custom_id": "a", "method": "POST", "url": GENERATE, "body": body}).encode())
+    parameters = fields | {"stop": value, "merged_adapters": value}
+    generate = {"inputs": "x", "parameters": parameters}
+    check(json.dumps({"custom_id": "a", "method": "POST", "url": GENERATE, "body": generate}).encode())
 
 
 @given(rows())
