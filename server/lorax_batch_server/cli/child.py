@@ -1,7 +1,6 @@
 """A child process that ends when its parent does."""
 
 import os
-import re
 import selectors
 import subprocess
 import sys
@@ -15,7 +14,6 @@ from lorax_batch_server.cli.reporting_group import CommandError
 
 STOP_SECONDS: Final = 15.0
 TAIL_LINES: Final = 20
-URL: Final = re.compile(rb"https?://\S+")
 
 
 class ChildProcess:
@@ -62,8 +60,8 @@ class ChildProcess:
         exit_code = ExitCode.BAD_INPUT if code == ExitCode.BAD_INPUT else ExitCode.FAILED
         raise CommandError(f"{self._name} ended with status {code}:\n{tail}", exit_code)
 
-    def read_url(self, timeout_seconds: float) -> str:
-        """Return the URL that it prints once it is ready."""
+    def read_line(self, timeout_seconds: float) -> str:
+        """Return the line that it prints once it is ready; it must not print more."""
         output, read = self._process.stdout, b""
         if output is None:
             raise RuntimeError("the child was started without `has_output`")
@@ -74,9 +72,8 @@ class ChildProcess:
                 if selector.select(left):
                     data = os.read(output.fileno(), 4096)
                     read += data
-                    found = URL.search(read)
-                    if found and read.endswith(b"\n"):
-                        return found.group().decode()
+                    if read.endswith(b"\n"):
+                        return read.decode().strip()
                     if not data:
                         self._process.wait(left)
                         self.check()
