@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from lorax_batch_server.cli.child import ChildProcess
+from lorax_batch_server.cli.child import ChildProcess, stopped_by_sigterm
 from lorax_batch_server.cli.datasets import InvalidChoice, upload_with_progress
 from lorax_batch_server.cli.exit_code import ExitCode
 from lorax_batch_server.cli.follow import describe_end, exit_code_of, follow_job
@@ -34,7 +34,8 @@ def demo(
     directory.mkdir(parents=True, exist_ok=True)
     work_dir = Path(tempfile.mkdtemp(prefix=".service-", dir=directory))
     try:
-        raise typer.Exit(_run(rows, directory, work_dir, time_scale))
+        with stopped_by_sigterm():
+            raise typer.Exit(_run(rows, directory, work_dir, time_scale))
     except KeyboardInterrupt:
         typer.echo("\nstopped; nothing is left running", err=True)
         raise

@@ -2,12 +2,9 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
-
-READY_PREFIX: Final = "listening on "
-"""What the first line on standard output begins with, once the service can be called; the address follows."""
 
 ServerOption = Annotated[
     list[str],
@@ -60,4 +57,5 @@ def serve(
     set_up_logs(level=settings.log_level, log_format=settings.log_format)
     for name in unknown_variables(os.environ, frozenset({"LORAX_BATCH_TARGET"})):
         typer.echo(f"lorax-batch: variable {name} is no setting and has no effect", err=True)
-    uvloop.run(run_service(settings, on_ready=lambda address: typer.echo(f"{READY_PREFIX}{address}")))
+    # Whoever started us reads this line as the sign that the service can be called.
+    uvloop.run(run_service(settings, on_ready=lambda address: typer.echo(f"listening on {address}")))
