@@ -1,13 +1,15 @@
 """A child process that ends when its parent does."""
 
+import contextlib
 import os
-import re
 import selectors
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Final, Self
 
 from lorax_batch_server.cli.exit_code import ExitCode
@@ -15,7 +17,6 @@ from lorax_batch_server.cli.reporting_group import CommandError
 
 STOP_SECONDS: Final = 15.0
 TAIL_LINES: Final = 20
-URL: Final = re.compile(rb"https?://\S+")
 
 
 class ChildProcess:
@@ -62,8 +63,14 @@ class ChildProcess:
         exit_code = ExitCode.BAD_INPUT if code == ExitCode.BAD_INPUT else ExitCode.FAILED
         raise CommandError(f"{self._name} ended with status {code}:\n{tail}", exit_code)
 
-    def read_url(self, timeout_seconds: float) -> str:
-        """Return the URL that it prints once it is ready."""
+    def sleep(self, seconds: float) -> None:
+        """Wait that long for it to answer again; raise with the end of its log when it has ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+        self.check()
+
+    def read_line(self, timeout_seconds: float) -> str:
+        """Return the line that it prints once it is ready; it must not print more."""
         output, read = self._process.stdout, b""
         if output is None:
             raise RuntimeError("the child was started without `has_output`")
@@ -74,9 +81,8 @@ class ChildProcess:
                 if selector.select(left):
                     data = os.read(output.fileno(), 4096)
                     read += data
-                    found = URL.search(read)
-                    if found and read.endswith(b"\n"):
-                        return found.group().decode()
+                    if read.endswith(b"\n"):
+                        return read.decode().strip()
                     if not data:
                         self._process.wait(left)
                         self.check()
@@ -93,3 +99,17 @@ class ChildProcess:
                 self._process.wait()
         if self._process.stdout is not None:
             self._process.stdout.close()
+
+
+@contextlib.contextmanager
+def stopped_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does, so that children are stopped in order."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,16 +1,15 @@
 """`lorax-batch demo`: the main job on simulated servers."""
 
 import contextlib
-import importlib
 import shutil
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from lorax_batch_server.cli.child import ChildProcess
+from lorax_batch_server.cli.child import ChildProcess, stopped_by_sigterm
 from lorax_batch_server.cli.datasets import InvalidChoice, upload_with_progress
 from lorax_batch_server.cli.exit_code import ExitCode
 from lorax_batch_server.cli.follow import describe_end, exit_code_of, follow_job
@@ -35,7 +34,8 @@ def demo(
     directory.mkdir(parents=True, exist_ok=True)
     work_dir = Path(tempfile.mkdtemp(prefix=".service-", dir=directory))
     try:
-        raise typer.Exit(_run(rows, directory, work_dir, time_scale))
+        with stopped_by_sigterm():
+            raise typer.Exit(_run(rows, directory, work_dir, time_scale))
     except KeyboardInterrupt:
         typer.echo("\nstopped; nothing is left running", err=True)
         raise
@@ -44,15 +44,17 @@ def demo(
 
 
 def _run(rows: int, directory: Path, work_dir: Path, time_scale: float) -> ExitCode:
+    from lorax_batch_scheduler.testing.sample import write_sample
+
     sample = directory / "dataset.jsonl"
-    _sample_module().write_sample(sample, rows, SEED)
+    write_sample(sample, rows, SEED)
     with contextlib.ExitStack() as stack:
         typer.echo(f"starting {SIMULATORS} simulated LoRAX servers ...", err=True)
         children = [
             stack.enter_context(_start_simulator(work_dir / f"simulator-{number}.log", time_scale))
             for number in range(SIMULATORS)
         ]
-        urls = [child.read_url(SIMULATOR_SECONDS) for child in children]
+        urls = [child.read_line(SIMULATOR_SECONDS) for child in children]
         typer.echo("starting the service with its own PostgreSQL ...", err=True)
         client = stack.enter_context(private_service(work_dir / "data", urls))
         began = time.monotonic()
@@ -61,10 +63,6 @@ def _run(rows: int, directory: Path, work_dir: Path, time_scale: float) -> ExitC
         client.download(job, directory / "results.jsonl", errors=directory / "errors.jsonl")
     _print_end(job, directory, seconds)
     return exit_code_of(job)
-
-
-def _sample_module() -> Any:  # noqa: ANN401  # a module
-    return importlib.import_module("lorax_batch_scheduler.testing.sample")
 
 
 def _start_simulator(log: Path, time_scale: float) -> ChildProcess:

@@ -1,5 +1,7 @@
 """Options that several commands share."""
 
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -7,7 +9,7 @@ import typer
 from lorax_batch_server.cli.reporting_group import CommandError
 
 if TYPE_CHECKING:
-    from lorax_batch_client import Client, RetryPolicy
+    from lorax_batch_client import Client
 
 TargetOption = Annotated[
     str,
@@ -18,12 +20,12 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 LabelOption = Annotated[list[str], typer.Option("--label", metavar="KEY=VALUE", help="May be repeated.")]
 
 
-def open_client(target: str, retry: "RetryPolicy | None" = None) -> "Client":
+def open_client(target: str, *, sleep: Callable[[float], object] = time.sleep) -> "Client":
     """Return a client of the service at `target`."""
     from lorax_batch_client import Client
 
     try:
-        return Client(target, retry=retry)
+        return Client(target, sleep=sleep)
     except ValueError as error:
         raise CommandError(f"--target: {error}") from error
 

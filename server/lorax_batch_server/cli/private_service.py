@@ -1,15 +1,13 @@
-"""A service of one's own, as a child on a unix socket that nobody else knows."""
+"""A service of one's own, as a child on a Unix socket that only this user can reach."""
 
 import contextlib
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from lorax_batch_server.cli.child import ChildProcess
-from lorax_batch_server.cli.exit_code import ExitCode
-from lorax_batch_server.cli.reporting_group import CommandError
+from lorax_batch_server.cli.options import open_client
 
 if TYPE_CHECKING:
     from lorax_batch_client import Client
@@ -20,37 +18,15 @@ START_SECONDS: Final = 120.0
 
 @contextlib.contextmanager
 def private_service(data_dir: Path, servers: list[str]) -> Iterator["Client"]:
-    """Start a service over `data_dir`, yield a client of it, and stop it at the end.
-
-    The socket is in a directory of its own: the path of a unix socket may have only about 100 characters.
-    """
-    from lorax_batch_server.cli.options import open_client
-
+    """Start a service over `data_dir`, yield a client of it, and stop it at the end."""
     data_dir.mkdir(parents=True, exist_ok=True)
+    # Not in the data directory: the path of a Unix socket may have only 107 bytes.
     with tempfile.TemporaryDirectory(prefix="lorax-batch-") as socket_dir:
-        target = f"unix:{socket_dir}/service.sock"
-        arguments = ["serve", "--listen", target, "--data-dir", str(data_dir)]
+        target = f"unix:{socket_dir}/grpc.sock"
+        arguments = ["serve", "--listen", target, "--data-dir", str(data_dir), "--accept-unlisted-models"]
         arguments += [argument for server in servers for argument in ("--server", server)]
-        log = data_dir / "service.log"
-        with ChildProcess("lorax_batch_server", arguments, log) as child:
-            _wait_until_ready(child, target, log)
-            with open_client(target) as client:
+        with ChildProcess("lorax_batch_server", arguments, data_dir / "service.log", has_output=True) as child:
+            child.read_line(START_SECONDS)
+            # With its `sleep`, the client goes on after a broken connection only while the service lives.
+            with open_client(target, sleep=child.sleep) as client:
                 yield client
-
-
-def _wait_until_ready(child: ChildProcess, target: str, log: Path) -> None:
-    import grpc
-    from lorax_batch_client.channel import channel_options
-
-    deadline = time.monotonic() + START_SECONDS
-    with grpc.insecure_channel(target, channel_options(target)) as channel:
-        ready = grpc.channel_ready_future(channel)
-        while time.monotonic() < deadline:
-            child.check()
-            try:
-                ready.result(timeout=0.1)
-            except grpc.FutureTimeoutError:
-                continue
-            return
-        ready.cancel()
-    raise CommandError(f"the service was not ready within {START_SECONDS:.0f} s; see {log}", ExitCode.FAILED)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lorax_batch_server.cli.child import stopped_by_sigterm
 from lorax_batch_server.cli.datasets import InvalidChoice, is_failed, print_dataset, upload_with_progress
 from lorax_batch_server.cli.exit_code import ExitCode
 from lorax_batch_server.cli.follow import describe_end, exit_code_of, follow_job
@@ -50,7 +51,7 @@ def run(
         default_max_tokens=default_max_tokens,
     )
     try:
-        with private_service(state_dir, server) as client:
+        with stopped_by_sigterm(), private_service(state_dir, server) as client:
             ended = _run_job(client, file, record, base_model, on_invalid, default_max_tokens, as_json=as_json)
             if ended is not None:
                 client.download(ended, output, errors=errors)

@@ -1,6 +1,6 @@
 """`lorax-batch serve`."""
 
-import importlib
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +23,9 @@ def serve(
     allow_insecure: Annotated[
         bool, typer.Option("--allow-insecure", help="Listen beyond loopback without TLS: anybody can do anything.")
     ] = False,
+    accept_unlisted_models: Annotated[
+        bool, typer.Option("--accept-unlisted-models", help="Run base models that the catalogue does not know.")
+    ] = False,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
     metrics_port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Serve Prometheus metrics.")] = None,
     import_root: Annotated[list[Path], typer.Option(help="Datasets may be imported from here; repeatable.")] = [],
@@ -39,12 +42,20 @@ def serve(
         "servers": server or None,
         "catalogue": catalogue,
         "allow_insecure": allow_insecure or None,
+        "accept_unlisted_models": accept_unlisted_models or None,
         "log_level": log_level,
         "metrics_port": metrics_port,
         "import_roots": [str(root.absolute()) for root in import_root] or None,
     }
     import uvloop
 
-    settings = importlib.import_module("lorax_batch_server.settings")
-    app = importlib.import_module("lorax_batch_server.app")
-    uvloop.run(app.serve(settings.load_settings(config, **given)))
+    from lorax_batch_server.app import serve as run_service
+    from lorax_batch_server.logs import set_up_logs
+    from lorax_batch_server.settings import load_settings, unknown_variables
+
+    settings = load_settings(config, **given)
+    set_up_logs(level=settings.log_level, log_format=settings.log_format)
+    for name in unknown_variables(os.environ, frozenset({"LORAX_BATCH_TARGET"})):
+        typer.echo(f"lorax-batch: variable {name} is no setting and has no effect", err=True)
+    # Whoever started us reads this line as the sign that the service can be called.
+    uvloop.run(run_service(settings, on_ready=lambda address: typer.echo(f"listening on {address}")))

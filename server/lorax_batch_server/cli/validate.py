@@ -1,14 +1,16 @@
 """`lorax-batch validate`."""
 
-import importlib
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from lorax_batch_server.cli.exit_code import ExitCode
 from lorax_batch_server.cli.options import JsonOption
 from lorax_batch_server.cli.output import print_json
+
+if TYPE_CHECKING:
+    from lorax_batch_scheduler.dataset import DatasetSummary, InvalidLine
 
 MODELS_SHOWN: Final = 20
 
@@ -18,8 +20,9 @@ def validate(
     as_json: JsonOption = False,
 ) -> None:
     """Check a dataset offline: all bad lines, counts per code, adapters, token estimate; exit 2 when it has errors."""
-    validation = importlib.import_module("lorax_batch_scheduler.ingest.validation")
-    summary = validation.validate_file(file, _print_line_as_json if as_json else _print_line)
+    from lorax_batch_scheduler.ingest.validation import validate_file
+
+    summary = validate_file(file, _print_line_as_json if as_json else _print_line)
     if as_json:
         print_json(_summary_fields(summary))
     else:
@@ -28,16 +31,16 @@ def validate(
         raise typer.Exit(ExitCode.BAD_INPUT)
 
 
-def _print_line(invalid: Any) -> None:  # noqa: ANN401
+def _print_line(invalid: "InvalidLine") -> None:
     param = f" {invalid.param}:" if invalid.param else ""
     typer.echo(f"line {invalid.line}: {invalid.code}:{param} {invalid.message}")
 
 
-def _print_line_as_json(invalid: Any) -> None:  # noqa: ANN401
+def _print_line_as_json(invalid: "InvalidLine") -> None:
     print_json({"line": invalid.line, "code": invalid.code, "param": invalid.param, "message": invalid.message})
 
 
-def _summary_fields(summary: Any) -> dict[str, Any]:  # noqa: ANN401
+def _summary_fields(summary: "DatasetSummary") -> dict[str, Any]:
     return {
         "rows": summary.row_count,
         "invalid_lines": summary.invalid.line_count,
@@ -50,7 +53,7 @@ def _summary_fields(summary: Any) -> dict[str, Any]:  # noqa: ANN401
     }
 
 
-def _print_summary(summary: Any) -> None:  # noqa: ANN401
+def _print_summary(summary: "DatasetSummary") -> None:
     invalid = summary.invalid.line_count
     if invalid:
         typer.echo("")
