@@ -1,7 +1,7 @@
 """The hot path: takes rows, sends them, turns answers into results. One callback a row, nothing awaited.
 
 A row is always in exactly one place: in its chunk's `waiting`, held for a retry by the queue, in flight on a
-connection, or done. Everything unusual (retries, time limits, pauses) is left to a sweep that looks some 20 times a second.
+connection, or done. Everything unusual (retries, time limits, pauses) is left to a sweep that looks 20 times a second.
 """
 
 import random

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -18,9 +19,10 @@ from lorax_batch_scheduler.clock import Clock, SystemClock
 from lorax_batch_scheduler.committer import Committer
 from lorax_batch_scheduler.finaliser import Finaliser
 from lorax_batch_scheduler.fleet import ServerLimits, Slot
+from lorax_batch_scheduler.ingest.imports import resolve_import
 from lorax_batch_scheduler.ingest.ingestion import Ingestion
 from lorax_batch_scheduler.ingest.limits import IngestLimits
-from lorax_batch_scheduler.ingest.uploads import UploadLimits
+from lorax_batch_scheduler.ingest.uploads import DatasetUpload, UploadLimits
 from lorax_batch_scheduler.lorax_servers.probe import ServerProbe
 from lorax_batch_scheduler.objects.urls import open_object_store
 from lorax_batch_scheduler.ports import ObjectStore
@@ -39,7 +41,6 @@ from prometheus_client import CollectorRegistry
 
 from lorax_batch_server.batch_inference import BatchInferenceService, JobParts
 from lorax_batch_server.data_directory import DataDirectory
-from lorax_batch_server.dataset_intake import DatasetIntake
 from lorax_batch_server.datasets import DatasetParts, DatasetsService
 from lorax_batch_server.download import Download
 from lorax_batch_server.embedded_database import EmbeddedDatabase
@@ -285,11 +286,11 @@ class Service:
         )
         datasets = DatasetParts(
             datasets=stores.datasets,
-            uploads=DatasetIntake(stores.datasets, stores.objects, UploadLimits(max_bytes=settings.max_dataset_bytes)),
+            begin_upload=self._begin_upload,
             removal=removal,
             metrics=self._metrics,
             new_id=new_dataset_id,
-            import_roots=[Path(root) for root in settings.import_roots],
+            resolve_import=partial(resolve_import, roots=[Path(root) for root in settings.import_roots]),
             max_dataset_bytes=settings.max_dataset_bytes,
         )
         return ApiServer(
@@ -299,3 +300,8 @@ class Service:
             metrics=self._metrics,
             stopping=self._stopping,
         )
+
+    async def _begin_upload(self, dataset_id: str, *, offset: int) -> DatasetUpload:
+        limits = UploadLimits(max_bytes=self._settings.max_dataset_bytes)
+        stores = self._stores
+        return await DatasetUpload.begin(stores.datasets, stores.objects, dataset_id, offset=offset, limits=limits)

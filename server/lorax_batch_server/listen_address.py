@@ -7,7 +7,6 @@ from typing import Final
 
 from lorax_batch_scheduler.errors import ConfigurationError
 
-
 MAX_SOCKET_BYTES: Final = 107
 
 

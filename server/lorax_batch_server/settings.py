@@ -59,7 +59,7 @@ class Settings(BaseSettings):
         default=DEFAULT_MAX_PARAMETERS, ge=1, description="the largest base model that jobs may name, in parameters"
     )
     accept_unlisted_models: bool = Field(
-        False, description="let jobs name base models that the catalogue does not know, of whatever size"
+        default=False, description="let jobs name base models that the catalogue does not know, of whatever size"
     )
     price_per_million_tokens: Decimal = Field(
         default=Decimal("0.50"), ge=0, le=1_000_000, max_digits=13, decimal_places=6,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lorax_batch_client import Client, JobState
+from lorax_batch_client import Client, JobDeleted, JobState
 
 from tests.processes import Service, Simulator, read_ids, write_rows
 
@@ -42,9 +42,10 @@ def submit(client: Client, directory: Path) -> tuple[str, set[str]]:
 def wait_for_rows(client: Client, job_id: str, count: int) -> bool:
     """Return when the job has so many results; False when it has ended before."""
     for event in client.watch(job_id):
-        if event.job is not None and event.job.state.is_terminal:
+        assert not isinstance(event, JobDeleted)
+        if event.job.state.is_terminal:
             return False
-        if event.job is not None and event.job.counts.ended >= count:
+        if event.job.counts.ended >= count:
             return True
     return False
 
@@ -104,9 +105,7 @@ def test_postgresql_is_killed_under_a_running_job(
 
 
 @pytest.mark.timeout(300)
-def test_a_server_is_aborted_and_comes_back_cold(
-    service: Service, simulators: list[Simulator], tmp_path: Path
-) -> None:
+def test_a_server_is_aborted_and_comes_back_cold(service: Service, simulators: list[Simulator], tmp_path: Path) -> None:
     with service, service.client() as client:
         job_id, ids = submit(client, tmp_path)
         assert wait_for_rows(client, job_id, 500)
