@@ -39,6 +39,7 @@ async def test_an_upload_becomes_ready(place: Place):
         (ROWS, "0" * 64, "SHA-256 of what arrived is"),
         (gzip.compress(ROWS)[:-9], None, "ends too early"),
     ],
+    ids=["empty", "bad line", "wrong sum", "cut off"],
 )
 async def test_a_bad_upload_fails_and_leaves_nothing(place: Place, data, sha256, reason):
     await place.upload(data, sha256=sha256)
