@@ -70,8 +70,12 @@ class Service:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave nothing behind."""
         if self._process is not None:
-            self.stop()
+            self.kill()
         self._sockets.cleanup()
 
     @property
@@ -118,7 +122,9 @@ class Service:
 
     def postgres_pid(self) -> int:
         """Return the pid of its PostgreSQL."""
-        return int((self.directory / "data" / "postgres" / "data" / "postmaster.pid").read_text().split()[0])
+        return int(
+            (self.directory / "data" / "postgres" / "cluster" / "data" / "postmaster.pid").read_text().split()[0]
+        )
 
 
 def write_rows(path: Path, count: int, *, max_tokens: int = 20, adapters: tuple[str, ...] = ("", "org/a")) -> set[str]:

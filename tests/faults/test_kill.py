@@ -14,22 +14,25 @@ from tests.processes import Service, Simulator, read_ids, write_rows
 
 ROWS = 8_000
 KILLS = 4
+SLOW = ("--time-scale", "0.2", "--cold-start", "10", "--max-concurrent-requests", "128")
 
 
 @pytest.fixture
 def simulators() -> Iterator[list[Simulator]]:
     with (
-        Simulator("--time-scale", "0.2", "--max-concurrent-requests", "128") as one,
-        Simulator("--time-scale", "0.2", "--max-concurrent-requests", "128") as two,
+        Simulator(*SLOW) as one,
+        Simulator(*SLOW) as two,
     ):
         yield [one, two]
 
 
 @pytest.fixture
-def service(postgres_directory: Path, tmp_path_factory: pytest.TempPathFactory, simulators: list[Simulator]) -> Service:
-    directory = postgres_directory / tmp_path_factory.mktemp("service").name
+def service(postgres_directory: Path, tmp_path: Path, simulators: list[Simulator]) -> Iterator[Service]:
+    directory = postgres_directory / tmp_path.name
     directory.mkdir(mode=0o755)
-    return Service(directory, *(simulator.url for simulator in simulators))
+    service = Service(directory, *(simulator.url for simulator in simulators))
+    yield service
+    service.close()
 
 
 def submit(client: Client, directory: Path) -> tuple[str, set[str]]:
@@ -94,7 +97,8 @@ def test_the_service_is_killed_at_random_moments(
 def test_postgresql_is_killed_under_a_running_job(
     service: Service, simulators: list[Simulator], tmp_path: Path
 ) -> None:
-    with service, service.client() as client:
+    service.start()
+    with service.client() as client:
         job_id, ids = submit(client, tmp_path)
         for mark in (500, 2_500):
             assert wait_for_rows(client, job_id, mark)
@@ -106,7 +110,8 @@ def test_postgresql_is_killed_under_a_running_job(
 
 @pytest.mark.timeout(300)
 def test_a_server_is_aborted_and_comes_back_cold(service: Service, simulators: list[Simulator], tmp_path: Path) -> None:
-    with service, service.client() as client:
+    service.start()
+    with service.client() as client:
         job_id, ids = submit(client, tmp_path)
         assert wait_for_rows(client, job_id, 500)
         simulators[0].ask("abort", {})
