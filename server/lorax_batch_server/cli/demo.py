@@ -75,7 +75,7 @@ def _run_job(client: "Client", sample: Path) -> "Job":
     dataset = upload_with_progress(client, sample, name="demo", on_invalid=InvalidChoice.SKIP)
     job = client.create_job(dataset, base_model=BASE_MODEL, labels={"source": "demo"})
     typer.echo(f"dataset {dataset.dataset_id}, job {job.job_id}", err=True)
-    return follow_job(client, job.job_id, as_json=False, hint="")
+    return follow_job(client, job.job_id, as_json=False)
 
 
 def _print_end(job: "Job", directory: Path, seconds: float) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lorax_batch_client import Client, Job
 
 
-def follow_job(client: "Client", job_id: str, *, as_json: bool, hint: str) -> "Job":
+def follow_job(client: "Client", job_id: str, *, as_json: bool, hint: str = "") -> "Job":
     """Show a job's progress and return it when it has ended; Ctrl-C ends only the watching, as `hint` says."""
     from lorax_batch_client import JobDeleted
 
@@ -27,13 +27,14 @@ def follow_job(client: "Client", job_id: str, *, as_json: bool, hint: str) -> "J
                     return event.job
         return client.get_job(job_id)
     except KeyboardInterrupt:
-        typer.echo(hint, err=True)
+        if hint:
+            typer.echo(f"\n{hint}", err=True)
         raise
 
 
 def watch_hint(job_id: str) -> str:
     """Return what to say when somebody stops looking at a job of a service."""
-    return f"\njob {job_id} goes on; look again with `lorax-batch jobs watch {job_id}`, stop it with `jobs cancel`"
+    return f"job {job_id} goes on; look again with `lorax-batch jobs watch {job_id}`, stop it with `jobs cancel`"
 
 
 def describe_end(job: "Job") -> str:

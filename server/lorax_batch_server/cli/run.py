@@ -108,7 +108,7 @@ def _run_job(
         )
         job_id = job.job_id
         record.write(job_id)
-    return follow_job(client, job_id, as_json=as_json, hint="")
+    return follow_job(client, job_id, as_json=as_json)
 
 
 def _cancel(client: "Client", job_id: str) -> None:

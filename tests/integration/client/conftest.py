@@ -1,6 +1,7 @@
 """A scripted service, and one client of each flavour on it."""
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -18,6 +19,9 @@ IMPATIENT = RetryPolicy(
 )
 
 
+PERSISTENT = dataclasses.replace(IMPATIENT, connect_for=timedelta(seconds=20))
+
+
 @pytest.fixture
 async def service() -> AsyncIterator[Service]:
     service = await start_service()
@@ -28,8 +32,8 @@ async def service() -> AsyncIterator[Service]:
 class Caller:
     """Calls either flavour alike: an answer for a call, a list for an iteration."""
 
-    def __init__(self, target: str, kind: str) -> None:
-        self.client: Any = AsyncClient(target, retry=IMPATIENT) if kind == "aio" else Client(target, retry=IMPATIENT)
+    def __init__(self, target: str, kind: str, retry: RetryPolicy = IMPATIENT) -> None:
+        self.client: Any = AsyncClient(target, retry=retry) if kind == "aio" else Client(target, retry=retry)
         self.is_async = kind == "aio"
 
     async def ask(self, name: str, /, *args: Any, **kwargs: Any) -> Any:

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,13 +60,20 @@ class Script:
     """Answers by method, in order: a message, a list of messages and aborts for a stream, or an abort."""
 
     answers: dict[str, list[Any]] = field(default_factory=dict)
+    makers: dict[str, Callable[[Any], Any]] = field(default_factory=dict)
     requests: list[Any] = field(default_factory=list)
 
     def expect(self, method: str, *answers: Any) -> None:
         self.answers.setdefault(method, []).extend(answers)
 
+    def serve(self, method: str, make: Callable[[Any], Any]) -> None:
+        """Answer every request for a method with what is made of it."""
+        self.makers[method] = make
+
     async def answer(self, method: str, request: Any, context: Any) -> Any:
         self.requests.append(request)
+        if method in self.makers:
+            return self.makers[method](request)
         answers = self.answers.get(method)
         assert answers, f"unexpected {method}"
         answer = answers.pop(0)
