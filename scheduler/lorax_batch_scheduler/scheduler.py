@@ -89,6 +89,7 @@ class Scheduler:
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
         self._stopping = False
+        self._claims_are_certain = True
         self._grace_s = 0.0
         self._read_all_at = 0.0
         self._left_read_at: dict[str, float] = {}
@@ -171,9 +172,10 @@ class Scheduler:
             self._wake.clear()
             try:
                 await self._tick()
-            except DatabaseError as error:
-                _log.warning("scheduler_waits_for_database", error=str(error))
+            except* DatabaseError as errors:
+                _log.warning("scheduler_waits_for_database", error=str(errors.exceptions[0]))
                 self._changed.add("")
+                self._claims_are_certain = False
                 await self._clock.sleep(AFTER_ERROR_S)
 
     async def _tick(self) -> None:
@@ -184,8 +186,20 @@ class Scheduler:
                 await self._move(known, *due)
         self._ending.start(self._book.settling)
         self._take_returned()
+        await self._release_forgotten()
         await self._read_left()
         await self._supply_rows()
+
+    async def _release_forgotten(self) -> None:
+        """Give back what a claim has leased whose answer was lost: nobody would ever run it."""
+        if self._claims_are_certain:
+            return
+        await self.committer.flush()
+        known = [work.lease for known in self._book for work in known.works.values()]
+        await self._leases.release_forgotten(self._keeper.scheduler_id, known)
+        self._claims_are_certain = True
+        for job in self._book.runnable:
+            job.left_is_stale = True
 
     def _heard(self, job_id: str) -> None:
         self._changed.add(job_id)

@@ -33,6 +33,7 @@ def service(postgres_directory: Path, tmp_path: Path, simulators: list[Simulator
     service = Service(directory, *(simulator.url for simulator in simulators))
     yield service
     service.close()
+    print(service.log.read_text()[-9000:])  # pytest shows it when the test failed
 
 
 def submit(client: Client, directory: Path) -> tuple[str, set[str]]:
@@ -68,7 +69,7 @@ def calls(simulators: list[Simulator]) -> int:
     return sum(simulator.ask("stats")["rows_received"] for simulator in simulators)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(90)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_the_service_is_killed_at_random_moments(
     seed: int, service: Service, simulators: list[Simulator], tmp_path: Path
@@ -93,7 +94,7 @@ def test_the_service_is_killed_at_random_moments(
     assert service.stop() == 0
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(90)
 def test_postgresql_is_killed_under_a_running_job(
     service: Service, simulators: list[Simulator], tmp_path: Path
 ) -> None:
@@ -108,7 +109,7 @@ def test_postgresql_is_killed_under_a_running_job(
         assert calls(simulators) <= ROWS + 16
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(90)
 def test_a_server_is_aborted_and_comes_back_cold(service: Service, simulators: list[Simulator], tmp_path: Path) -> None:
     service.start()
     with service.client() as client:
@@ -122,7 +123,7 @@ def test_a_server_is_aborted_and_comes_back_cold(service: Service, simulators: l
         assert simulators[0].ask("stats")["restarts"] == 1
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(90)
 def test_a_stopped_service_hands_its_rows_back_and_repeats_none(
     service: Service, simulators: list[Simulator], tmp_path: Path
 ) -> None:

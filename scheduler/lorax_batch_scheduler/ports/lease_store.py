@@ -37,6 +37,10 @@ class LeaseStore(Protocol):
         """Give leases back that were not lost already."""
         ...
 
+    async def release_forgotten(self, scheduler_id: str, known: Sequence[LeasedChunk]) -> None:
+        """Give back every lease on chunks of runnable jobs but these."""
+        ...
+
     async def fence_job(self, scheduler_id: str, job_id: str) -> list[LeasedChunk]:
         """Take every unfinished chunk of a settling job from whoever runs it; nobody else can commit to it any more."""
         ...

@@ -88,6 +88,11 @@ class PostgresLeaseStore:
             for job_id in {chunk.job_id for chunk in chunks}:
                 await connection.execute(SQL.notify_job, job_id)
 
+    async def release_forgotten(self, scheduler_id: str, known: Sequence[LeasedChunk]) -> None:
+        jobs, numbers = [chunk.job_id for chunk in known], [chunk.chunk_no for chunk in known]
+        async with self._database.connection() as connection:
+            await connection.execute(SQL.release_forgotten, scheduler_id, jobs, numbers)
+
     async def fence_job(self, scheduler_id: str, job_id: str) -> list[LeasedChunk]:
         async with self._database.connection() as connection:
             records = await connection.fetch(SQL.fence_job, scheduler_id, job_id)

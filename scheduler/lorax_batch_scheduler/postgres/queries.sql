@@ -283,6 +283,14 @@ FROM unnest($2::text[], $3::integer[], $4::integer[]) AS given (job_id, chunk_no
 WHERE job_chunks.job_id = given.job_id AND job_chunks.chunk_no = given.chunk_no AND job_chunks.epoch = given.epoch
   AND job_chunks.scheduler_id = $1
 
+-- release_forgotten --
+-- What a scheduler holds of runnable jobs without knowing it: a claim's answer was lost.
+UPDATE job_chunks SET scheduler_id = NULL
+FROM jobs
+WHERE jobs.job_id = job_chunks.job_id AND jobs.state IN ('QUEUED', 'STARTING', 'RUNNING')
+  AND job_chunks.scheduler_id = $1
+  AND (job_chunks.job_id, job_chunks.chunk_no) NOT IN (SELECT * FROM unnest($2::text[], $3::integer[]))
+
 -- fence_job --
 -- Takes all that is unfinished of a settling job; no one else can commit to it any more.
 WITH settling AS (

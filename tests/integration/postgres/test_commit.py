@@ -202,3 +202,10 @@ async def test_a_retry_runs_exactly_the_rows_that_went_to_the_error_file(running
     assert chunk.done == 0b011111111110
     receipt = await running.leases.commit_results("s1", [results_of(chunk, [0, 11])], [])
     assert receipt.accepted == {("job_2", 1)}
+
+
+async def test_a_lease_whose_claim_was_never_answered_is_given_back(running: Stores) -> None:
+    known, forgotten = await claim(running, "s1", 0), await claim(running, "s1", 1)
+    await running.leases.release_forgotten("s1", [known])
+    assert (await claim(running, "s2", 1)).epoch == forgotten.epoch + 1
+    assert await running.leases.claim_chunks("s2", "job_1", ChunkKind.ROWS, "adapter-0", 1) == []
