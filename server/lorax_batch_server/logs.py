@@ -13,6 +13,11 @@ LEVELS: Final = {
     "error": logging.ERROR,
 }
 
+# Without local variables: they hold tokens and rows.
+_TRACEBACKS: Final = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+
 
 def set_up_logs(*, level: str, log_format: str, stream: TextIO | None = None) -> None:
     """Send structlog's events, and what libraries log, to a stream (stderr).
@@ -30,7 +35,7 @@ def set_up_logs(*, level: str, log_format: str, stream: TextIO | None = None) ->
     last: list[Any] = (
         [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
         if text
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        else [_TRACEBACKS, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[*shared, *last],

@@ -31,6 +31,8 @@ _OUT_OF_REACH = (
     asyncpg.TooManyConnectionsError,
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
+    # What a statement meets on a connection that was lost in the middle of another one.
+    asyncpg.InternalClientError,
 )
 
 
@@ -99,7 +101,11 @@ class Database:
             raise DatabaseError("PostgreSQL: not connected")
         with database_errors():
             async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
-                yield connection
+                try:
+                    yield connection
+                except asyncpg.InternalClientError:
+                    connection.terminate()  # its state is lost; the pool opens another
+                    raise
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
