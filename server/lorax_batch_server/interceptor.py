@@ -68,7 +68,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                         return await behaviour(watched.reading(read(raw)), context)
                 except Exception as error:
                     status = watched.failed(error)
-                return await _abort(context, status)
+            return await _abort(context, status)
 
         return call
 
@@ -88,7 +88,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                         return
                 except Exception as error:
                     status = watched.failed(error)
-                await _abort(context, status)
+            await _abort(context, status)
 
         return call
 
@@ -138,7 +138,7 @@ class _Call:
     def _log(self, seconds: float) -> None:
         quiet = self._code is grpc.StatusCode.OK and self._name.startswith(_QUIET)
         log = _log.debug if quiet else _log.info
-        extra = {"message": self._message} if self._message else {}
+        extra = {"error": self._message} if self._message else {}
         log("call", code=self._code.name, ms=round(seconds * 1000, 2), **extra)
 
 

@@ -90,7 +90,9 @@ class Settings(BaseSettings):
     metrics_port: int | None = Field(
         default=None, ge=0, le=65_535, description="port of the Prometheus listener; unset: none"
     )
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="debug also logs every call that only reads"
+    )
     log_format: Literal["auto", "json", "text"] = Field(
         default="auto", description="auto: text at a terminal, else JSON"
     )

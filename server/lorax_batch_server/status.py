@@ -37,9 +37,10 @@ from lorax_batch_server.errors import (
 DOMAIN: Final = "lorax-batch"
 DETAILS_KEY: Final = "grpc-status-details-bin"
 """The trailer that carries `google.rpc.Status`."""
-MAX_VIOLATIONS: Final = 10
-MAX_MESSAGE_CHARACTERS: Final = 1_000
-"""Errors travel as HTTP/2 trailers, of which peers accept 8 KiB in all."""
+MAX_MESSAGE_BYTES: Final = 600
+MAX_VIOLATIONS_BYTES: Final = 2_400
+"""Errors travel as HTTP/2 trailers, in Base64 and with the message once more; peers accept 8 KiB of them in all."""
+_MAX_NAME_BYTES: Final = 120
 _Code = grpc.StatusCode
 
 
@@ -115,7 +116,7 @@ def _unexpected() -> ErrorStatus:
 
 
 def _expected(error: LoraxBatchError, code: grpc.StatusCode, retry_after_s: float | None) -> ErrorStatus:
-    message = _cut(str(error) or (error.__doc__ or ""), MAX_MESSAGE_CHARACTERS)
+    message = _cut(str(error) or (error.__doc__ or ""), MAX_MESSAGE_BYTES)
     details: list[Message] = [
         error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=_metadata(error))
     ]
@@ -148,21 +149,22 @@ def _describe_invalid(error: LoraxBatchError) -> Message:
     else:
         assert isinstance(error, InvalidInputError)
         violations = [Violation(error.field, error.message)]
-    message: Message = error_details_pb2.BadRequest(
-        field_violations=[
-            error_details_pb2.BadRequest.FieldViolation(
-                field=_cut(violation.field, 200), description=_cut(violation.message, 300)
-            )
-            for violation in violations[:MAX_VIOLATIONS]
-        ]
-    )
+    bad_request = error_details_pb2.BadRequest()
+    for violation in violations:
+        told = error_details_pb2.BadRequest.FieldViolation(
+            field=_cut(violation.field, _MAX_NAME_BYTES), description=_cut(violation.message, MAX_MESSAGE_BYTES)
+        )
+        if bad_request.field_violations and bad_request.ByteSize() + told.ByteSize() > MAX_VIOLATIONS_BYTES:
+            break
+        bad_request.field_violations.append(told)
+    message: Message = bad_request
     return message
 
 
 def _describe_conflict(error: LoraxBatchError) -> Message:
     subject = f"{error.kind}/{error.name}" if isinstance(error, StateConflictError) else "offset"
     violation = error_details_pb2.PreconditionFailure.Violation(
-        type=error.reason, subject=subject, description=_cut(str(error), 500)
+        type=error.reason, subject=subject, description=_cut(str(error), MAX_MESSAGE_BYTES)
     )
     message: Message = error_details_pb2.PreconditionFailure(violations=[violation])
     return message
@@ -171,7 +173,9 @@ def _describe_conflict(error: LoraxBatchError) -> Message:
 def _describe_missing(error: LoraxBatchError) -> Message:
     assert isinstance(error, NotFoundError)
     message: Message = error_details_pb2.ResourceInfo(
-        resource_type=error.kind, resource_name=_cut(error.name, 200), description=_cut(str(error), 300)
+        resource_type=error.kind,
+        resource_name=_cut(error.name, _MAX_NAME_BYTES),
+        description=_cut(str(error), MAX_MESSAGE_BYTES),
     )
     return message
 
@@ -185,5 +189,6 @@ _DESCRIPTIONS: Final[tuple[tuple[type[LoraxBatchError], Callable[[LoraxBatchErro
 )
 
 
-def _cut(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[: limit - 3] + "..."
+def _cut(text: str, limit_bytes: int) -> str:
+    raw = text.encode()
+    return text if len(raw) <= limit_bytes else raw[: limit_bytes - 3].decode(errors="ignore") + "..."

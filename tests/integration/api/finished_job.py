@@ -1,6 +1,6 @@
 """Runs the rows of a job as a scheduler would, without a server."""
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from datetime import timedelta
 
 from lorax_batch_scheduler.dataset import ChunkKind
@@ -21,21 +21,27 @@ def line_of(row: int) -> bytes:
 
 async def claim(stores: Stores, job_id: str, chunk_no: int = 0) -> LeasedChunk:
     """Lease a chunk of `ready_dataset`."""
-    await stores.leases.register_scheduler(SCHEDULER, timedelta(minutes=5), exclusive=False)
+    lease = timedelta(minutes=5)
+    if not await stores.leases.renew_scheduler(SCHEDULER, lease):
+        await stores.leases.register_scheduler(SCHEDULER, lease, exclusive=False)
     leased = await stores.leases.claim_chunks(SCHEDULER, job_id, ChunkKind.ROWS, f"adapter-{chunk_no}", 10)
     return leased[0]
 
 
-async def commit(
-    stores: Stores, chunk: LeasedChunk, rows: list[int], *, failed: Set[int] = frozenset(), first_line: int = 1
+async def commit(stores: Stores, chunk: LeasedChunk, rows: list[int], *, failed: Set[int] = frozenset()) -> None:
+    """Commit results for these rows."""
+    await commit_lines(stores, chunk, {row: (row + 1, line_of(row)) for row in rows}, failed=failed)
+
+
+async def commit_lines(
+    stores: Stores, chunk: LeasedChunk, rows: Mapping[int, tuple[int, bytes]], *, failed: Set[int] = frozenset()
 ) -> None:
-    """Commit results for these rows; row i answers line `first_line` + i."""
-    segments: list[SegmentToStore] = []
+    """Commit results for these rows, each with the line of the dataset that it answers and its text."""
+    segments = []
     for error in (False, True):
-        chosen = [row for row in rows if (row in failed) == error]
+        chosen = [answer for row, answer in rows.items() if (row in failed) == error]
         if chosen:
-            text = b"".join(line_of(row) for row in chosen)
-            lines = [first_line + row for row in chosen]
+            lines, text = [line for line, _ in chosen], b"".join(text for _, text in chosen)
             segments.append(
                 SegmentToStore(
                     error=error,
