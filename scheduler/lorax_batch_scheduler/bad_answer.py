@@ -36,6 +36,9 @@ CODES: dict[type[Exception], str] = {
 }
 """The codes of row errors for what lorax-client tells apart."""
 
+LORAX_ERRORS = (GenerationError, IncompleteGenerationError, OverloadedError, ValidationError)
+"""Told by LoRAX's own `error_type`, which says more than the status."""
+
 TYPE_CODES = {
     "template_error": "template_error",
     "missing_template_variable": "missing_template_variable",
@@ -70,11 +73,12 @@ class BadAnswer:
             return f"connection_{self.fault.lower()}" if self.fault in LOST else self.fault.lower()
         if self.status == 200 and not self.error_type:
             return "invalid_response"
-        return TYPE_CODES.get(self.error_type) or STATUS_CODES.get(self.status) or self._lorax_code()
-
-    def _lorax_code(self) -> str:
         error = parse_error(self.status, {"error": self.message, "error_type": self.error_type})
-        return CODES.get(type(error), "server_error" if self.status >= 500 else "unexpected_status")
+        by_status = STATUS_CODES.get(self.status)
+        if by_status is not None and not isinstance(error, LORAX_ERRORS):
+            return TYPE_CODES.get(self.error_type, by_status)
+        fallback = "server_error" if self.status >= 500 else "unexpected_status"
+        return TYPE_CODES.get(self.error_type) or CODES.get(type(error), fallback)
 
 
 LOST = frozenset({WireFault.REFUSED, WireFault.RESET, WireFault.CUT})

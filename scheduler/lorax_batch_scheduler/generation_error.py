@@ -62,9 +62,11 @@ RULES: tuple[Rule, ...] = (
           "is too short for prefix filtering", "invalid model_id", "multiple models found")),
     Rule(Cause.ADAPTER_BAD, "adapter_not_ready",
          ("is not ready for use. current status", "is not yet available")),
+    # The hub answers 401 for what does not exist, and adds that it may be gated: the words of its name come first.
+    Rule(Cause.ADAPTER_BAD, "adapter_not_found", ("repository not found",)),
     Rule(Cause.ADAPTER_BAD, "adapter_forbidden",
          ("401 client error", "403 client error", " gated", "gatedrepo")),
-    Rule(Cause.ADAPTER_BAD, "adapter_not_found", ("repository not found", "404 client error")),
+    Rule(Cause.ADAPTER_BAD, "adapter_not_found", ("404 client error",)),
     Rule(Cause.ADAPTER_BAD, "adapter_not_found", ("client error",), also="pbase"),
     Rule(Cause.ADAPTER_UNREACHABLE, "adapter_download_failed",
          ("500 server error", "502 server error", "503 server error", "504 server error", "read timed out",

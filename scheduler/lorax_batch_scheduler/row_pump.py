@@ -74,7 +74,7 @@ class RowPump:
         self._told_low = False
         self.limit = limit
         self.queue = RowQueue(schemas_alone=limits.is_lorax)
-        self.rate = RunRate()
+        self.rate = RunRate(clock.monotonic())
         self.pool = ConnectionPool(
             address,
             clock=clock,

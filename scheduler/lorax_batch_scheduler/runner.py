@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import structlog
@@ -59,7 +59,7 @@ class ServerRunner:
     ) -> None:
         self.server_id = server_id
         self.slot = slot
-        self.limits = limits
+        self.limits = limits = _with_model(limits, slot)
         self._clock = clock
         self._settings = settings or RunnerSettings()
         self._on_idle = on_idle
@@ -284,7 +284,7 @@ class ServerRunner:
         self._log.info("server_recovered", server=self.server_id)
         first_rows = 1 if self._condition.state is ServerState.SUSPECT else None
         self._condition.recovered()
-        self.limits = limits
+        self.limits = limits = _with_model(limits, self.slot)
         self._ready_time = self._clock.now()
         if not self._draining:
             self._pump.start_over(limits, first_rows)
@@ -310,3 +310,8 @@ class ServerRunner:
             oldest = waiting[: max(1, len(waiting) // 4)]
             self._log.warning("server_stalled", server=self.server_id, rows=len(waiting), resent=len(oldest))
             pump.give_up_connections(oldest, WireFault.STALLED, "")
+
+
+def _with_model(limits: ServerLimits, slot: Slot) -> ServerLimits:
+    """A server that does not tell its model has the one that the slot declares."""
+    return limits if limits.model_id else replace(limits, model_id=slot.declared_model or "")

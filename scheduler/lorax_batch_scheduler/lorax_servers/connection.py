@@ -112,14 +112,10 @@ class Connection(asyncio.Protocol):
         if not self.busy:
             self._fail(WireFault.GARBAGE, f"{len(data)} bytes came that nobody asked for")
             return
-        if self._raw:
-            if self._body is None:
-                self._raw += data
-                if len(self._raw) > MAX_HEAD_BYTES and b"\r\n\r\n" not in self._raw:
-                    self._fail(WireFault.GARBAGE, f"the head of the answer exceeds {MAX_HEAD_BYTES} bytes")
-                    return
-        else:
+        if not self._raw:
             self._raw = data
+        elif self._body is None:
+            self._raw += data
         try:
             self._feed(data)
         except HttpParserUpgrade:
@@ -129,8 +125,8 @@ class Connection(asyncio.Protocol):
         else:
             if self._complete:
                 self._answered()
-            elif self._size > MAX_ANSWER_BYTES:
-                self._fail(WireFault.TOO_LARGE, f"the answer exceeds {MAX_ANSWER_BYTES >> 20} MiB")
+            else:
+                self._check_size()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.reusable = False
@@ -146,7 +142,9 @@ class Connection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         """Keep a piece of the body; most answers come in one."""
         self._size += len(body)
-        if self._body is None:
+        if self._complete:
+            self.reusable = False  # the body of a second answer to one request
+        elif self._body is None:
             self._body = body
         elif self._more_body is None:
             self._more_body = [self._body, body]
@@ -159,11 +157,9 @@ class Connection(asyncio.Protocol):
         if parser is None or parser.get_status_code() < 200:
             self._body = self._more_body = None
             return  # an interim answer such as 100 Continue: the real one follows
-        if self._complete:
-            self.reusable = False  # a second answer to one request: hand over the first, trust nothing more
-            return
+        # Two answers to one request: the first is handed over, and nothing more is trusted.
+        self.reusable = parser.should_keep_alive() and not self._complete
         self._complete = True
-        self.reusable = parser.should_keep_alive()
 
     # --- inside --------------------------------------------------------------------------------------------------
 
@@ -179,6 +175,12 @@ class Connection(asyncio.Protocol):
         self._complete = self.busy = False
         self.answers += 1
         self._on_answer(self, status, body)
+
+    def _check_size(self) -> None:
+        if self._size > MAX_ANSWER_BYTES:
+            self._fail(WireFault.TOO_LARGE, f"the answer exceeds {MAX_ANSWER_BYTES >> 20} MiB")
+        elif self._body is None and len(self._raw) > MAX_HEAD_BYTES and b"\r\n\r\n" not in self._raw:
+            self._fail(WireFault.GARBAGE, f"the head of the answer exceeds {MAX_HEAD_BYTES} bytes")
 
     def _fail(self, fault: WireFault, detail: str) -> None:
         self.busy = self.reusable = False
