@@ -7,12 +7,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import structlog
-
 from lorax_batch_scheduler.clock import SystemClock
 from lorax_batch_scheduler.fleet import ServerLimits, Slot
 from lorax_batch_scheduler.lorax_servers import ServerProbe
 from lorax_batch_scheduler.runner import RunnerSettings, ServerRunner
 from lorax_batch_scheduler.work import ChunkWork
+
 from tests.rows import RecordingSink
 
 QUICK = RunnerSettings(sweep_s=0.005, hold_s=5.0)

@@ -1,10 +1,10 @@
 """The runner against the simulated LoRAX: what becomes of rows when the server misbehaves."""
 
 import pytest
-
 from lorax_batch_scheduler.chunk import COMPLETIONS, GENERATE
 from lorax_batch_scheduler.fleet import ServerState
 from lorax_batch_scheduler.runner import RunnerSettings
+
 from tests.integration.lorax_servers.running import running
 from tests.rows import make_work
 from tests.simulator.conftest import simulated
