@@ -263,7 +263,7 @@ class RowPump:
         rate.tokens += completion_tokens
         self._end(flight)
         self.queue.succeeded(flight)
-        if not queued.rows:
+        if not queued.rows or work.withdrawn:
             self._settle(queued)
         if connection.reusable and self._may_send(now):
             following = self._next_flight(now)

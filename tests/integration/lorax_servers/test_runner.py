@@ -164,7 +164,7 @@ async def test_a_prompt_that_cannot_fit_is_not_sent():
 async def test_a_withdrawn_job_comes_back_and_others_go_on():
     mine, other = make_work(400, job_id="mine"), make_work(100, job_id="other")
     async with simulated("--time-scale", "0.01") as simulator, running(simulator.app.url, mine, other) as run:
-        await run.results(1)
+        await run.until(lambda: run.sink.lines)
         run.runner.withdraw("mine")
         await run.until(lambda: mine in run.returned)
         done = sum(job == "mine" for job, _ in run.sink.lines)
@@ -178,7 +178,7 @@ async def test_a_withdrawn_job_comes_back_and_others_go_on():
 async def test_closing_lets_rows_end_and_gives_the_rest_back():
     work = make_work(500)
     async with simulated("--time-scale", "0.01") as simulator, running(simulator.app.url, work) as run:
-        await run.results(1)
+        await run.until(lambda: run.sink.lines)
         await run.runner.close(10)
         assert run.returned == [work]
         assert len(work.waiting) + len(run.sink.lines) == 500
