@@ -55,6 +55,7 @@ async def running(
     sink: RecordingSink | None = None,
 ) -> AsyncIterator[Running]:
     """Run the chunks on the server at `url`; its limits are what it reports unless given."""
+    sink = sink or RecordingSink()
     limits = limits or await ServerProbe(url).read_limits()
 
     def on_returned(work: ChunkWork) -> None:
@@ -69,7 +70,7 @@ async def running(
         url=url,
         limits=limits,
         slot=Slot(slot_id="s1", kind="static", url=url, max_in_flight=max_in_flight),
-        sink=sink or (sink := RecordingSink()),
+        sink=sink,
         clock=SystemClock(),
         chance=random.Random(7),
         on_returned=on_returned,

@@ -44,7 +44,8 @@ async def test_a_canary_goes_before_the_adapters_other_rows_and_adapters_stay_to
         await run.results(240)
         assert run.sink.errors == {}
         stats = await simulator.stats()
-        assert stats["adapter_loads"] == 3
+        assert stats["adapter_downloads"] == 3
+        assert stats["adapter_loads"] <= 6, "one each, and a few when a row came too late to keep its adapter"
         assert run.runner.status().warm_adapters
 
 
@@ -114,15 +115,17 @@ async def test_a_server_that_dies_and_comes_back_costs_no_row():
 async def test_a_server_that_stays_away_gives_its_chunks_back():
     settings = RunnerSettings(sweep_s=0.005, hold_s=0.1)
     work = make_work(50)
-    async with simulated("--fault", "hang=row") as simulator:
-        async with running(simulator.app.url, work, settings=settings) as run:
-            await run.until(lambda: run.runner.status().in_flight > 0)
-            simulator.app._server.abort()
-            await run.until(lambda: run.returned)
-            assert run.runner.status().state is ServerState.UNREACHABLE
-            assert not run.runner.wants_work
-            assert sorted(work.waiting) == list(range(50))
-            assert all(trouble.attempts == 0 for trouble in work.trouble.values())
+    async with (
+        simulated("--fault", "hang=row") as simulator,
+        running(simulator.app.url, work, settings=settings) as run,
+    ):
+        await run.until(lambda: run.runner.status().in_flight > 0)
+        simulator.app._server.abort()
+        await run.until(lambda: run.returned)
+        assert run.runner.status().state is ServerState.UNREACHABLE
+        assert not run.runner.wants_work
+        assert sorted(work.waiting) == list(range(50))
+        assert all(trouble.attempts == 0 for trouble in work.trouble.values())
 
 
 async def test_a_wedged_server_is_freed():
