@@ -32,7 +32,7 @@ class Server:
     def send(self, count=1_000_000):
         """Take rows until none may be sent; return them as (adapter, chunk, row)."""
         self.queue.release_due(self.now)
-        sent = []
+        sent: list[tuple[str, int, int]] = []
         while len(sent) < count and (flight := self.queue.take(self.now, len(self.flights))) is not None:
             flight.queued.work.in_flight += 1
             self.flights.append(flight)
