@@ -27,7 +27,7 @@ def test_merge_strategies_are_the_clients(strategy: str) -> None:
     merged = {"ids": ["a", "b"], "weights": [0.5, 0.5], "density": 0.5, "merge_strategy": strategy}
     merged["majority_sign_method"] = "total"
     try:
-        MergedAdapters(**merged)  # type: ignore[arg-type]
+        MergedAdapters(**merged)
         known = True
     except ValidationError:
         known = False
@@ -38,4 +38,4 @@ def test_merge_strategies_are_the_clients(strategy: str) -> None:
 def test_a_normalised_request_is_one_that_the_client_could_have_sent() -> None:
     body = {"inputs": "Hi", "parameters": {"max_new_tokens": 5, "stop": ["x"], "top_k": 3, "adapter_id": "org/a"}}
     request = sent(valid(body, GENERATE))
-    assert Request(**json.loads(json.dumps(request))).parameters.adapter_id == "org/a"  # type: ignore[union-attr]
+    assert Request(**json.loads(json.dumps(request))).parameters.adapter_id == "org/a"
