@@ -1,4 +1,4 @@
-"""`make bench`: what a row costs us, beside what it costs others, in one interleaved run of about two minutes.
+"""`make bench`: what a row costs us, beside what it costs others, in one interleaved run of about three minutes.
 
 Trust the CPU time a row and the ratios; wall rates swing with whatever else the machine does.
 """
@@ -39,6 +39,11 @@ class Event:
     servers: int = 1
     delay_ms: int = 0
 
+    def delays_ms(self) -> list[int]:
+        """Return each server's delay, up to a quarter off: servers that all answered at once would march in step."""
+        last = max(self.servers - 1, 1)
+        return [round(self.delay_ms * (0.75 + 0.5 * number / last)) for number in range(self.servers)]
+
 
 def events(folder: Path, figures: dict[str, list[ServiceMeasurement]]) -> list[Event]:
     """Return what is measured; what only the service can tell is added to `figures`."""
@@ -63,7 +68,7 @@ def events(folder: Path, figures: dict[str, list[ServiceMeasurement]]) -> list[E
         ),
         Event(
             name="paced",
-            title=f"{PACED_SERVERS} servers x {PACED_IN_FLIGHT} in flight, {PACED_DELAY_MS} ms a reply",
+            title=f"{PACED_SERVERS} servers x {PACED_IN_FLIGHT} in flight, about {PACED_DELAY_MS} ms a reply",
             contestants=paced,
             servers=PACED_SERVERS,
             delay_ms=PACED_DELAY_MS,

@@ -52,6 +52,12 @@ def test_a_body_is_passed_through_untouched():
     assert list(value) == ["id", "custom_id", "response", "error"]
     assert value["custom_id"] == 'a "b'
     assert value["response"]["status_code"] == 200
+    assert value["response"]["request_id"] == "req_job_7"
+
+
+def test_what_a_server_calls_a_request_can_not_break_the_line():
+    line = success_line(b"job", 7, b'"a"', CHAT_ANSWER, b'x","error":"y\xff')
+    assert msgspec.json.decode(line)["response"]["request_id"] == 'x","error":"y\xff'
 
 
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"])
@@ -67,7 +73,7 @@ def test_a_body_with_line_breaks_is_put_on_one_line(newline):
 )
 def test_an_error_line_shows_what_the_server_said(body, shown):
     value = msgspec.json.decode(error_line(b"job", 7, b'"a"', code="c", message="m", status=422, body=body))
-    assert value["response"] == {"status_code": 422, "request_id": "", "body": shown}
+    assert value["response"] == {"status_code": 422, "request_id": "req_job_7", "body": shown}
     assert value["error"] == {"code": "c", "message": "m"}
 
 
