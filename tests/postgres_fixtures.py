@@ -41,7 +41,8 @@ async def postgres(postgres_directory: Path) -> AsyncIterator[str]:
 async def template(postgres: str) -> str:
     """Return the name of a migrated database that nobody is connected to."""
     name = "migrated_template"
-    await _run(postgres, f"CREATE DATABASE {name}")
+    if not await _exists(postgres, name):  # pytest sets a fixture up again when a test asked for it and was cut off
+        await _run(postgres, f"CREATE DATABASE {name}")
     connection = await asyncpg.connect(with_database(postgres, name))
     try:
         await migrate(connection)
@@ -72,6 +73,14 @@ async def empty_database(postgres: str) -> AsyncIterator[str]:
 def with_database(dsn: str, name: str) -> str:
     """Return the DSN of another database of the same server."""
     return urlunsplit(urlsplit(dsn)._replace(path=f"/{name}"))
+
+
+async def _exists(dsn: str, name: str) -> bool:
+    connection = await asyncpg.connect(dsn)
+    try:
+        return bool(await connection.fetchval("SELECT count(*) FROM pg_database WHERE datname = $1", name))
+    finally:
+        await connection.close()
 
 
 async def _run(dsn: str, statement: str) -> None:

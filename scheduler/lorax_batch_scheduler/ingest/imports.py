@@ -33,8 +33,8 @@ def resolve_import(path: str, roots: Sequence[Path]) -> Path:
         raise PathNotAllowedError(path)
     try:
         real = Path(path).resolve()
-        allowed = any(real.is_relative_to(root.resolve()) for root in roots)
-    except (OSError, RuntimeError):  # a loop of links
+        allowed = any(real.is_relative_to(root.resolve()) for root in roots) and not real.is_symlink()
+    except (OSError, RuntimeError):  # a loop of links; from Python 3.13 on it resolves to one of them
         raise PathNotAllowedError(path) from None
     if not allowed:
         raise PathNotAllowedError(path)
