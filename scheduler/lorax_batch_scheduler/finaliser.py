@@ -7,6 +7,7 @@ import msgspec
 from lorax_batch_scheduler.chunk import Chunk, InvalidChunk
 from lorax_batch_scheduler.chunk_loader import ChunkLoader
 from lorax_batch_scheduler.committer import Committer
+from lorax_batch_scheduler.errors import ObjectNotFoundError
 from lorax_batch_scheduler.job import Job, JobState, RowError
 from lorax_batch_scheduler.output_file import OutputFile
 from lorax_batch_scheduler.ports.lease import LeasedChunk
@@ -21,6 +22,9 @@ NOT_RUN: Final = {
     JobState.EXPIRED: (RowOutcome.EXPIRED, "batch_expired", "the job's deadline passed before this row was run"),
     JobState.FAILED: (RowOutcome.FAILED, "batch_failed", "the job failed before this row was run"),
 }
+
+UNKNOWN_LINE: Final = 0
+"""Lines count from 1."""
 
 
 class Finaliser:
@@ -55,14 +59,28 @@ class Finaliser:
 
     async def _settle(self, job: Job, lease: LeasedChunk) -> None:
         """Write the error lines of the rows of a chunk that have none."""
-        chunk = await self._loader.load(lease)
+        try:
+            chunk = await self._loader.load(lease)
+        except ObjectNotFoundError as error:
+            self._add_lost(lease, str(error))
+        else:
+            self._add_not_run(job, lease, chunk)
+        if self._committer.congested:
+            await self._committer.flush()
+
+    def _add_not_run(self, job: Job, lease: LeasedChunk, chunk: Chunk | InvalidChunk) -> None:
         if isinstance(chunk, InvalidChunk):
             add_invalid_lines(self._committer, lease, chunk)
         else:
             outcome, code, message = NOT_RUN[job.outcome or JobState.FAILED]
             self._add_unanswered(lease, chunk, outcome, code, message)
-        if self._committer.congested:
-            await self._committer.flush()
+
+    def _add_lost(self, lease: LeasedChunk, message: str) -> None:
+        """Write the error lines of rows of which nothing is left, not even which lines they were: a job must end."""
+        for row in range(lease.row_count):
+            if not lease.done >> row & 1:
+                text = error_line(lease.job_id.encode(), UNKNOWN_LINE, b"null", code="dataset_damaged", message=message)
+                self._committer.add(lease, row, UNKNOWN_LINE, text, RowOutcome.FAILED, 0, 0)
 
     def _add_unanswered(self, lease: LeasedChunk, chunk: Chunk, outcome: RowOutcome, code: str, message: str) -> None:
         for row, (line, custom_id) in enumerate(zip(chunk.lines, chunk.custom_ids, strict=True)):

@@ -68,6 +68,10 @@ class JobEnding:
                 await self._clock.sleep(DAMAGED_RETRY_S)
             except StateConflictError as error:
                 _log.info("finalised_elsewhere", job_id=job_id, error=str(error))
+            except Exception:
+                # Whatever is wrong with this job, the others go on.
+                _log.exception("finalising_failed", job_id=job_id, retry_s=DAMAGED_RETRY_S)
+                await self._clock.sleep(DAMAGED_RETRY_S)
             finally:
                 self._busy.discard(job_id)
                 self._on_change(job_id)
