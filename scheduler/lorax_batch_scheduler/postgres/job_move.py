@@ -41,6 +41,8 @@ async def move_job(connection: Connection, job_id: str, event: JobEvent, *, reas
     current = JobState(record["state"])
     outcome = JobState(record["outcome"]) if record["outcome"] else None
     target = next_state(job_id, current, event, outcome)
+    if event is JobEvent.FINISH:
+        reason = record["reason"]  # why it is what it became was said when that was decided
     sequence = await connection.fetchval(SQL.next_sequence)
     done = await connection.execute(
         SQL.move_job,

@@ -156,7 +156,7 @@ SELECT job_id FROM jobs WHERE end_time IS NULL ORDER BY job_no
 
 -- lock_job --
 -- For a move; held until the end of the transaction.
-SELECT job_id, state, outcome, dataset_id FROM jobs WHERE job_id = $1 FOR NO KEY UPDATE
+SELECT job_id, state, outcome, reason, dataset_id FROM jobs WHERE job_id = $1 FOR NO KEY UPDATE
 
 -- move_job --
 -- Guarded by the state that the move was decided on.
@@ -371,6 +371,8 @@ WITH given AS (
     ON CONFLICT (job_id, scheduler_id) DO UPDATE SET
         in_flight = excluded.in_flight, retrying = excluded.retrying, rows_per_second = excluded.rows_per_second,
         tokens_per_second = excluded.tokens_per_second
+    -- Else nobody would hear of rows in flight before the first of them is answered.
+    RETURNING pg_notify('lorax_batch_jobs', job_id)
 )
 SELECT before.job_id, before.chunk_no, pg_notify('lorax_batch_jobs', before.job_id)
 FROM before LEFT JOIN accepted USING (job_id, chunk_no)
