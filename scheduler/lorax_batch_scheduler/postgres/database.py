@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
@@ -19,6 +20,8 @@ CONNECT_TIMEOUT_S: Final = 10.0
 STATEMENT_TIMEOUT_S: Final = 60.0
 """The slowest statement indexes the chunks of a dataset of 10 million rows, in a few seconds."""
 ACQUIRE_TIMEOUT_S: Final = 20.0
+_NUL: Final = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
+"""An escaped NUL, which jsonb can't hold; rows and servers may send one, and what we store of them is for people."""
 
 # What says that the server is away or going, not that the statement is wrong.
 _OUT_OF_REACH = (
@@ -121,4 +124,7 @@ async def _init_connection(connection: Any) -> None:  # noqa: ANN401 - asyncpg's
 
 
 def _encode_json(value: object) -> str:
-    return msgspec.json.encode(value).decode()
+    encoded = msgspec.json.encode(value)
+    if b"\\u0000" in encoded:
+        encoded = _NUL.sub(rb"\1\\ufffd", encoded)
+    return encoded.decode()
