@@ -17,7 +17,7 @@ from lorax_batch_scheduler.job import RUNNABLE_STATES, JobEvent, JobState
 from lorax_batch_scheduler.job_book import JobBook, KnownJob
 from lorax_batch_scheduler.job_care import due_move
 from lorax_batch_scheduler.job_ending import JobEnding
-from lorax_batch_scheduler.lease_keeper import LeaseKeeper
+from lorax_batch_scheduler.lease_keeper import LEASE, LeaseKeeper
 from lorax_batch_scheduler.packing import ExplainWait, GiveChunks, ServerView, Snapshot, gives, plan, waits
 from lorax_batch_scheduler.ports.job_store import EventStore, JobStore
 from lorax_batch_scheduler.ports.lease import JobActivity
@@ -51,6 +51,7 @@ class Scheduler:
         new_id: Callable[[], str],
         exclusive: bool,
         commit_interval: timedelta,
+        lease: timedelta = LEASE,
     ) -> None:
         self._jobs = jobs
         self._events = events
@@ -58,7 +59,7 @@ class Scheduler:
         self._clock = clock
         self._book = JobBook()
         self._keeper = LeaseKeeper(
-            leases=leases, new_id=new_id, clock=clock, on_lost=self._lease_lost, exclusive=exclusive
+            leases=leases, new_id=new_id, clock=clock, on_lost=self._lease_lost, exclusive=exclusive, lease=lease
         )
         self.committer = Committer(
             leases=leases,

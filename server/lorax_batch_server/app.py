@@ -34,7 +34,7 @@ from lorax_batch_scheduler.postgres.lease_store import PostgresLeaseStore
 from lorax_batch_scheduler.postgres.listener import Listener
 from lorax_batch_scheduler.postgres.migrations import migrate
 from lorax_batch_scheduler.postgres.result_store import PostgresResultStore
-from lorax_batch_scheduler.runner import ServerRunner
+from lorax_batch_scheduler.runner import RunnerSettings, ServerRunner
 from lorax_batch_scheduler.scheduler import Scheduler
 from lorax_batch_scheduler.slot_watch import SlotWatch
 from prometheus_client import CollectorRegistry
@@ -220,6 +220,7 @@ class Service:
             # Nobody else can use the embedded database: whoever had leases before is dead.
             exclusive=stores.embedded is not None,
             commit_interval=timedelta(seconds=self._settings.commit_interval_s),
+            lease=timedelta(seconds=self._settings.lease_s),
         )
 
         def make_runner(slot: Slot, limits: ServerLimits) -> RowRunner:
@@ -234,6 +235,7 @@ class Service:
                 on_returned=scheduler.returned,
                 on_idle=scheduler.wake,
                 log=structlog.get_logger("runner"),
+                settings=RunnerSettings(stall_after_s=self._settings.stall_after_s),
             )
 
         scheduler.watch(

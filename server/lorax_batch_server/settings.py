@@ -86,6 +86,18 @@ class Settings(BaseSettings):
         le=3_600,
         description="how long rows and calls may go on after SIGTERM before they are cut off",
     )
+    lease_s: float = Field(
+        default=15.0,
+        ge=1.0,
+        le=600.0,
+        description="how long the work of a service that died is left alone before others of its database take it over",
+    )
+    stall_after_s: float = Field(
+        default=120.0,
+        ge=1.0,
+        le=86_400.0,
+        description="a server with rows in flight that answers none for so long is asked what is the matter",
+    )
     metrics_host: str = Field(default="localhost", description="address of the Prometheus listener")
     metrics_port: int | None = Field(
         default=None, ge=0, le=65_535, description="port of the Prometheus listener; unset: none"
