@@ -35,6 +35,19 @@ class KnownJob:
     authorization: bytes | None = None
     secret_is_known: bool = False
     aliases: frozenset[str] = frozenset()
+    told_reason: str = ""
+    """What this process has last said of why it waits."""
+    changed_at: float = 0.0
+    """Monotonic seconds: when its state or its reason was last seen to change."""
+
+    def take_over(self, job: Job, now: float) -> None:
+        """Take over what was read."""
+        # Rows come back to the queue when a job is resumed; what is left must be read again.
+        if job.state is JobState.QUEUED and self.job.state is not JobState.QUEUED:
+            self.left_is_stale = True
+        if (job.state, job.reason) != (self.job.state, self.job.reason):
+            self.changed_at = now
+        self.job = job
 
     def adapter_of(self, model: str) -> str:
         """Return what servers know a row's `model` as: "" for the base model."""
@@ -96,13 +109,10 @@ class JobBook:
         for job in jobs:
             known = self._known.get(job.job_id)
             if known is None:
-                known = self._known[job.job_id] = KnownJob(job=job, rows=Rate(now), tokens=Rate(now))
+                known = self._known[job.job_id] = KnownJob(job=job, rows=Rate(now), tokens=Rate(now), changed_at=now)
                 known.nothing_out.set()
                 known.aliases = frozenset(alias.casefold() for alias in ["", *job.base_model_aliases])
-            # Rows come back to the queue when a job is resumed; what is left must be read again.
-            if job.state is JobState.QUEUED and known.job.state is not JobState.QUEUED:
-                known.left_is_stale = True
-            known.job = job
+            known.take_over(job, now)
 
     def forget(self, job_id: str) -> KnownJob | None:
         """Forget a job that has ended or is gone."""

@@ -18,11 +18,12 @@ from lorax_batch_scheduler.job_book import JobBook, KnownJob
 from lorax_batch_scheduler.job_care import due_move
 from lorax_batch_scheduler.job_ending import JobEnding
 from lorax_batch_scheduler.lease_keeper import LEASE, LeaseKeeper
-from lorax_batch_scheduler.packing import ExplainWait, GiveChunks, ServerView, Snapshot, gives, plan, waits
+from lorax_batch_scheduler.packing import GiveChunks, ServerView, Snapshot, gives, plan, waits
 from lorax_batch_scheduler.ports.job_store import EventStore, JobStore
 from lorax_batch_scheduler.ports.lease import JobActivity
 from lorax_batch_scheduler.ports.lease_store import LeaseStore
 from lorax_batch_scheduler.slot_watch import SlotWatch, close_all
+from lorax_batch_scheduler.wait_reasons import WaitReasons
 from lorax_batch_scheduler.work import ChunkWork
 from lorax_batch_scheduler.work_supply import WorkSupply
 
@@ -84,6 +85,7 @@ class Scheduler:
             clock=clock,
             on_change=self._heard,
         )
+        self._reasons = WaitReasons(jobs=jobs, clock=clock, exclusive=exclusive)
         self._watches: list[SlotWatch] = []
         self._changed: set[str] = {""}
         self._returned: list[ChunkWork] = []
@@ -265,7 +267,12 @@ class Scheduler:
         for known in self._book.runnable:
             if known.works and known.job.state is JobState.STARTING:
                 await self._move(known, JobEvent.START)
-        await self._explain(list(waits(actions)))
+        waiting = [(job, wait) for wait in waits(actions) if (job := self._book.get(wait.job_id)) is not None]
+        for job, wait in waiting:
+            if self._reasons.is_abandoned(job, wait):
+                job.told_reason = wait.reason
+                await self._move(job, JobEvent.REQUEUE, wait.reason)
+        await self._reasons.tell(waiting)
 
     async def _settle_invalid(self, known: KnownJob) -> None:
         try:
@@ -314,25 +321,12 @@ class Scheduler:
         except ObjectNotFoundError as error:
             await self._move(known, JobEvent.ABORT, f"its dataset is damaged: {error}")
 
-    async def _explain(self, waiting: list[ExplainWait]) -> None:
-        reasons: dict[str, str] = {}
-        for wait in waiting:
-            known = self._book.get(wait.job_id)
-            if known is None:
-                continue
-            counts = known.job.counts
-            if known.job.state is JobState.QUEUED:
-                if known.job.reason != wait.reason:
-                    reasons[wait.job_id] = wait.reason
-            elif wait.stranded and not known.works and not counts.in_flight and not counts.retrying:
-                await self._move(known, JobEvent.REQUEUE, wait.reason)
-        await self._jobs.explain_jobs(reasons)
-
     async def _move(self, known: KnownJob, event: JobEvent, reason: str = "") -> None:
         """Move a job; when somebody else moved it meanwhile, read it again."""
         before = known.job.state
         try:
-            known.job = await self._jobs.move_job(known.job.job_id, event, reason=reason)
+            moved = await self._jobs.move_job(known.job.job_id, event, reason=reason)
+            known.take_over(moved, self._clock.monotonic())
         except (StateConflictError, NotFoundError) as error:
             _log.info("job_moved_meanwhile", job_id=known.job.job_id, wanted=event, error=str(error))
             self._heard(known.job.job_id)
