@@ -24,6 +24,8 @@ class KnownJob:
     invalid_left: bool = False
     """Whether there are invalid lines without their error line."""
     left_is_stale: bool = True
+    left_read_at: float = 0.0
+    """Monotonic seconds."""
     works: dict[int, ChunkWork] = field(default_factory=dict)
     """Chunks of it that servers of this process have been given, by their number."""
     nothing_out: asyncio.Event = field(default_factory=asyncio.Event)
@@ -66,9 +68,10 @@ class KnownJob:
             self.nothing_out.set()
         return work
 
-    def forget_left(self) -> None:
+    def forget_left(self, now: float) -> None:
         """What is left is about to be read anew."""
         self.left, self.invalid_left, self.left_is_stale = {}, False, False
+        self.left_read_at = now
 
     def learn_left(self, left: RowsLeft) -> None:
         """Take in what was read."""

@@ -1,7 +1,7 @@
 """The scheduler: keeps servers busy with the rows of jobs, and brings every job to its end."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
@@ -12,26 +12,24 @@ from lorax_batch_scheduler.clock import Clock
 from lorax_batch_scheduler.committer import Committed, Committer
 from lorax_batch_scheduler.errors import DatabaseError, NotFoundError, ObjectNotFoundError, StateConflictError
 from lorax_batch_scheduler.finaliser import Finaliser
-from lorax_batch_scheduler.fleet import ServerState, ServerStatus, Slot
 from lorax_batch_scheduler.job import RUNNABLE_STATES, JobEvent, JobState
 from lorax_batch_scheduler.job_book import JobBook, KnownJob
 from lorax_batch_scheduler.job_care import due_move
 from lorax_batch_scheduler.job_ending import JobEnding
+from lorax_batch_scheduler.job_reader import JobReader
 from lorax_batch_scheduler.lease_keeper import LEASE, LeaseKeeper
-from lorax_batch_scheduler.packing import GiveChunks, ServerView, Snapshot, gives, plan, waits
+from lorax_batch_scheduler.packing import GiveChunks, Snapshot, gives, plan, waits
 from lorax_batch_scheduler.ports.job_store import EventStore, JobStore
 from lorax_batch_scheduler.ports.lease import JobActivity
 from lorax_batch_scheduler.ports.lease_store import LeaseStore
-from lorax_batch_scheduler.slot_watch import SlotWatch, close_all
+from lorax_batch_scheduler.ports.row_runner import RowRunner
+from lorax_batch_scheduler.static_fleet import StaticFleet
 from lorax_batch_scheduler.wait_reasons import WaitReasons
 from lorax_batch_scheduler.work import ChunkWork
 from lorax_batch_scheduler.work_supply import WorkSupply
 
 POLL_INTERVAL_S: Final = 1.0
 """Deadlines and lost wake-ups are noticed this late."""
-FULL_READ_INTERVAL_S: Final = 15.0
-LEFT_INTERVAL_S: Final = 2.0
-"""How often a job that seems to have nothing left is asked about anew: another process may have given chunks back."""
 AFTER_ERROR_S: Final = 0.5
 
 _log = structlog.get_logger()
@@ -86,30 +84,27 @@ class Scheduler:
             on_change=self._heard,
         )
         self._reasons = WaitReasons(jobs=jobs, clock=clock, exclusive=exclusive)
-        self._watches: list[SlotWatch] = []
-        self._changed: set[str] = {""}
+        self._reader = JobReader(
+            jobs=jobs,
+            leases=leases,
+            book=self._book,
+            clock=clock,
+            scheduler_id=lambda: self._keeper.scheduler_id,
+            on_stopped=lambda job_id: self._fleet.withdraw(job_id),
+        )
+        self._fleet = StaticFleet([])
         self._returned: list[ChunkWork] = []
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
         self._stopping = False
         self._claims_are_certain = True
         self._grace_s = 0.0
-        self._read_all_at = 0.0
-        self._left_read_at: dict[str, float] = {}
 
     # --- what others call ---
 
-    def watch(self, watches: Sequence[SlotWatch]) -> None:
-        """Say which slots there are; before `run`."""
-        self._watches = list(watches)
-
-    def slots(self) -> list[Slot]:
-        """Return the slots of this process."""
-        return [watch.slot for watch in self._watches]
-
-    def servers(self) -> list[ServerStatus]:
-        """Return how the servers are."""
-        return [watch.status() for watch in self._watches]
+    def use(self, fleet: StaticFleet) -> None:
+        """Say which servers there are; before `run`."""
+        self._fleet = fleet
 
     def wake(self) -> None:
         """Something may be there to do."""
@@ -138,7 +133,7 @@ class Scheduler:
                         self.committer.run(),
                         self._keeper.run(),
                         self._ending.run(),
-                        *(watch.run() for watch in self._watches),
+                        *(watch.run() for watch in self._fleet.watches),
                     )
                 ]
                 await self._stop.wait()
@@ -151,10 +146,7 @@ class Scheduler:
             stop_hearing()
 
     async def _hand_back(self) -> None:
-        for watch in self._watches:
-            if watch.runner is not None:
-                watch.runner.drain()
-        await close_all(self._watches, self._grace_s)
+        await self._fleet.close(self._grace_s)
         self._take_returned()
         try:
             async with asyncio.timeout(max(self._grace_s, 1.0)):
@@ -177,12 +169,12 @@ class Scheduler:
                 await self._tick()
             except* DatabaseError as errors:
                 _log.warning("scheduler_waits_for_database", error=str(errors.exceptions[0]))
-                self._changed.add("")
+                self._reader.hear("")
                 self._claims_are_certain = False
                 await self._clock.sleep(AFTER_ERROR_S)
 
     async def _tick(self) -> None:
-        await self._read_jobs()
+        await self._reader.read_jobs()
         for known in self._book:
             due = due_move(known.job, self._clock.now())
             if due is not None:
@@ -190,7 +182,7 @@ class Scheduler:
         self._ending.start(self._book.settling)
         self._take_returned()
         await self._release_forgotten()
-        await self._read_left()
+        await self._reader.read_left()
         await self._supply_rows()
 
     async def _release_forgotten(self) -> None:
@@ -205,61 +197,15 @@ class Scheduler:
             job.left_is_stale = True
 
     def _heard(self, job_id: str) -> None:
-        self._changed.add(job_id)
+        self._reader.hear(job_id)
         self._wake.set()
-
-    async def _read_jobs(self) -> None:
-        """Learn what has changed: everything now and then, else only the jobs we heard of."""
-        now = self._clock.monotonic()
-        if now - self._read_all_at > FULL_READ_INTERVAL_S:
-            self._changed.add("")
-        changed, self._changed = self._changed, set()
-        if "" in changed:
-            unfinished = await self._jobs.unfinished_jobs()
-            gone = self._book.keep_only(job.job_id for job in unfinished)
-            self._read_all_at = now
-        elif changed:
-            found = {job.job_id: job for job in await self._jobs.get_jobs(sorted(changed))}
-            unfinished = [job for job in found.values() if not job.state.terminal]
-            alive = {job.job_id for job in unfinished}
-            gone = [known for job_id in changed - alive if (known := self._book.forget(job_id))]
-        else:
-            return
-        for known in gone:
-            self._withdraw(known)
-            await self._leases.clear_activity(self._keeper.scheduler_id, [known.job.job_id])
-        before = {known.job.job_id: known.job.state for known in self._book}
-        self._book.update(unfinished, now)
-        for job in unfinished:
-            known_job = self._book.get(job.job_id)
-            if known_job and before.get(job.job_id) in RUNNABLE_STATES and job.state not in RUNNABLE_STATES:
-                self._withdraw(known_job)
-
-    async def _read_left(self) -> None:
-        """Read what is left of the jobs of which we do not know it."""
-        now = self._clock.monotonic()
-        stale = [
-            known
-            for known in self._book.runnable
-            if known.left_is_stale
-            or (not known.left and now - self._left_read_at.get(known.job.job_id, 0.0) > LEFT_INTERVAL_S)
-        ]
-        if not stale:
-            return
-        for known in stale:
-            known.forget_left()
-            self._left_read_at[known.job.job_id] = now
-        for left in await self._leases.rows_left([known.job.job_id for known in stale]):
-            known_job = self._book.get(left.job_id)
-            if known_job is not None:
-                known_job.learn_left(left)
 
     async def _supply_rows(self) -> None:
         for known in self._book.runnable:
             if known.invalid_left:
                 await self._settle_invalid(known)
         jobs = self._book.waiting_jobs(self._clock.monotonic())
-        actions = plan(Snapshot(jobs=jobs, servers=tuple(self._server_view(watch) for watch in self._watches)))
+        actions = plan(Snapshot(jobs=jobs, servers=self._fleet.views(self._book)))
         await self._assign(list(gives(actions)))
         async with asyncio.TaskGroup() as group:
             for action in gives(actions):
@@ -285,39 +231,16 @@ class Scheduler:
         for action in given:
             known = self._book.get(action.job_id)
             if known is not None and known.job.state is JobState.QUEUED:
-                url = next(watch.slot.url for watch in self._watches if watch.server_id == action.server_id)
+                url = self._fleet.url_of(action.server_id)
                 await self._move(known, JobEvent.ASSIGN, f"server {url} was chosen")
-
-    def _server_view(self, watch: SlotWatch) -> ServerView:
-        status, runner = watch.status(), watch.runner
-        wanted = 0
-        if runner is not None and runner.wants_work:
-            wanted = max(runner.look_ahead_rows - runner.queued_rows, 0)
-        queued = runner.queued_rows if runner is not None else 0
-        return ServerView(
-            server_id=status.server_id,
-            url=status.slot.url,
-            state=status.state,
-            reason=status.reason,
-            base_model_id=status.base_model_id,
-            wanted_rows=wanted,
-            load=(queued + status.in_flight) / max(status.in_flight_limit, 1),
-            working_on=frozenset(
-                work.adapter
-                for known in self._book
-                for work in known.works.values()
-                if work.server_id == watch.server_id
-            ),
-            warm=frozenset(status.warm_adapters),
-        )
 
     async def _give(self, action: GiveChunks) -> None:
         known = self._book.get(action.job_id)
-        watch = next(watch for watch in self._watches if watch.server_id == action.server_id)
-        if known is None or watch.runner is None or known.job.state not in RUNNABLE_STATES:
+        runner = self._fleet.runner_of(action.server_id)
+        if known is None or runner is None or known.job.state not in RUNNABLE_STATES:
             return
         try:
-            await self._supply.give(known, watch.runner, watch.server_id, action.model, action.chunk_count)
+            await self._supply.give(known, runner, action.server_id, action.model, action.chunk_count)
         except ObjectNotFoundError as error:
             await self._move(known, JobEvent.ABORT, f"its dataset is damaged: {error}")
 
@@ -333,41 +256,31 @@ class Scheduler:
             return
         _log.info("job_moved", job_id=known.job.job_id, before=before, state=known.job.state, reason=reason)
         if before in RUNNABLE_STATES and known.job.state not in RUNNABLE_STATES:
-            self._withdraw(known)
+            self._fleet.withdraw(known.job.job_id)
 
     # --- chunks that come back ---
-
-    def _withdraw(self, known: KnownJob) -> None:
-        for watch in self._watches:
-            if watch.runner is not None:
-                watch.runner.withdraw(known.job.job_id)
 
     def _take_returned(self) -> None:
         """Give returned chunks to another server of the family, or their leases back."""
         returned, self._returned = self._returned, []
         for work in returned:
             known = self._book.get(work.job_id)
-            watch = self._other_server(work, known) if known is not None else None
-            if watch is not None and watch.runner is not None:
-                work.withdrawn = False
-                work.server_id = watch.server_id
-                watch.runner.give(work)
+            runner = self._move_elsewhere(work, known)
+            if runner is not None:
+                runner.give(work)
                 continue
             if known is not None:
                 known.take_back(work.lease.chunk_no)
             self.committer.release(work.lease)
 
-    def _other_server(self, work: ChunkWork, known: KnownJob) -> SlotWatch | None:
-        """Choose the least loaded ready server for a chunk, rather another than the one that returned it."""
-        if self._stopping or known.job.state not in RUNNABLE_STATES:
+    def _move_elsewhere(self, work: ChunkWork, known: KnownJob | None) -> RowRunner | None:
+        if known is None or self._stopping or known.job.state not in RUNNABLE_STATES:
             return None
-        views = [
-            (watch.server_id in work.refused_by, watch.server_id == work.server_id, view.load, watch.server_id, watch)
-            for watch in self._watches
-            if (view := self._server_view(watch)).base_model_id == known.job.base_model_id
-            and view.state is ServerState.READY
-        ]
-        return min(views, key=lambda view: view[:4])[4] if views else None
+        server_id = self._fleet.other_server(work, known, self._book)
+        if server_id is None:
+            return None
+        work.withdrawn, work.server_id = False, server_id
+        return self._fleet.runner_of(server_id)
 
     def _committed(self, committed: Committed) -> None:
         now = self._clock.monotonic()
@@ -387,7 +300,7 @@ class Scheduler:
         for lease in committed.lost:
             self._drop(lease.job_id, lease.chunk_no, lease.epoch)
         for job_id in committed.complete_jobs:
-            self._changed.add(job_id)
+            self._reader.hear(job_id)
         self._wake.set()
 
     def _drop(self, job_id: str, chunk_no: int, epoch: int) -> None:
@@ -401,7 +314,7 @@ class Scheduler:
 
     def _lease_lost(self) -> None:
         for known in self._book:
-            self._withdraw(known)
+            self._fleet.withdraw(known.job.job_id)
             for work in list(known.works.values()):
                 work.withdrawn = True
                 known.take_back(work.lease.chunk_no)
@@ -415,14 +328,12 @@ class Scheduler:
         for known in self._book:
             if not known.was_given:
                 continue
-            counted = [
-                watch.runner.job_activity(known.job.job_id) for watch in self._watches if watch.runner is not None
-            ]
+            in_flight, retrying = self._fleet.activity(known.job.job_id)
             found.append(
                 JobActivity(
                     job_id=known.job.job_id,
-                    in_flight=sum(in_flight for in_flight, _ in counted),
-                    retrying=sum(retrying for _, retrying in counted),
+                    in_flight=in_flight,
+                    retrying=retrying,
                     rows_per_second=round(known.rows.per_second(now), 2),
                     tokens_per_second=round(known.tokens.per_second(now), 1),
                 )

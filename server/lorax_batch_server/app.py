@@ -37,6 +37,7 @@ from lorax_batch_scheduler.postgres.result_store import PostgresResultStore
 from lorax_batch_scheduler.runner import RunnerSettings, ServerRunner
 from lorax_batch_scheduler.scheduler import Scheduler
 from lorax_batch_scheduler.slot_watch import SlotWatch
+from lorax_batch_scheduler.static_fleet import StaticFleet
 from prometheus_client import CollectorRegistry
 
 from lorax_batch_server.batch_inference import BatchInferenceService, JobParts
@@ -147,6 +148,8 @@ class Service:
         self._metrics = ApiMetrics(self._registry)
         self._hub = WatchHub(stores.jobs, stores.jobs, self._stopping)
         self._scheduler = self._make_scheduler()
+        self._fleet = self._make_fleet(self._scheduler)
+        self._scheduler.use(self._fleet)
         self._ingestion = Ingestion(
             stores.datasets,
             stores.objects,
@@ -209,7 +212,7 @@ class Service:
                 committer=committer,
             )
 
-        scheduler = Scheduler(
+        return Scheduler(
             jobs=stores.jobs,
             events=stores.jobs,
             leases=stores.leases,
@@ -223,6 +226,7 @@ class Service:
             lease=timedelta(seconds=self._settings.lease_s),
         )
 
+    def _make_fleet(self, scheduler: Scheduler) -> StaticFleet:
         def make_runner(slot: Slot, limits: ServerLimits) -> RowRunner:
             return ServerRunner(
                 server_id=slot.slot_id,
@@ -238,7 +242,7 @@ class Service:
                 settings=RunnerSettings(stall_after_s=self._settings.stall_after_s),
             )
 
-        scheduler.watch(
+        return StaticFleet(
             [
                 SlotWatch(
                     slot,
@@ -251,7 +255,6 @@ class Service:
                 for slot in parse_servers(self._settings.servers)
             ]
         )
-        return scheduler
 
     def _base_model_of(self, model: str) -> str:
         """Return the catalogue's name of a model, or its own where the catalogue does not know it."""
@@ -299,7 +302,7 @@ class Service:
         return ApiServer(
             BatchInferenceService(jobs),
             DatasetsService(datasets),
-            FleetService(self._scheduler),
+            FleetService(self._fleet),
             metrics=self._metrics,
             stopping=self._stopping,
         )
