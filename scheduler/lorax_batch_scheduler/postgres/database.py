@@ -76,7 +76,7 @@ class Database:
             )
         except (ValueError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
             raise ConfigurationError(
-                f"PostgreSQL can't be used: {error!r}; check database_url (LORAX_BATCH_DATABASE_URL)"
+                f"PostgreSQL can't be used: {str(error) or type(error).__name__}; check --database-url (LORAX_BATCH_DATABASE_URL)"
             ) from error
         async with self.connection() as connection:
             version = connection.get_server_version()
