@@ -29,10 +29,13 @@ struct connection {
   unsigned generation;
 };
 
+struct answer;
+
 /* An answer that waits for its time; all wait equally long, so they leave in the order in which they came. */
 struct delayed {
   int fd;
   unsigned generation;
+  struct answer *answer;
   long marker;
   long long due_ns;
 };
@@ -68,26 +71,32 @@ static const char INFO[] =
     "\"waiting_served_ratio\":1.2,\"max_batch_total_tokens\":4000000,\"max_waiting_tokens\":20,"
     "\"validation_workers\":2,\"eager_prefill\":true,\"version\":\"0.1.0\",\"sha\":null,\"docker_label\":null}";
 
-static char answer[4096];
-static size_t answer_bytes, answer_marker_at;
+static const char NATIVE_START[] = "[{\"generated_text\":\" m#";
+static const char NATIVE_END[] = "\"}]";
 
-static void make_answer(void) {
+struct answer {
+  char text[4096];
+  size_t bytes, marker_at;
+};
+static struct answer chat, native;
+
+static void make_answer(struct answer *answer, const char *start, const char *finish) {
   char body[2048];
-  size_t n = sizeof BODY_START - 1;
-  memcpy(body, BODY_START, n);
+  size_t n = strlen(start), finish_bytes = strlen(finish);
+  memcpy(body, start, n);
   size_t marker_at = n;
   memset(body + n, '0', MARKER_DIGITS);
   n += MARKER_DIGITS;
-  while (n + sizeof BODY_END - 1 < 900) {
+  while (n + finish_bytes < 900) {
     body[n] = WORDS[n % (sizeof WORDS - 1)];
     n++;
   }
-  memcpy(body + n, BODY_END, sizeof BODY_END - 1);
-  n += sizeof BODY_END - 1;
-  int head = snprintf(answer, sizeof answer, "%scontent-length: %zu\r\n\r\n", HEADERS, n);
-  memcpy(answer + head, body, n);
-  answer_bytes = (size_t)head + n;
-  answer_marker_at = (size_t)head + marker_at;
+  memcpy(body + n, finish, finish_bytes);
+  n += finish_bytes;
+  int head = snprintf(answer->text, sizeof answer->text, "%scontent-length: %zu\r\n\r\n", HEADERS, n);
+  memcpy(answer->text + head, body, n);
+  answer->bytes = (size_t)head + n;
+  answer->marker_at = (size_t)head + marker_at;
 }
 
 static long long now_ns(void) {
@@ -112,11 +121,11 @@ static void send_all(int fd, const char *data, size_t bytes) {
   }
 }
 
-static void send_answer(int fd, long marker) {
+static void send_answer(int fd, struct answer *answer, long marker) {
   char digits[32];
   snprintf(digits, sizeof digits, "%010ld", marker < 0 ? 0 : marker);
-  memcpy(answer + answer_marker_at, digits, MARKER_DIGITS);
-  send_all(fd, answer, answer_bytes);
+  memcpy(answer->text + answer->marker_at, digits, MARKER_DIGITS);
+  send_all(fd, answer->text, answer->bytes);
 }
 
 static void send_json(int fd, const char *body) {
@@ -142,7 +151,7 @@ static void send_stats(int fd) {
   send_json(fd, body);
 }
 
-static void take_post(int fd, const char *body, size_t bytes) {
+static void take_post(int fd, struct answer *answer, const char *body, size_t bytes) {
   long marker = -1;
   const char *at = memmem(body, bytes, "m#", 2);
   if (at != NULL && at + 2 + MARKER_DIGITS <= body + bytes) {
@@ -151,12 +160,12 @@ static void take_post(int fd, const char *body, size_t bytes) {
   }
   requests++;
   if (delay_ns == 0) {
-    send_answer(fd, marker);
+    send_answer(fd, answer, marker);
     return;
   }
   if (queue_count == queue_size) { fprintf(stderr, "too many rows at once\n"); exit(1); }
   struct delayed *entry = &queue[(queue_head + queue_count++) % queue_size];
-  *entry = (struct delayed){fd, connections[fd].generation, marker, now_ns() + delay_ns};
+  *entry = (struct delayed){fd, connections[fd].generation, answer, marker, now_ns() + delay_ns};
 }
 
 /* Serve the whole requests at the start of the buffer. */
@@ -174,7 +183,7 @@ static void serve(int fd) {
       if (strncasecmp(line, "content-length:", 15) == 0) length = strtoul(line + 15, NULL, 10);
     if (length > BUFFER_BYTES / 2) { drop(fd); return; }
     if ((size_t)(end - head_end) < length) break;
-    if (start[0] == 'P') take_post(fd, head_end, length);
+    if (start[0] == 'P') take_post(fd, strncmp(start, "POST / ", 7) == 0 ? &native : &chat, head_end, length);
     else if (strncmp(start, "GET /info", 9) == 0) send_json(fd, INFO);
     else if (strncmp(start, "GET /stats", 10) == 0) send_stats(fd);
     else send_json(fd, "{}");
@@ -213,7 +222,7 @@ static int send_due(void) {
     struct delayed *entry = &queue[queue_head];
     long long wait = entry->due_ns - now_ns();
     if (wait > 0) return (int)(wait / 1000000) + 1;
-    if (connections[entry->fd].generation == entry->generation) send_answer(entry->fd, entry->marker);
+    if (connections[entry->fd].generation == entry->generation) send_answer(entry->fd, entry->answer, entry->marker);
     queue_head = (queue_head + 1) % queue_size;
     queue_count--;
   }
@@ -226,7 +235,8 @@ int main(int argc, char **argv) {
     if (strcmp(argv[i], "--port") == 0) port = atoi(argv[i + 1]);
     else if (strcmp(argv[i], "--delay-ms") == 0) delay_ns = atoll(argv[i + 1]) * 1000000LL;
   }
-  make_answer();
+  make_answer(&chat, BODY_START, BODY_END);
+  make_answer(&native, NATIVE_START, NATIVE_END);
   runs = calloc(MAX_MARKER, 1);
   queue = malloc(queue_size * sizeof *queue);
   int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);

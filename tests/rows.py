@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
-
 from lorax_batch_scheduler.chunk import CHAT, GENERATE, Chunk
 from lorax_batch_scheduler.dataset import ChunkKind
 from lorax_batch_scheduler.job import RowError

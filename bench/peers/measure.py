@@ -30,7 +30,7 @@ def read_load() -> Load:
 
 
 def prompt(number: int) -> str:
-    """Return the text of a row, which has about 500 bytes with it; the marker tells it apart."""
+    """Return the text of a row, which makes a row of about 500 bytes; the marker tells it apart."""
     return f"m#{number:010d} {WORDS * 3}"
 
 

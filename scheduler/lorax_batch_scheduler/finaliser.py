@@ -48,6 +48,7 @@ class Finaliser:
                 return None
             for lease in await self._leases.fence_job(scheduler_id, job.job_id):
                 await self._settle(job, lease)
+            await self._committer.flush()
             output = await OutputFile(self._results, self._objects, job.job_id, error=False).write()
             error = await OutputFile(self._results, self._objects, job.job_id, error=True).write()
             return await self._results.finish_job(job.job_id, output, error)

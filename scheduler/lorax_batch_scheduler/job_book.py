@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lorax_batch_scheduler.dataset import ChunkKind
 from lorax_batch_scheduler.job import RUNNABLE_STATES, SETTLING_STATES, Job, JobState
@@ -19,8 +19,10 @@ class KnownJob:
     job: Job
     rows: Rate
     tokens: Rate
-    left: dict[tuple[ChunkKind, str], RowsLeft] = field(default_factory=dict)
-    """Chunks that nobody runs, as last read and counted down since."""
+    left: dict[str, AdapterRows] = field(default_factory=dict)
+    """Rows that nobody runs by their `model`, as last read and counted down since."""
+    invalid_left: bool = False
+    """Whether there are invalid lines without their error line."""
     left_is_stale: bool = True
     works: dict[int, ChunkWork] = field(default_factory=dict)
     """Chunks of it that servers of this process have been given, by their number."""
@@ -51,19 +53,29 @@ class KnownJob:
             self.nothing_out.set()
         return work
 
-    def use(self, kind: ChunkKind, model: str, chunk_count: int, row_count: int, asked: int) -> None:
+    def forget_left(self) -> None:
+        """What is left is about to be read anew."""
+        self.left, self.invalid_left, self.left_is_stale = {}, False, False
+
+    def learn_left(self, left: RowsLeft) -> None:
+        """Take in what was read."""
+        if left.kind is ChunkKind.INVALID:
+            self.invalid_left = True
+            return
+        self.left[left.model] = AdapterRows(
+            model=left.model,
+            adapter=self.adapter_of(left.model),
+            chunk_count=left.chunk_count,
+            row_count=left.row_count,
+        )
+
+    def use(self, model: str, chunk_count: int, row_count: int, asked: int) -> None:
         """Count down what was claimed; fewer chunks than asked for means that no more are there."""
-        known = self.left.pop((kind, model), None)
+        known = self.left.pop(model, None)
         if known is None or chunk_count < asked or known.chunk_count <= chunk_count:
             return
-        self.left[kind, model] = RowsLeft(
-            job_id=known.job_id,
-            kind=kind,
-            model=model,
-            chunk_count=known.chunk_count - chunk_count,
-            row_count=max(known.row_count - row_count, known.chunk_count - chunk_count),
-            prompt_tokens=known.prompt_tokens,
-        )
+        chunks = known.chunk_count - chunk_count
+        self.left[model] = replace(known, chunk_count=chunks, row_count=max(known.row_count - row_count, chunks))
 
 
 class JobBook:
@@ -119,16 +131,7 @@ class JobBook:
                 base_model_id=known.job.base_model_id,
                 priority=known.job.priority,
                 create_time=known.job.create_time,
-                rows=tuple(
-                    AdapterRows(
-                        model=left.model,
-                        adapter=known.adapter_of(left.model),
-                        chunk_count=left.chunk_count,
-                        row_count=left.row_count,
-                    )
-                    for (kind, _), left in sorted(known.left.items())
-                    if kind is ChunkKind.ROWS
-                ),
+                rows=tuple(known.left.values()),
                 given_rows=sum(len(work.waiting) + work.in_flight for work in known.works.values()),
             )
             for known in self.runnable

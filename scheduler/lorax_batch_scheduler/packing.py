@@ -3,9 +3,10 @@
 For now simple: jobs by priority, then age; adapters together; the least loaded server of the family first.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Final
 
 from lorax_batch_scheduler.fleet import ServerState
 
@@ -90,9 +91,13 @@ def plan(snapshot: Snapshot) -> list[Action]:
     jobs = sorted(snapshot.jobs, key=lambda job: (-job.priority, job.create_time, job.job_id))
     servers = sorted(snapshot.servers, key=lambda server: (server.load, server.server_id))
     takers = [_Taker(server) for server in servers if server.state is ServerState.READY and server.wanted_rows > 0]
-    actions: list[Action] = []
     for job in jobs:
-        actions += _share_out(job, [taker for taker in takers if taker.server.base_model_id == job.base_model_id])
+        _share_out(job, [taker for taker in takers if taker.server.base_model_id == job.base_model_id])
+    actions: list[Action] = [
+        GiveChunks(server_id=taker.server.server_id, job_id=job_id, model=model, chunk_count=chunk_count)
+        for taker in takers
+        for (job_id, model), chunk_count in taker.gives.items()
+    ]
     served = {give.job_id for give in gives(actions)}
     actions += [wait for job in jobs if job.job_id not in served and (wait := _explain(job, snapshot.servers))]
     return actions
@@ -128,67 +133,94 @@ def why_waiting(job: WaitingJob, servers: tuple[ServerView, ...]) -> str | None:
     return f"waiting for a server of {job.base_model_id}: no server is configured"
 
 
+MAX_GIVES: Final = 32
+"""Jobs and adapters that a server is given in one plan: each is a statement, and the next plan is milliseconds away."""
+
+
 @dataclass(slots=True)
 class _Taker:
     """A server with what this plan has given it so far."""
 
     server: ServerView
-    given: int = 0
+    given_rows: int = 0
+    gives: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Chunks by (job, model)."""
     adapters: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.adapters |= self.server.working_on
 
     @property
     def hungry(self) -> bool:
-        return self.given < self.server.wanted_rows
+        return self.given_rows < self.server.wanted_rows and len(self.gives) < MAX_GIVES
 
-    def liking(self, rows: AdapterRows) -> tuple[int, int, str]:
-        """Smaller is better: what it works on, what it has loaded, then the largest rest."""
-        working = rows.adapter in self.server.working_on or rows.adapter in self.adapters
-        kinship = 0 if working else 1 if rows.adapter in self.server.warm else 2
-        return kinship, -rows.row_count, rows.model
-
-    def take(self, job_id: str, rows: AdapterRows) -> GiveChunks:
+    def take(self, job_id: str, rows: AdapterRows) -> None:
         """Take one chunk."""
-        self.given += -(-rows.row_count // rows.chunk_count)
+        self.given_rows += -(-rows.row_count // rows.chunk_count)
         self.adapters.add(rows.adapter)
-        return GiveChunks(server_id=self.server.server_id, job_id=job_id, model=rows.model, chunk_count=1)
+        key = job_id, rows.model
+        self.gives[key] = self.gives.get(key, 0) + 1
 
 
-def _share_out(job: WaitingJob, takers: list[_Taker]) -> list[Action]:
-    """Give the job's chunks to the servers in turn, each taking what suits it best."""
-    rest = {rows.model: rows for rows in job.rows if rows.chunk_count}
-    taken: dict[tuple[str, str], GiveChunks] = {}
-    while rest:
-        hungry = [taker for taker in takers if taker.hungry]
-        if not hungry:
-            break
-        for taker in hungry:
-            if not rest:
-                break
-            chosen = _choose(taker, rest, hungry)
-            give = taker.take(job.job_id, chosen)
-            key = give.server_id, give.model
-            taken[key] = replace(give, chunk_count=taken[key].chunk_count + 1) if key in taken else give
-            _use_one(rest, chosen)
-    return list(taken.values())
+class _Rest:
+    """What is left of a job: found by adapter, and by size."""
 
+    def __init__(self, rows: tuple[AdapterRows, ...]) -> None:
+        self._rows = {each.model: each for each in rows if each.chunk_count}
+        self._models: dict[str, list[str]] = {}
+        for each in self._rows.values():
+            self._models.setdefault(each.adapter, []).append(each.model)
+        self._by_size = sorted(self._rows.values(), key=_size)
 
-def _choose(taker: _Taker, rest: Mapping[str, AdapterRows], hungry: list[_Taker]) -> AdapterRows:
-    """Choose an adapter; one that another server works on only when there is no other left."""
+    def __bool__(self) -> bool:
+        return bool(self._rows)
 
-    def rank(rows: AdapterRows) -> tuple[bool, tuple[int, int, str]]:
-        liking = taker.liking(rows)
-        elsewhere = liking[0] > 0 and any(other is not taker and other.liking(rows)[0] == 0 for other in hungry)
-        return elsewhere, liking
+    def largest_of(self, adapters: Iterable[str]) -> AdapterRows | None:
+        """Return the largest rest among these adapters."""
+        models = (model for adapter in adapters for model in self._models.get(adapter, ()))
+        return min((self._rows[model] for model in models if model in self._rows), key=_size, default=None)
 
-    return min(rest.values(), key=rank)
+    def largest_but(self, adapters: Collection[str]) -> AdapterRows | None:
+        """Return the largest rest of any other adapter, as large as it was in the beginning."""
+        found = (self._rows[each.model] for each in self._by_size if each.model in self._rows)
+        return next((rows for rows in found if rows.adapter not in adapters), None)
 
-
-def _use_one(rest: dict[str, AdapterRows], rows: AdapterRows) -> None:
-    if rows.chunk_count == 1:
-        del rest[rows.model]
-    else:
+    def use_one(self, rows: AdapterRows) -> None:
+        """Count a chunk as given."""
+        if rows.chunk_count == 1:
+            del self._rows[rows.model]
+            return
         share = rows.row_count // rows.chunk_count
-        rest[rows.model] = replace(rows, chunk_count=rows.chunk_count - 1, row_count=rows.row_count - share)
+        self._rows[rows.model] = replace(rows, chunk_count=rows.chunk_count - 1, row_count=rows.row_count - share)
+
+
+def _size(rows: AdapterRows) -> tuple[int, str]:
+    return -rows.row_count, rows.model
+
+
+def _share_out(job: WaitingJob, takers: list[_Taker]) -> None:
+    """Give the job's chunks to the servers in turn, each taking what suits it best."""
+    hungry = [taker for taker in takers if taker.hungry]
+    rest = _Rest(job.rows) if hungry else None
+    while hungry and rest:
+        for taker in hungry:
+            chosen = _choose(taker, rest, takers)
+            if chosen is None:
+                return
+            taker.take(job.job_id, chosen)
+            rest.use_one(chosen)
+        hungry = [taker for taker in hungry if taker.hungry]
+
+
+def _choose(taker: _Taker, rest: _Rest, takers: list[_Taker]) -> AdapterRows | None:
+    """What it works on, what it has loaded, what no other works on, and only then what another works on."""
+    elsewhere = {adapter for other in takers if other is not taker for adapter in other.adapters}
+    return (
+        rest.largest_of(taker.adapters)
+        or rest.largest_of(taker.server.warm - elsewhere)
+        or rest.largest_but(elsewhere)
+        or rest.largest_but(())
+    )
 
 
 def gives(actions: list[Action]) -> Iterator[GiveChunks]:

@@ -6,12 +6,16 @@ NO_RESPONSE = b"null"
 
 
 def success_line(job_id: bytes, line: int, custom_id: bytes, body: bytes, request_id: bytes = b"") -> bytes:
-    """Return the line of a row that succeeded; `custom_id` is a JSON string, `body` is passed on as it is."""
+    """Return the line of a row that succeeded.
+
+    `custom_id` is a JSON string; `body` is passed on as it is; `request_id` is what the server calls the request, if it
+    calls it anything (LoRAX does not).
+    """
     if b"\n" in body or b"\r" in body:
         body = msgspec.json.format(body, indent=-1)
     return (
-        b'{"id":"batch_req_%s_%d","custom_id":%s,"response":{"status_code":200,"request_id":"%s","body":%s},"error":null}\n'
-        % (job_id, line, custom_id, request_id, body)
+        b'{"id":"batch_req_%s_%d","custom_id":%s,"response":{"status_code":200,"request_id":%s,"body":%s},"error":null}\n'
+        % (job_id, line, custom_id, _request_id(job_id, line, request_id), body)
     )
 
 
@@ -21,7 +25,8 @@ def error_line(
     """Return the line of a row that failed; `status` 0: no server has answered."""
     response = NO_RESPONSE
     if status:
-        response = b'{"status_code":%d,"request_id":"","body":%s}' % (status, _as_json(body))
+        request_id = _request_id(job_id, line, b"")
+        response = b'{"status_code":%d,"request_id":%s,"body":%s}' % (status, request_id, _as_json(body))
     error = msgspec.json.encode({"code": code, "message": message})
     return b'{"id":"batch_req_%s_%d","custom_id":%s,"response":%s,"error":%s}\n' % (
         job_id,
@@ -30,6 +35,11 @@ def error_line(
         response,
         error,
     )
+
+
+def _request_id(job_id: bytes, line: int, given: bytes) -> bytes:
+    """Return a JSON string: the server's word, which may hold anything, or one of ours."""
+    return msgspec.json.encode(given.decode("latin-1")) if given else b'"req_%s_%d"' % (job_id, line)
 
 
 def _as_json(body: bytes) -> bytes:

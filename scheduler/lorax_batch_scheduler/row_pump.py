@@ -1,14 +1,13 @@
 """The hot path: takes rows, sends them, turns answers into results. One callback a row, nothing awaited.
 
 A row is always in exactly one place: in its chunk's `waiting`, held for a retry by the queue, in flight on a
-connection, or done. Everything unusual (retries, time limits, pauses) is left to a sweep that looks 20 times a second.
+connection, or done. Everything unusual (retries, time limits, pauses) is left to a sweep, some 20 times a second.
 """
 
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lorax_batch_scheduler.adapter_verdicts import AdapterVerdict, AdapterVerdicts
 from lorax_batch_scheduler.bad_answer import LOST, BadAnswer, describe_fault, read_bad_answer
 from lorax_batch_scheduler.chunk import GENERATE
 from lorax_batch_scheduler.clock import Clock
@@ -18,12 +17,13 @@ from lorax_batch_scheduler.lorax_servers import Connection, ConnectionPool, Serv
 from lorax_batch_scheduler.lorax_servers.response_head import header, number_header, retry_after_s
 from lorax_batch_scheduler.queued_work import Flight, QueuedWork
 from lorax_batch_scheduler.result_line import success_line
-from lorax_batch_scheduler.retry import MAX_ATTEMPTS, Action, Decision, RowFacts, Signal, decide
+from lorax_batch_scheduler.retry import Decision, Signal
 from lorax_batch_scheduler.row_failures import RowFailures
+from lorax_batch_scheduler.row_judge import RowJudge
 from lorax_batch_scheduler.row_queue import RowQueue
 from lorax_batch_scheduler.row_request import DOES_NOT_FIT, RowRequest
 from lorax_batch_scheduler.run_rate import RunRate
-from lorax_batch_scheduler.work import ChunkWork, ResultSink, RowOutcome, RowTrouble
+from lorax_batch_scheduler.work import ChunkWork, ResultSink, RowOutcome
 
 SAMPLE_MASK = 15
 """One answer in 16 is asked for its times."""
@@ -59,21 +59,21 @@ class RowPump:
         chance: random.Random,
         events: PumpEvents,
     ) -> None:
-        self._server_id = server_id
         self._address = address
         self._limits = limits
         self._sink = sink
         self._clock = clock
         self._monotonic = clock.monotonic
-        self._chance = chance
         self._events = events
-        self._verdicts = AdapterVerdicts()
         self._failures = RowFailures(sink)
         self._paused_until = 0.0
         self._count = 0
         self._told_low = False
         self.limit = limit
         self.queue = RowQueue(schemas_alone=limits.is_lorax)
+        self._judgement = RowJudge(
+            server_id=server_id, queue=self.queue, failures=self._failures, chance=chance, let_go=self._let_go
+        )
         self.rate = RunRate(clock.monotonic())
         self.pool = ConnectionPool(
             address,
@@ -111,9 +111,7 @@ class RowPump:
             work.waiting.remove(row)
             self.queue.size -= 1
             self.queue.retry(queued, row, now)
-        verdict = self._verdicts.find(work.adapter, now) if work.adapter else None
-        if verdict is not None:
-            self._enforce(verdict, work.adapter)
+        self._judgement.enforce(work.adapter, now)
         self.pump()
 
     def pump(self) -> None:
@@ -132,18 +130,14 @@ class RowPump:
     def withdraw(self, matches: Callable[[QueuedWork], bool]) -> None:
         """Send no more rows of some chunks, and give each back as soon as nothing of it is in flight."""
         for queued in self.queue.withdraw(matches):
-            queued.work.withdrawn = True
-            if queued.work.in_flight:
-                self._withdrawn.add(queued)
-            else:
-                self._give_back(queued)
+            self._let_go(queued)
 
     def start_over(self, limits: ServerLimits, first_rows: int | None) -> None:
         """Go on with a server that is another process now, or was in trouble: nothing is warm, few rows at first."""
         self._limits = limits
         self.limit.limits = limits
         self.limit.restart(first_rows)
-        self._verdicts.forget()
+        self._judgement.forget()
         self.queue.cool()
         self.queue.schemas_alone = limits.is_lorax
         self._paused_until = 0.0
@@ -168,7 +162,7 @@ class RowPump:
             self.pool.discard(connection)
             if flight is not None:
                 self._end(flight)
-                self._put_back(flight, now)
+                self._judgement.put_back(flight, now)
                 self._settle(flight.queued)
         self.pool.idle.clear()
 
@@ -263,7 +257,7 @@ class RowPump:
         rate.tokens += completion_tokens
         self._end(flight)
         self.queue.succeeded(flight)
-        if not queued.rows:
+        if not queued.rows or work.withdrawn:
             self._settle(queued)
         if connection.reusable and self._may_send(now):
             following = self._next_flight(now)
@@ -286,6 +280,13 @@ class RowPump:
                 self._give_back(queued)
         elif queued.settled:
             self.queue.done(queued)
+            self._give_back(queued)
+
+    def _let_go(self, queued: QueuedWork) -> None:
+        queued.work.withdrawn = True
+        if queued.work.in_flight:
+            self._withdrawn.add(queued)
+        else:
             self._give_back(queued)
 
     def _give_back(self, queued: QueuedWork) -> None:
@@ -327,53 +328,12 @@ class RowPump:
             self._events.on_gone(detail)
 
     def _judge(self, flight: Flight, answer: BadAnswer, body: bytes, now: float) -> None:
-        queued, row = flight.queued, flight.row
-        work = queued.work
-        trouble = work.trouble.get(row) or RowTrouble()
-        facts = RowFacts(adapter=work.adapter, constrained=bool(work.chunk.schemas[row]), alone=flight.alone)
-        decision = decide(answer, facts, trouble, self._chance.random())
-        if decision.code == "invalid_schema":
-            self.queue.distrust_schemas()
-        if decision.defers_adapter:
-            decision = self._defer_adapter(queued, decision, now)
-        match decision.action:
-            case Action.FAIL_ROW | Action.FAIL_ADAPTER:
-                self._failures.add(
-                    queued, row, code=decision.code, message=decision.message, status=answer.status, body=body
-                )
-                if decision.action is Action.FAIL_ADAPTER:
-                    self._enforce(self._verdicts.pass_on(work.adapter, decision, now, elsewhere=False), work.adapter)
-            case Action.ADAPTER_ELSEWHERE:
-                self._put_back(flight, now)
-                self._enforce(self._verdicts.pass_on(work.adapter, decision, now, elsewhere=True), work.adapter)
-            case _:
-                self._send_again(flight, trouble, decision, now)
-        self._heed(decision.signal, decision, answer, flight, now)
-        self._settle(queued)
+        decision = self._judgement.judge(flight, answer, body, now)
+        self._heed(decision, answer, flight, now)
+        self._settle(flight.queued)
 
-    def _send_again(self, flight: Flight, trouble: RowTrouble, decision: Decision, now: float) -> None:
-        queued, row = flight.queued, flight.row
-        queued.work.trouble[row] = trouble
-        trouble.attempts += decision.counts
-        trouble.batch_failures += decision.batch_failure
-        trouble.last_server = self._server_id
-        trouble.not_before = now + decision.delay_s
-        trouble.alone = trouble.alone or decision.action is Action.RETRY_ALONE
-        trouble.max_tokens = decision.max_tokens or trouble.max_tokens
-        if decision.action is Action.RETRY_ELSEWHERE and not queued.work.withdrawn:
-            trouble.elsewhere = True
-            queued.elsewhere.append(row)
-        else:
-            self._put_back(flight, trouble.not_before)
-
-    def _put_back(self, flight: Flight, at: float) -> None:
-        queued = flight.queued
-        if queued.work.withdrawn:
-            queued.rows.append(flight.row)
-        else:
-            self.queue.retry(queued, flight.row, at)
-
-    def _heed(self, signal: Signal, decision: Decision, answer: BadAnswer, flight: Flight, now: float) -> None:
+    def _heed(self, decision: Decision, answer: BadAnswer, flight: Flight, now: float) -> None:
+        signal = decision.signal
         if signal is Signal.OVERLOADED:
             self.limit.overloaded(now, self.in_flight + 1)
             pause_s = answer.retry_after_s or (PAUSE_S if self.in_flight else PAUSE_EMPTY_S)
@@ -382,30 +342,3 @@ class RowPump:
             self.limit.out_of_memory(now, self.tokens_in_flight + flight.reservation)
         elif signal is Signal.SICK:
             self._events.on_sick(decision.message)
-
-    def _defer_adapter(self, queued: QueuedWork, decision: Decision, now: float) -> Decision:
-        adapter = queued.adapter
-        adapter.deferrals += 1
-        adapter.not_before = now + decision.delay_s
-        if adapter.deferrals < MAX_ATTEMPTS:
-            return decision
-        return Decision(action=Action.FAIL_ADAPTER, code=decision.code, message=decision.message, counts=True)
-
-    def _enforce(self, verdict: AdapterVerdict, adapter: str) -> None:
-        """Fail the rows of an adapter that are not in flight, or give them back if another server may take them."""
-        for queued in self.queue.withdraw(lambda candidate: candidate.work.adapter == adapter):
-            work = queued.work
-            if verdict.elsewhere and self._server_id not in work.refused_by:
-                work.refused_by.add(self._server_id)
-                work.withdrawn = True
-                if work.in_flight:
-                    self._withdrawn.add(queued)
-                else:
-                    self._give_back(queued)
-                continue
-            queued.rows.extend(queued.elsewhere)
-            queued.elsewhere.clear()
-            while queued.rows:
-                self._failures.add(queued, queued.rows.popleft(), code=verdict.code, message=verdict.message)
-            if work.in_flight:
-                self.queue.works.add(queued)

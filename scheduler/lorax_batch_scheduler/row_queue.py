@@ -81,7 +81,9 @@ class RowQueue:
             if picked is None or adapter is None:
                 self._current = self._next_adapter()
                 if self._current is None:
-                    return None
+                    canary = self._take_canary(now)
+                    if canary is not None or not self._alone:
+                        return canary
             else:
                 if adapter.sent_in_turn >= TURN_ROWS:
                     self._end_turn(adapter)

@@ -67,6 +67,7 @@ class ServerRunner:
         self._probe = ServerProbe(url)
         self._condition = ServerCondition(chance)
         self._watchdog = Watchdog(self._settings.stall_after_s)
+        self._watchdog.rest(clock.monotonic())
         self._draining = False
         self._ready_time: datetime | None = clock.now()
         self._busy = asyncio.Event()
@@ -191,9 +192,9 @@ class ServerRunner:
         while True:
             if not self._pump.in_flight and not self._pump.queue.size:
                 self._busy.clear()
-                self._watchdog.rest(self._clock.monotonic())
                 self._empty.set()
                 await self._busy.wait()
+                self._watchdog.rest(self._clock.monotonic())
             await self._clock.sleep(self._settings.sweep_s)
             self.sweep()
 
@@ -255,11 +256,10 @@ class ServerRunner:
         pump = self._pump
         if pump.last_answer > self._watchdog.last_answer:
             self._condition.proved()
-            self._watchdog.rest(pump.last_answer)
+            self._watchdog.answered(pump.last_answer)
         if not pump.in_flight or pump.queue.warming or not self._condition.ready:
             self._watchdog.rest(now)
         elif self._watchdog.stalled(now, pump.rate.latency_s):
-            self._watchdog.rest(now)
             self._trouble.set()
 
     async def _nurse(self) -> None:
@@ -307,7 +307,8 @@ class ServerRunner:
                 (connection for connection in pump.pool.connections if connection.exchange is not None),
                 key=lambda connection: connection.sent_at,
             )
-            oldest = waiting[: max(1, len(waiting) // 4)]
+            # The row that blocks the others is one of the oldest, mostly; if not, only an empty server will go on.
+            oldest = waiting[: max(1, len(waiting) // 4)] if self._watchdog.stalls < 2 else waiting
             self._log.warning("server_stalled", server=self.server_id, rows=len(waiting), resent=len(oldest))
             pump.give_up_connections(oldest, WireFault.STALLED, "")
 

@@ -244,17 +244,17 @@ class Scheduler:
         if not stale:
             return
         for known in stale:
-            known.left, known.left_is_stale = {}, False
+            known.forget_left()
             self._left_read_at[known.job.job_id] = now
         for left in await self._leases.rows_left([known.job.job_id for known in stale]):
             known_job = self._book.get(left.job_id)
             if known_job is not None:
-                known_job.left[left.kind, left.model] = left
+                known_job.learn_left(left)
 
     async def _supply_rows(self) -> None:
         for known in self._book.runnable:
-            if any(kind == "INVALID" for kind, _ in known.left):
-                await self._supply.settle_invalid(known)
+            if known.invalid_left:
+                await self._settle_invalid(known)
         jobs = self._book.waiting_jobs(self._clock.monotonic())
         actions = plan(Snapshot(jobs=jobs, servers=tuple(self._server_view(watch) for watch in self._watches)))
         await self._assign(list(gives(actions)))
@@ -265,6 +265,12 @@ class Scheduler:
             if known.works and known.job.state is JobState.STARTING:
                 await self._move(known, JobEvent.START)
         await self._explain(list(waits(actions)))
+
+    async def _settle_invalid(self, known: KnownJob) -> None:
+        try:
+            await self._supply.settle_invalid(known)
+        except ObjectNotFoundError as error:
+            await self._move(known, JobEvent.ABORT, f"its dataset is damaged: {error}")
 
     async def _assign(self, given: list[GiveChunks]) -> None:
         """Tell callers which server was chosen for a job that waited."""

@@ -54,7 +54,11 @@ class WorkSupply:
             ObjectNotFoundError: a chunk is gone from the object store; the job can't go on.
         """
         await self._learn_secret(known)
-        leased = await self._claim(known, ChunkKind.ROWS, model, chunk_count)
+        leased = await self._leases.claim_chunks(
+            self._scheduler_id(), known.job.job_id, ChunkKind.ROWS, model, chunk_count
+        )
+        rows = sum(lease.row_count - lease.done.bit_count() for lease in leased)
+        known.use(model, len(leased), rows, chunk_count)
         async with asyncio.TaskGroup() as group:
             loads = [group.create_task(self._try_load(known, lease)) for lease in leased]
         missing = None
@@ -72,7 +76,10 @@ class WorkSupply:
 
     async def settle_invalid(self, known: KnownJob) -> None:
         """Give the invalid lines of a job their error lines; they need no server."""
-        leased = await self._claim(known, ChunkKind.INVALID, "", INVALID_CHUNKS_AT_ONCE)
+        leased = await self._leases.claim_chunks(
+            self._scheduler_id(), known.job.job_id, ChunkKind.INVALID, "", INVALID_CHUNKS_AT_ONCE
+        )
+        known.invalid_left = len(leased) == INVALID_CHUNKS_AT_ONCE
         for lease in leased:
             chunk = await self._try_load(known, lease)
             if isinstance(chunk, ObjectNotFoundError):
@@ -80,12 +87,6 @@ class WorkSupply:
             if isinstance(chunk, InvalidChunk):
                 add_invalid_lines(self._committer, lease, chunk)
         await self._committer.flush()
-
-    async def _claim(self, known: KnownJob, kind: ChunkKind, model: str, limit: int) -> list[LeasedChunk]:
-        leased = await self._leases.claim_chunks(self._scheduler_id(), known.job.job_id, kind, model, limit)
-        rows = sum(lease.row_count - lease.done.bit_count() for lease in leased)
-        known.use(kind, model, len(leased), rows, limit)
-        return leased
 
     async def _try_load(self, known: KnownJob, lease: LeasedChunk) -> Chunk | InvalidChunk | ObjectNotFoundError | None:
         """Return the chunk, or what it means that it can't be read; then the lease is given back."""

@@ -291,6 +291,7 @@ class Service:
         )
         datasets = DatasetParts(
             datasets=stores.datasets,
+            objects=stores.objects,
             begin_upload=self._begin_upload,
             removal=removal,
             metrics=self._metrics,

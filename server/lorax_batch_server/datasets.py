@@ -12,8 +12,8 @@ import structlog
 from lorax_batch.v1 import datasets_pb2 as pb
 from lorax_batch.v1 import datasets_pb2_grpc
 from lorax_batch_scheduler.dataset import Dataset, DatasetState, NewDataset
-from lorax_batch_scheduler.errors import InvalidInputError, NotFoundError, StateConflictError
-from lorax_batch_scheduler.ports import DatasetStore
+from lorax_batch_scheduler.errors import ChecksumMismatchError, InvalidInputError, NotFoundError, StateConflictError
+from lorax_batch_scheduler.ports import DatasetStore, ObjectStore
 
 from lorax_batch_server.checks import MAX_REQUEST_ID_CHARACTERS, Checks, known_id
 from lorax_batch_server.dataset_requests import check_import, check_sha256, check_start, too_large
@@ -22,6 +22,7 @@ from lorax_batch_server.metrics import ApiMetrics
 from lorax_batch_server.object_removal import ObjectRemoval
 from lorax_batch_server.timestamps import timestamp
 from lorax_batch_server.translate_dataset import STATE_NUMBERS, dataset_message
+from lorax_batch_server.upload_checksum import UploadChecksum
 from lorax_batch_server.uploads import BeginUpload, DatasetUpload
 
 DEFAULT_PAGE_SIZE: Final = 50
@@ -34,6 +35,7 @@ class DatasetParts:
     """What the service is made of."""
 
     datasets: DatasetStore
+    objects: ObjectStore
     begin_upload: BeginUpload
     removal: ObjectRemoval
     metrics: ApiMetrics
@@ -121,7 +123,8 @@ class DatasetsService(datasets_pb2_grpc.DatasetsServicer):
         )
         structlog.contextvars.bind_contextvars(dataset_id=dataset_id)
         upload = await self._parts.begin_upload(dataset_id, offset=start.offset)
-        finished = await self._take_bytes(upload, requests, start.offset)
+        checksum = UploadChecksum(self._datasets, self._parts.objects, dataset_id, offset=start.offset)
+        finished = await self._take_bytes(upload, checksum, requests, start.offset)
         if finished is not None:
             return finished
         await upload.pause()
@@ -134,7 +137,9 @@ class DatasetsService(datasets_pb2_grpc.DatasetsServicer):
         known = await self._datasets.find_dataset_by_request(new.request_id)
         return known if known is not None and known.state is not DatasetState.UPLOADING else None
 
-    async def _take_bytes(self, upload: DatasetUpload, requests: _Requests, offset: int) -> Dataset | None:
+    async def _take_bytes(
+        self, upload: DatasetUpload, checksum: UploadChecksum, requests: _Requests, offset: int
+    ) -> Dataset | None:
         """Return the dataset when the upload was finished, None when the stream ended before."""
         while (request := await self._next(requests)) is not None:
             match request.WhichOneof("part"):
@@ -142,13 +147,14 @@ class DatasetsService(datasets_pb2_grpc.DatasetsServicer):
                     offset += len(request.data)
                     if offset > self._parts.max_dataset_bytes:
                         raise InvalidInputError("data", too_large(offset, self._parts.max_dataset_bytes))
+                    await checksum.update(request.data)
                     await upload.write(request.data)
                     self._parts.metrics.received_upload(len(request.data))
                 case "finish":
                     sha256 = check_sha256(request.finish.sha256)
                     if await self._next(requests) is not None:
                         raise InvalidInputError("finish", "must be the last message of an upload")
-                    return await upload.finish(sha256)
+                    return await _finish(upload, checksum, sha256)
                 case "start":
                     raise InvalidInputError("start", "must be the first message of an upload, and only the first")
                 case _:
@@ -176,3 +182,13 @@ class DatasetsService(datasets_pb2_grpc.DatasetsServicer):
         if found is None:
             raise NotFoundError("upload", request_id)
         return found
+
+
+async def _finish(upload: DatasetUpload, checksum: UploadChecksum, sha256: str | None) -> Dataset:
+    """Hand the dataset to ingest. Raises `ChecksumMismatchError`: ingest finds the same, and makes it FAILED."""
+    await upload.pause()
+    actual = await checksum.hexdigest() if sha256 is not None else None
+    dataset = await upload.finish(sha256)
+    if sha256 is not None and actual is not None and sha256 != actual:
+        raise ChecksumMismatchError(dataset.dataset_id, sha256, actual)
+    return dataset

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Final
 
 import structlog
-from lorax_batch_scheduler.errors import DatabaseError
+from lorax_batch_scheduler.errors import DatabaseError, SequenceTooOldError
 from lorax_batch_scheduler.job import Job, JobFilter, StateChange
 from lorax_batch_scheduler.ports import EventStore, JobStore
 
@@ -80,7 +80,10 @@ class WatchHub:
                 due = bool(self._changed) and time() >= next_progress
                 try:
                     await self._pass(with_progress=due)
-                except DatabaseError as error:
+                except (DatabaseError, SequenceTooOldError) as error:
+                    # Too old: watchers that are behind find out themselves, the others begin with what comes next.
+                    if isinstance(error, SequenceTooOldError):
+                        self._forget()
                     _log.warning("watch_read_failed", error=str(error), retry_s=RETRY_S)
                     await asyncio.sleep(RETRY_S)
                     continue

@@ -32,6 +32,7 @@ class App:
         self._interrupt = asyncio.Event()  # set by a stop and by an abort
         self._stop_asked = asyncio.Event()
         self._all_gone = asyncio.Event()
+        self._alive = False
         self.listening = asyncio.Event()
         self.url = ""
         self._server = Server(
@@ -67,12 +68,14 @@ class App:
             listener.close()
 
     async def _live(self, listener: socket.socket) -> None:
+        self._alive = True
         acceptor = await asyncio.get_running_loop().create_server(self._new_connection, sock=listener, backlog=_BACKLOG)
         if not self.listening.is_set():
             self.listening.set()
             sys.stdout.write(f"{self.url}\n")
             sys.stdout.flush()
         await self._interrupt.wait()
+        self._alive = False
         acceptor.close()
         if self._stop_asked.is_set():
             await self._drain()
@@ -84,7 +87,12 @@ class App:
         return self._server.options.timing.cold_start if given is None else given
 
     def _new_connection(self) -> Connection:
-        return Connection(self._router, self._server.connections.add, self._lose)
+        return Connection(self._router, self._take, self._lose)
+
+    def _take(self, connection: Connection) -> None:
+        self._server.connections.add(connection)
+        if not self._alive:
+            connection.reset()  # accepted before the abort, told of after it: nobody would ever answer
 
     def _lose(self, connection: Connection) -> None:
         self._server.connections.discard(connection)

@@ -69,14 +69,16 @@ async def simulated(*arguments: str) -> AsyncIterator[Simulator]:
     parsed = parser().parse_args(["--port", "0", "--grace", "0.2", "--time-scale", "0", *arguments])
     app = App(parsed, None)
     async with asyncio.timeout(30), asyncio.TaskGroup() as group:
-        group.create_task(app.run())
+        task = group.create_task(app.run())
         await app.listening.wait()
         try:
             connector = aiohttp.TCPConnector(limit=0)
             async with aiohttp.ClientSession(app.url, connector=connector) as session:
                 yield Simulator(app, session)
         finally:
+            # Waited for here: a failing test would have the group cancel it, and uvloop never closes what is cut off.
             app.stop()
+            await task
 
 
 @pytest.fixture

@@ -594,9 +594,13 @@ class WatchJobsResponse(_message.Message):
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     DELETED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """Of the last state change that this stream has passed on or left out: what to reconnect with."""
+    """Of the last state change that this stream has passed on or left out: what to reconnect with, once the heartbeat
+    that closes the snapshot is here. A stream that breaks before: watch anew without a sequence.
+    """
     deleted: _builtins.str
-    """The id of a job that was deleted."""
+    """The id of a job that was deleted, in its place among the state changes. A filter selects every deletion: what
+    the job was is gone.
+    """
     @_builtins.property
     def snapshot(self) -> _job_pb2.Job:
         """The job as it is; sent once a selected job, first."""
@@ -639,6 +643,7 @@ class StateChange(_message.Message):
     TIME_FIELD_NUMBER: _builtins.int
     JOB_FIELD_NUMBER: _builtins.int
     from_state: _job_pb2.JobState.ValueType
+    """UNSPECIFIED: the job was created."""
     to_state: _job_pb2.JobState.ValueType
     reason: _builtins.str
     @_builtins.property

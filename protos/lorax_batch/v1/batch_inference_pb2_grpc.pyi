@@ -49,7 +49,7 @@ class BatchInferenceStub:
     """
     GetJob: _grpc.UnaryUnaryMultiCallable[_batch_inference_pb2.GetJobRequest, _batch_inference_pb2.GetJobResponse]
     ListJobs: _grpc.UnaryUnaryMultiCallable[_batch_inference_pb2.ListJobsRequest, _batch_inference_pb2.ListJobsResponse]
-    """Newest first."""
+    """Newest first. Leaves `errors` of jobs out; `GetJob` has them."""
     UpdateJob: _grpc.UnaryUnaryMultiCallable[_batch_inference_pb2.UpdateJobRequest, _batch_inference_pb2.UpdateJobResponse]
     """Changes priority, deadline or labels of a job that has not ended."""
     CancelJob: _grpc.UnaryUnaryMultiCallable[_batch_inference_pb2.CancelJobRequest, _batch_inference_pb2.CancelJobResponse]
@@ -103,7 +103,7 @@ class BatchInferenceAsyncStub(BatchInferenceStub):
     """
     GetJob: _aio.UnaryUnaryMultiCallable[_batch_inference_pb2.GetJobRequest, _batch_inference_pb2.GetJobResponse]  # type: ignore[assignment]
     ListJobs: _aio.UnaryUnaryMultiCallable[_batch_inference_pb2.ListJobsRequest, _batch_inference_pb2.ListJobsResponse]  # type: ignore[assignment]
-    """Newest first."""
+    """Newest first. Leaves `errors` of jobs out; `GetJob` has them."""
     UpdateJob: _aio.UnaryUnaryMultiCallable[_batch_inference_pb2.UpdateJobRequest, _batch_inference_pb2.UpdateJobResponse]  # type: ignore[assignment]
     """Changes priority, deadline or labels of a job that has not ended."""
     CancelJob: _aio.UnaryUnaryMultiCallable[_batch_inference_pb2.CancelJobRequest, _batch_inference_pb2.CancelJobResponse]  # type: ignore[assignment]
@@ -172,7 +172,7 @@ class BatchInferenceServicer(metaclass=_abc_1.ABCMeta):
         request: _batch_inference_pb2.ListJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_batch_inference_pb2.ListJobsResponse, _abc.Awaitable[_batch_inference_pb2.ListJobsResponse]]:
-        """Newest first."""
+        """Newest first. Leaves `errors` of jobs out; `GetJob` has them."""
 
     @_abc_1.abstractmethod
     def UpdateJob(

@@ -91,7 +91,7 @@ class DatasetsServicer:
 
         FAILED_PRECONDITION with reason OFFSET_MISMATCH when `offset` is not the stored one (metadata `offset`
         tells it); DATA_LOSS with reason CHECKSUM_MISMATCH when `finish.sha256` is not what arrived: the dataset
-        is then FAILED and must be uploaded again under a new id; ABORTED when another stream uploads the same dataset.
+        becomes FAILED and must be uploaded again under a new id; ABORTED when another stream uploads the same dataset.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -120,7 +120,7 @@ class DatasetsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListDatasets(self, request, context):
-        """Newest first.
+        """Newest first. Leaves `models` and the lines of `invalid` out; `GetDataset` has them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

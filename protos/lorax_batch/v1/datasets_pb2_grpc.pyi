@@ -51,7 +51,7 @@ class DatasetsStub:
 
     FAILED_PRECONDITION with reason OFFSET_MISMATCH when `offset` is not the stored one (metadata `offset`
     tells it); DATA_LOSS with reason CHECKSUM_MISMATCH when `finish.sha256` is not what arrived: the dataset
-    is then FAILED and must be uploaded again under a new id; ABORTED when another stream uploads the same dataset.
+    becomes FAILED and must be uploaded again under a new id; ABORTED when another stream uploads the same dataset.
     """
     GetUploadStatus: _grpc.UnaryUnaryMultiCallable[_datasets_pb2.GetUploadStatusRequest, _datasets_pb2.GetUploadStatusResponse]
     """Tells how many bytes of an upload are stored. NOT_FOUND for an unknown dataset."""
@@ -62,7 +62,7 @@ class DatasetsStub:
     """
     GetDataset: _grpc.UnaryUnaryMultiCallable[_datasets_pb2.GetDatasetRequest, _datasets_pb2.GetDatasetResponse]
     ListDatasets: _grpc.UnaryUnaryMultiCallable[_datasets_pb2.ListDatasetsRequest, _datasets_pb2.ListDatasetsResponse]
-    """Newest first."""
+    """Newest first. Leaves `models` and the lines of `invalid` out; `GetDataset` has them."""
     DeleteDataset: _grpc.UnaryUnaryMultiCallable[_datasets_pb2.DeleteDatasetRequest, _datasets_pb2.DeleteDatasetResponse]
     """Deletes the dataset and its bytes. FAILED_PRECONDITION with reason DATASET_IN_USE while a job that has
     not ended uses it; jobs that have ended keep their results.
@@ -91,7 +91,7 @@ class DatasetsAsyncStub(DatasetsStub):
 
     FAILED_PRECONDITION with reason OFFSET_MISMATCH when `offset` is not the stored one (metadata `offset`
     tells it); DATA_LOSS with reason CHECKSUM_MISMATCH when `finish.sha256` is not what arrived: the dataset
-    is then FAILED and must be uploaded again under a new id; ABORTED when another stream uploads the same dataset.
+    becomes FAILED and must be uploaded again under a new id; ABORTED when another stream uploads the same dataset.
     """
     GetUploadStatus: _aio.UnaryUnaryMultiCallable[_datasets_pb2.GetUploadStatusRequest, _datasets_pb2.GetUploadStatusResponse]  # type: ignore[assignment]
     """Tells how many bytes of an upload are stored. NOT_FOUND for an unknown dataset."""
@@ -102,7 +102,7 @@ class DatasetsAsyncStub(DatasetsStub):
     """
     GetDataset: _aio.UnaryUnaryMultiCallable[_datasets_pb2.GetDatasetRequest, _datasets_pb2.GetDatasetResponse]  # type: ignore[assignment]
     ListDatasets: _aio.UnaryUnaryMultiCallable[_datasets_pb2.ListDatasetsRequest, _datasets_pb2.ListDatasetsResponse]  # type: ignore[assignment]
-    """Newest first."""
+    """Newest first. Leaves `models` and the lines of `invalid` out; `GetDataset` has them."""
     DeleteDataset: _aio.UnaryUnaryMultiCallable[_datasets_pb2.DeleteDatasetRequest, _datasets_pb2.DeleteDatasetResponse]  # type: ignore[assignment]
     """Deletes the dataset and its bytes. FAILED_PRECONDITION with reason DATASET_IN_USE while a job that has
     not ended uses it; jobs that have ended keep their results.
@@ -134,7 +134,7 @@ class DatasetsServicer(metaclass=_abc_1.ABCMeta):
 
         FAILED_PRECONDITION with reason OFFSET_MISMATCH when `offset` is not the stored one (metadata `offset`
         tells it); DATA_LOSS with reason CHECKSUM_MISMATCH when `finish.sha256` is not what arrived: the dataset
-        is then FAILED and must be uploaded again under a new id; ABORTED when another stream uploads the same dataset.
+        becomes FAILED and must be uploaded again under a new id; ABORTED when another stream uploads the same dataset.
         """
 
     @_abc_1.abstractmethod
@@ -169,7 +169,7 @@ class DatasetsServicer(metaclass=_abc_1.ABCMeta):
         request: _datasets_pb2.ListDatasetsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_datasets_pb2.ListDatasetsResponse, _abc.Awaitable[_datasets_pb2.ListDatasetsResponse]]:
-        """Newest first."""
+        """Newest first. Leaves `models` and the lines of `invalid` out; `GetDataset` has them."""
 
     @_abc_1.abstractmethod
     def DeleteDataset(

@@ -437,5 +437,5 @@ INSERT INTO job_outputs (job_id, error, key, upload_id, parts) VALUES ($1, $2, $
 ON CONFLICT (job_id, error) DO UPDATE SET key = excluded.key, upload_id = excluded.upload_id, parts = excluded.parts
 
 -- store_files --
--- The finished files of a job that is about to reach its outcome.
-UPDATE jobs SET output_file = $2, error_file = $3 WHERE job_id = $1
+-- The finished files of a job that is about to reach its outcome; nothing while a row has no result.
+UPDATE jobs SET output_file = $2, error_file = $3 WHERE job_id = $1 AND result_count = total

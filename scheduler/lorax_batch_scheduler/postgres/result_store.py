@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 import msgspec
 
+from lorax_batch_scheduler.errors import StateConflictError
 from lorax_batch_scheduler.job import Job, JobEvent, ResultFile
 from lorax_batch_scheduler.ports.object_store import UploadedPart
 from lorax_batch_scheduler.ports.result_store import OutputProgress, StoredSegment
@@ -78,9 +79,11 @@ class PostgresResultStore:
 
     async def finish_job(self, job_id: str, output_file: ResultFile, error_file: ResultFile) -> Job:
         async with self._database.transaction() as connection:
-            await connection.execute(
+            done = await connection.execute(
                 SQL.store_files, job_id, msgspec.to_builtins(output_file), msgspec.to_builtins(error_file)
             )
+            if done != "UPDATE 1":
+                raise StateConflictError("job", job_id, "without a result for every row", "complete")
             return await move_job(connection, job_id, JobEvent.FINISH)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from lorax_batch.v1 import batch_inference_pb2_grpc, datasets_pb2_grpc, fleet_pb
 from lorax_batch_scheduler.catalogue import Catalogue
 from lorax_batch_scheduler.clock import SystemClock
 from lorax_batch_scheduler.fleet import ServerStatus, Slot
+from lorax_batch_scheduler.ingest.imports import resolve_import
+from lorax_batch_scheduler.ingest.uploads import DatasetUpload, UploadLimits
 from lorax_batch_scheduler.objects.directory import DirectoryObjectStore
 from lorax_batch_server.batch_inference import BatchInferenceService, JobParts
 from lorax_batch_server.datasets import DatasetParts, DatasetsService
@@ -34,11 +37,11 @@ from lorax_batch_server.translate_job import JobTranslator
 from lorax_batch_server.watch import WatchHub
 from prometheus_client import CollectorRegistry
 
-from tests.integration.api.part_upload import PartUpload, resolve_import
 from tests.integration.postgres.conftest import Stores
 from tests.integration.postgres.conftest import stores as stores
 
-MAX_DATASET_BYTES = 64 * 1024 * 1024
+PART_BYTES = 1 << 20
+MAX_DATASET_BYTES = 8 * PART_BYTES
 
 
 class StandingFleet:
@@ -135,8 +138,9 @@ async def api(stores: Stores, tmp_path: Path) -> AsyncIterator[Api]:
         def new_dataset_id() -> str:
             return f"ds_{next(numbers):024d}"
 
-        async def begin_upload(dataset_id: str, *, offset: int) -> PartUpload:
-            return await PartUpload.begin(stores.datasets, objects, dataset_id, offset=offset)
+        async def begin_upload(dataset_id: str, *, offset: int) -> DatasetUpload:
+            limits = UploadLimits(part_bytes=PART_BYTES)
+            return await DatasetUpload.begin(stores.datasets, objects, dataset_id, offset=offset, limits=limits)
 
         jobs = BatchInferenceService(
             JobParts(
@@ -157,11 +161,12 @@ async def api(stores: Stores, tmp_path: Path) -> AsyncIterator[Api]:
         datasets = DatasetsService(
             DatasetParts(
                 datasets=stores.datasets,
+                objects=objects,
                 begin_upload=begin_upload,
                 removal=removal,
                 metrics=metrics,
                 new_id=new_dataset_id,
-                resolve_import=lambda path: resolve_import(path, [import_root]),
+                resolve_import=partial(resolve_import, roots=[import_root]),
                 max_dataset_bytes=MAX_DATASET_BYTES,
                 upload_idle_s=0.3,
             )

@@ -9,7 +9,7 @@ import pytest
 from lorax_batch.v1 import dataset_pb2
 from lorax_batch.v1 import datasets_pb2 as pb
 
-from tests.integration.api.conftest import MAX_DATASET_BYTES, Api, refusal
+from tests.integration.api.conftest import MAX_DATASET_BYTES, PART_BYTES, Api, refusal
 
 LINES = b'{"custom_id":"1"}\n' * 1000
 
@@ -77,16 +77,39 @@ async def test_a_repeated_request_id_answers_with_the_same_dataset(api: Api) -> 
 async def test_another_stream_takes_an_upload_over(api: Api) -> None:
     call = api.datasets.UploadDataset()
     await call.write(start(request_id="u1"))
-    await call.write(data(b"abc"))
+    await call.write(data(bytes(PART_BYTES)))
     known = await api.datasets.ListDatasets(pb.ListDatasetsRequest())
-    while not known.datasets or known.datasets[0].byte_count < 3:
+    while not known.datasets or known.datasets[0].byte_count < PART_BYTES:
         known = await api.datasets.ListDatasets(pb.ListDatasetsRequest())
-    other = start(dataset_id=known.datasets[0].dataset_id, offset=3)
-    assert (await upload(api, other, data(b"def"))).byte_count == 6
-    await call.write(data(b"def"))
+    other = start(dataset_id=known.datasets[0].dataset_id, offset=PART_BYTES)
+    assert (await upload(api, other, data(b"def"))).byte_count == PART_BYTES + 3
+    await call.write(data(bytes(PART_BYTES)))
     told = await refusal(call)
     assert (told.code, told.reason) == (grpc.StatusCode.ABORTED, "BUSY")
     assert "RetryInfo" in told.details
+
+
+async def test_a_wrong_checksum_is_told_at_the_end_of_the_upload(api: Api) -> None:
+    told = await refusal(upload(api, start(), data(LINES), finish("0" * 64)))
+    assert (told.code, told.reason) == (grpc.StatusCode.DATA_LOSS, "CHECKSUM_MISMATCH")
+    assert hashlib.sha256(LINES).hexdigest() in told.message
+    (failing,) = (await api.datasets.ListDatasets(pb.ListDatasetsRequest())).datasets
+    assert failing.state == dataset_pb2.DATASET_STATE_VALIDATING  # until ingest gets to it
+
+
+async def test_the_checksum_is_that_of_all_streams(api: Api) -> None:
+    for sum_of, code in ((LINES, None), (LINES[9000:], grpc.StatusCode.DATA_LOSS)):
+        half = await upload(api, start(), data(LINES[:9000]))
+        rest = upload(
+            api,
+            start(dataset_id=half.dataset_id, offset=9000),
+            data(LINES[9000:]),
+            finish(hashlib.sha256(sum_of).hexdigest()),
+        )
+        if code is None:
+            assert (await rest).state == dataset_pb2.DATASET_STATE_VALIDATING
+        else:
+            assert (await refusal(rest)).code is code
 
 
 @pytest.mark.parametrize(
@@ -116,7 +139,7 @@ async def test_a_wrong_upload_is_told_what_is_wrong(
 
 async def test_a_dataset_that_grows_too_large_is_refused(api: Api) -> None:
     block = bytes(4 << 20)
-    told = await refusal(upload(api, start(), *[data(block)] * 17))
+    told = await refusal(upload(api, start(), *[data(block)] * 3))
     assert f"{MAX_DATASET_BYTES:,}" in told.fields["data"]
 
 

@@ -7,12 +7,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import structlog
-
 from lorax_batch_scheduler.clock import SystemClock
 from lorax_batch_scheduler.fleet import ServerLimits, Slot
 from lorax_batch_scheduler.lorax_servers import ServerProbe
 from lorax_batch_scheduler.runner import RunnerSettings, ServerRunner
 from lorax_batch_scheduler.work import ChunkWork
+
 from tests.rows import RecordingSink
 
 QUICK = RunnerSettings(sweep_s=0.005, hold_s=5.0)
@@ -55,6 +55,7 @@ async def running(
     sink: RecordingSink | None = None,
 ) -> AsyncIterator[Running]:
     """Run the chunks on the server at `url`; its limits are what it reports unless given."""
+    sink = sink or RecordingSink()
     limits = limits or await ServerProbe(url).read_limits()
 
     def on_returned(work: ChunkWork) -> None:
@@ -69,7 +70,7 @@ async def running(
         url=url,
         limits=limits,
         slot=Slot(slot_id="s1", kind="static", url=url, max_in_flight=max_in_flight),
-        sink=sink or (sink := RecordingSink()),
+        sink=sink,
         clock=SystemClock(),
         chance=random.Random(7),
         on_returned=on_returned,

@@ -6,11 +6,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-
 from lorax_batch_scheduler.lorax_servers import Connection, WireFault
 from lorax_batch_scheduler.lorax_servers.address import ServerAddress
 from lorax_batch_scheduler.lorax_servers.connection import MAX_HEAD_BYTES
 from lorax_batch_scheduler.lorax_servers.response_head import header
+
 from tests.integration.lorax_servers.scripted_server import (
     CHAT_BODY,
     CLOSE,

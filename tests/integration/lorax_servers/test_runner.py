@@ -1,10 +1,10 @@
 """The runner against the simulated LoRAX: what becomes of rows when the server misbehaves."""
 
 import pytest
-
 from lorax_batch_scheduler.chunk import COMPLETIONS, GENERATE
 from lorax_batch_scheduler.fleet import ServerState
 from lorax_batch_scheduler.runner import RunnerSettings
+
 from tests.integration.lorax_servers.running import running
 from tests.rows import make_work
 from tests.simulator.conftest import simulated
@@ -44,7 +44,8 @@ async def test_a_canary_goes_before_the_adapters_other_rows_and_adapters_stay_to
         await run.results(240)
         assert run.sink.errors == {}
         stats = await simulator.stats()
-        assert stats["adapter_loads"] == 3
+        assert stats["adapter_downloads"] == 3
+        assert stats["adapter_loads"] <= 6, "one each, and a few when a row came too late to keep its adapter"
         assert run.runner.status().warm_adapters
 
 
@@ -114,15 +115,17 @@ async def test_a_server_that_dies_and_comes_back_costs_no_row():
 async def test_a_server_that_stays_away_gives_its_chunks_back():
     settings = RunnerSettings(sweep_s=0.005, hold_s=0.1)
     work = make_work(50)
-    async with simulated("--fault", "hang=row") as simulator:
-        async with running(simulator.app.url, work, settings=settings) as run:
-            await run.until(lambda: run.runner.status().in_flight > 0)
-            simulator.app._server.abort()
-            await run.until(lambda: run.returned)
-            assert run.runner.status().state is ServerState.UNREACHABLE
-            assert not run.runner.wants_work
-            assert sorted(work.waiting) == list(range(50))
-            assert all(trouble.attempts == 0 for trouble in work.trouble.values())
+    async with (
+        simulated("--fault", "hang=row") as simulator,
+        running(simulator.app.url, work, settings=settings) as run,
+    ):
+        await run.until(lambda: run.runner.status().in_flight > 0)
+        simulator.app._server.abort()
+        await run.until(lambda: run.returned)
+        assert run.runner.status().state is ServerState.UNREACHABLE
+        assert not run.runner.wants_work
+        assert sorted(work.waiting) == list(range(50))
+        assert all(trouble.attempts == 0 for trouble in work.trouble.values())
 
 
 async def test_a_wedged_server_is_freed():
@@ -164,7 +167,7 @@ async def test_a_prompt_that_cannot_fit_is_not_sent():
 async def test_a_withdrawn_job_comes_back_and_others_go_on():
     mine, other = make_work(400, job_id="mine"), make_work(100, job_id="other")
     async with simulated("--time-scale", "0.01") as simulator, running(simulator.app.url, mine, other) as run:
-        await run.results(1)
+        await run.until(lambda: run.sink.lines)
         run.runner.withdraw("mine")
         await run.until(lambda: mine in run.returned)
         done = sum(job == "mine" for job, _ in run.sink.lines)
@@ -178,7 +181,7 @@ async def test_a_withdrawn_job_comes_back_and_others_go_on():
 async def test_closing_lets_rows_end_and_gives_the_rest_back():
     work = make_work(500)
     async with simulated("--time-scale", "0.01") as simulator, running(simulator.app.url, work) as run:
-        await run.results(1)
+        await run.until(lambda: run.sink.lines)
         await run.runner.close(10)
         assert run.returned == [work]
         assert len(work.waiting) + len(run.sink.lines) == 500

@@ -1,7 +1,6 @@
 """The retry table, row by row against how a LoRAX server and its like fail."""
 
 import pytest
-
 from lorax_batch_scheduler.bad_answer import BadAnswer, read_bad_answer
 from lorax_batch_scheduler.lorax_servers import WireFault
 from lorax_batch_scheduler.retry import MAX_ATTEMPTS, Action, RowFacts, Signal, decide
@@ -251,18 +250,26 @@ def test_an_error_in_an_answer_of_status_200_is_read(error_type, message, action
     ("message", "room"),
     [
         (
-            "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 3000 `inputs` tokens "
-            "and 2000 `max_new_tokens`",
+            (
+                "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. "
+                "Given: 3000 `inputs` tokens "
+                "and 2000 `max_new_tokens`"
+            ),
             1096,
         ),
         (
-            "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens (3000 in the "
-            "messages, 2000 in the completion). Please reduce",
+            (
+                "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens (3000 in the "
+                "messages, 2000 in the completion). Please reduce"
+            ),
             1096,
         ),
         (
-            "'max_tokens' or 'max_completion_tokens' is too large: 2000. This model's maximum context length is 4096 "
-            "tokens and your request has 3000 input tokens",
+            (
+                "'max_tokens' or 'max_completion_tokens' is too large: 2000. "
+                "This model's maximum context length is 4096 "
+                "tokens and your request has 3000 input tokens"
+            ),
             1096,
         ),
     ],
