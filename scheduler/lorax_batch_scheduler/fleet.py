@@ -15,6 +15,8 @@ class Slot:
     url: str
     declared_model: str | None = None
     """The model that the configuration declares; None: what the server reports."""
+    default_model: str | None = None
+    """The model of a server that reports none."""
     max_in_flight: int | None = None
     """A ceiling for rows in flight set by the configuration."""
 

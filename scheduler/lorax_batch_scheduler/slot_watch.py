@@ -62,6 +62,8 @@ class SlotWatch:
             except ServerUnreachableError as error:
                 reason = error.detail
             else:
+                if not limits.model_id and self.slot.default_model:
+                    limits = replace(limits, model_id=self.slot.default_model)
                 if limits.model_id or self.slot.declared_model:
                     return limits
                 reason = "does not tell its model: declare it with model=NAME behind the URL"

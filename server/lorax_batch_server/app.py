@@ -17,6 +17,7 @@ from lorax_batch_scheduler.catalogue import Catalogue
 from lorax_batch_scheduler.chunk_loader import ChunkLoader
 from lorax_batch_scheduler.clock import Clock, SystemClock
 from lorax_batch_scheduler.committer import Committer
+from lorax_batch_scheduler.errors import ConfigurationError, ObjectStoreError
 from lorax_batch_scheduler.finaliser import Finaliser
 from lorax_batch_scheduler.fleet import ServerLimits, Slot
 from lorax_batch_scheduler.ingest.imports import resolve_import
@@ -107,7 +108,11 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         directory = DataDirectory(settings.data_dir)
         directory.open()
         stack.callback(directory.close)
-        objects = await stack.enter_async_context(open_object_store(settings.object_store or str(directory.objects)))
+        try:
+            store = open_object_store(settings.object_store or str(directory.objects))
+            objects = await stack.enter_async_context(store)
+        except ObjectStoreError as error:
+            raise ConfigurationError(f"{error}; check --object-store (LORAX_BATCH_OBJECT_STORE)") from error
         embedded = None
         if settings.database_url is None:
             embedded = EmbeddedDatabase(directory.postgres)
@@ -252,7 +257,7 @@ class Service:
                     on_change=scheduler.wake,
                     clock=self._clock,
                 )
-                for slot in parse_servers(self._settings.servers)
+                for slot in parse_servers(self._settings.servers, default_model=self._settings.default_server_model)
             ]
         )
 

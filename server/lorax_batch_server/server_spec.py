@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -12,13 +13,13 @@ MAX_IN_FLIGHT: Final = 10_000
 _FORM: Final = "URL[,model=NAME][,max-in-flight=N]"
 
 
-def parse_servers(texts: Sequence[str]) -> list[Slot]:
-    """Return a slot for each text.
+def parse_servers(texts: Sequence[str], *, default_model: str | None = None) -> list[Slot]:
+    """Return a slot for each text; `default_model` is what servers run that report none.
 
     Raises:
         ConfigurationError: names the text and what is wrong with it, or the URL that is given twice.
     """
-    slots = [parse_server(text) for text in texts]
+    slots = [replace(parse_server(text), default_model=default_model) for text in texts]
     seen: set[str] = set()
     for slot in slots:
         if slot.url in seen:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 import pydantic
 from lorax_batch_scheduler.catalogue import DEFAULT_MAX_PARAMETERS
 from lorax_batch_scheduler.errors import ConfigurationError
+from lorax_batch_scheduler.ingest.limits import IngestLimits
 from pydantic import Field, field_validator
 from pydantic_settings import (
     BaseSettings,
@@ -54,6 +55,7 @@ class Settings(BaseSettings):
         default=None, description="s3://BUCKET/PREFIX or a directory; unset: a directory in data_dir"
     )
     servers: _Words = Field(default=[], description="static LoRAX servers: URL[,model=NAME][,max-in-flight=N]")
+    default_server_model: str | None = Field(default=None, description="the model of servers that report none")
     catalogue: Path | None = Field(default=None, description="a TOML file with further base models")
     max_parameters: int = Field(
         default=DEFAULT_MAX_PARAMETERS, ge=1, description="the largest base model that jobs may name, in parameters"
@@ -72,7 +74,7 @@ class Settings(BaseSettings):
     import_roots: _Words = Field(default=[], description="directories that datasets may be imported from")
     max_dataset_bytes: int = Field(default=100 * _GiB, ge=1, description="the largest dataset, as uploaded")
     max_line_bytes: int = Field(
-        default=8 << 20,
+        default=IngestLimits().max_line_bytes,
         ge=1_024,
         le=64 << 20,
         description="the longest line of a dataset; longer ones are invalid rows",

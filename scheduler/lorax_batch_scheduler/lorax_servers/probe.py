@@ -1,5 +1,6 @@
 """Asking a server what it is and how it is; off the hot path, on connections of its own."""
 
+import os
 from enum import StrEnum
 from typing import Any
 
@@ -123,8 +124,17 @@ class ServerProbe:
                 return response.status, body
         except TimeoutError:
             raise ServerUnreachableError(self._url, f"no answer to {path} within {timeout_s:g} s") from None
+        except aiohttp.ClientConnectorError as error:
+            raise ServerUnreachableError(self._url, _why(error.os_error)) from error
         except (aiohttp.ClientError, OSError) as error:
             raise ServerUnreachableError(self._url, str(error) or type(error).__name__) from error
+
+
+def _why(error: OSError) -> str:
+    """Return the system's own words: "Connection refused", "Name or service not known"."""
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return error.strerror or str(error) or type(error).__name__
 
 
 def _limits_of_info(info: _Info) -> ServerLimits:

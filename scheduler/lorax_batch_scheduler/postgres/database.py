@@ -78,8 +78,9 @@ class Database:
                 server_settings={"application_name": "lorax-batch"},
             )
         except (ValueError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            why = str(error) or type(error).__name__
             raise ConfigurationError(
-                f"PostgreSQL can't be used: {error!r}; check database_url (LORAX_BATCH_DATABASE_URL)"
+                f"PostgreSQL can't be used: {why}; check --database-url (LORAX_BATCH_DATABASE_URL)"
             ) from error
         async with self.connection() as connection:
             version = connection.get_server_version()

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Final, Self
@@ -25,7 +25,15 @@ class ChildProcess:
     It has a session of its own, so that Ctrl-C reaches only the parent, which stops its children in order.
     """
 
-    def __init__(self, module: str, arguments: list[str], log: Path, *, has_output: bool = False) -> None:
+    def __init__(
+        self,
+        module: str,
+        arguments: list[str],
+        log: Path,
+        *,
+        has_output: bool = False,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._name = module
         self._log = log
         command = [sys.executable, "-m", "lorax_batch_server.cli.tethered", str(os.getpid())]
@@ -36,6 +44,7 @@ class ChildProcess:
                 stdout=subprocess.PIPE if has_output else log_file,
                 stderr=log_file,
                 start_new_session=True,
+                env=environment,
             )
 
     def __repr__(self) -> str:

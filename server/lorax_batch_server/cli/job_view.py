@@ -64,5 +64,6 @@ def print_job(job: "Job") -> None:
             ("ended", job.end_time),
         ]
     )
-    for error in job.errors:
-        typer.echo(f"line {error.line} ({error.custom_id}): {error.code}: {error.message}")
+    for error in sorted(job.errors, key=lambda error: error.line):
+        row = f" ({error.custom_id})" if error.custom_id else ""
+        typer.echo(f"line {error.line}{row}: {error.code}: {error.message}")

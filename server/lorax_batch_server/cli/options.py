@@ -24,8 +24,15 @@ def open_client(target: str, *, sleep: Callable[[float], object] = time.sleep) -
     """Return a client of the service at `target`."""
     from lorax_batch_client import Client
 
+    return Client(checked_target(target), sleep=sleep)
+
+
+def checked_target(target: str) -> str:
+    """Return the target when it can be one."""
+    from lorax_batch_client.channel import check_target
+
     try:
-        return Client(target, sleep=sleep)
+        return check_target(target)
     except ValueError as error:
         raise CommandError(f"--target: {error}") from error
 

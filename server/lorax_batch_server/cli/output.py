@@ -94,6 +94,11 @@ def show(value: object) -> str:
     return str(value)
 
 
+def show_count(count: int, noun: str) -> str:
+    """Return how many of something there are."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def show_span(span: timedelta) -> str:
     """Return a length of time with its two largest units."""
     seconds = max(0, round(span.total_seconds()))

@@ -1,6 +1,7 @@
 """A service of one's own, as a child on a Unix socket that only this user can reach."""
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,19 +15,34 @@ if TYPE_CHECKING:
 
 # The first start makes a PostgreSQL cluster; a start after a crash replays its log.
 START_SECONDS: Final = 120.0
+ANY_PARAMETERS: Final = 10**18
+"""A limit makes sense for a service that many share; whoever names servers of their own knows what they host."""
+NOT_INHERITED: Final = {"LORAX_BATCH_DATABASE_URL", "LORAX_BATCH_OBJECT_STORE", "LORAX_BATCH_METRICS_PORT"}
+"""What the caller set for a service of theirs, and would make this one share its data or its port."""
 
 
 @contextlib.contextmanager
-def private_service(data_dir: Path, servers: list[str]) -> Iterator["Client"]:
-    """Start a service over `data_dir`, yield a client of it, and stop it at the end."""
+def private_service(data_dir: Path, servers: list[str], *, base_model: str = "") -> Iterator["Client"]:
+    """Start a service over `data_dir`, yield a client of it, and stop it at the end.
+
+    It takes any model, of whatever size; `base_model` is what servers run that report none.
+    """
     data_dir.mkdir(parents=True, exist_ok=True)
     # Not in the data directory: the path of a Unix socket may have only 107 bytes.
     with tempfile.TemporaryDirectory(prefix="lorax-batch-") as socket_dir:
         target = f"unix:{socket_dir}/grpc.sock"
-        arguments = ["serve", "--listen", target, "--data-dir", str(data_dir), "--accept-unlisted-models"]
+        arguments = ["serve", "--listen", target, "--data-dir", str(data_dir)]
         arguments += [argument for server in servers for argument in ("--server", server)]
-        with ChildProcess("lorax_batch_server", arguments, data_dir / "service.log", has_output=True) as child:
+        environment = _environment(base_model)
+        log = data_dir / "service.log"
+        with ChildProcess("lorax_batch_server", arguments, log, has_output=True, environment=environment) as child:
             child.read_line(START_SECONDS)
             # With its `sleep`, the client goes on after a broken connection only while the service lives.
             with open_client(target, sleep=child.sleep) as client:
                 yield client
+
+
+def _environment(base_model: str) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
+    ours = {"LORAX_BATCH_ACCEPT_UNLISTED_MODELS": "true", "LORAX_BATCH_MAX_PARAMETERS": str(ANY_PARAMETERS)}
+    return inherited | ours | ({"LORAX_BATCH_DEFAULT_SERVER_MODEL": base_model} if base_model else {})

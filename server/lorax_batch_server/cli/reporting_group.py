@@ -31,12 +31,19 @@ class ReportingGroup(TyperGroup):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(ExitCode.DONE) from None
         except Exception as error:
-            reported = _report(error)
+            reported = _report(_sole_cause(error))
             if reported is None:
                 raise
             message, exit_code = reported
             typer.echo(f"lorax-batch: {message}", err=True)
             raise typer.Exit(exit_code) from error
+
+
+def _sole_cause(error: Exception) -> Exception:
+    """Return what a task group wrapped, when it is one thing."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 def _report(error: Exception) -> tuple[str, ExitCode] | None:

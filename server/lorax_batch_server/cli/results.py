@@ -8,6 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from lorax_batch_server.cli.output import show_count
 from lorax_batch_server.cli.reporting_group import CommandError
 
 if TYPE_CHECKING:
@@ -34,11 +35,16 @@ class FetchedResults:
 
     def describe(self) -> str:
         """Return it in one line."""
+        errors = show_count(self.error_rows, "row")
         if self.errors is None:
-            rest = f"; {self.error_rows:,} rows without success (--errors FILE writes them)" if self.error_rows else ""
+            rest = f"; {errors} without success (--errors FILE writes them)" if self.error_rows else ""
         else:
-            rest = f", {self.error_rows:,} rows without success in {self.errors}"
-        return f"{self.job_id} is {self.state}: {self.output_rows:,} rows in {self.output}{rest}"
+            rest = f", {errors} without success in {_place(self.errors)}"
+        return f"{self.job_id} is {self.state}: {show_count(self.output_rows, 'row')} in {_place(self.output)}{rest}"
+
+
+def _place(path: str) -> str:
+    return "standard output" if path == "-" else path
 
 
 def fetch_results(

@@ -38,7 +38,7 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Run a dataset on LoRAX servers and write its results; started again with the same arguments it goes on."""
-    _check(file, output, errors)
+    _check(file, output, errors, server)
     errors = errors or output.with_name(f"{output.stem}.errors{output.suffix}")
     state_dir = data_dir or output.with_name(f"{output.name}.lorax-batch")
     state_dir.mkdir(parents=True, exist_ok=True)
@@ -51,7 +51,7 @@ def run(
         default_max_tokens=default_max_tokens,
     )
     try:
-        with stopped_by_sigterm(), private_service(state_dir, server) as client:
+        with stopped_by_sigterm(), private_service(state_dir, server, base_model=base_model) as client:
             ended = _run_job(client, file, record, base_model, on_invalid, default_max_tokens, as_json=as_json)
             if ended is not None:
                 client.download(ended, output, errors=errors)
@@ -69,7 +69,12 @@ def run(
     raise typer.Exit(exit_code_of(ended))
 
 
-def _check(file: Path, output: Path, errors: Path | None) -> None:
+def _check(file: Path, output: Path, errors: Path | None, servers: list[str]) -> None:
+    from lorax_batch_server.server_spec import parse_servers
+
+    if not servers:
+        raise CommandError("--server: none is given; name at least one: --server URL")
+    parse_servers(servers)
     with file.open("rb"):
         pass  # raises, naming the file, before anything is started
     if not output.absolute().parent.is_dir():

@@ -7,7 +7,7 @@ import typer
 
 from lorax_batch_server.cli.exit_code import ExitCode
 from lorax_batch_server.cli.options import JsonOption
-from lorax_batch_server.cli.output import print_json
+from lorax_batch_server.cli.output import print_json, show_count
 
 if TYPE_CHECKING:
     from lorax_batch_scheduler.dataset import DatasetSummary, InvalidLine
@@ -57,7 +57,9 @@ def _print_summary(summary: "DatasetSummary") -> None:
     invalid = summary.invalid.line_count
     if invalid:
         typer.echo("")
-    typer.echo(f"{summary.row_count:,} rows, {invalid:,} invalid, about {summary.prompt_tokens:,} prompt tokens")
+    typer.echo(
+        f"{show_count(summary.row_count, 'row')}, {invalid:,} invalid, about {summary.prompt_tokens:,} prompt tokens"
+    )
     for code in summary.invalid.codes:
         typer.echo(f"  {code.line_count:>10,}  {code.code}")
     if summary.models:

@@ -114,7 +114,7 @@ async def test_a_running_job_is_followed_into_files(command: Command, service: S
     ended = await command("jobs", "results", "job_1", "-o", tmp_path / "out", "--follow")
     assert ended.exit_code == 1
     assert (tmp_path / "out").read_bytes() == OUTPUT + b"\n"
-    assert "1 rows without success (--errors FILE writes them)" in ended.stderr
+    assert "1 row without success (--errors FILE writes them)" in ended.stderr
 
 
 async def test_results_go_to_standard_output(command: Command, service: Service):

@@ -6,6 +6,11 @@ from lorax_batch_server.listen_address import ListenAddress, parse_listen
 from lorax_batch_server.server_spec import parse_server, parse_servers
 
 
+def test_the_default_model_is_that_of_every_slot():
+    slots = parse_servers(["http://a", "http://b,model=m"], default_model="own/model")
+    assert [(slot.declared_model, slot.default_model) for slot in slots] == [(None, "own/model"), ("m", "own/model")]
+
+
 def test_a_url_alone_is_a_slot_with_the_same_id_each_time() -> None:
     slot = parse_server("http://gpu1:8080/")
     assert (slot.url, slot.kind, slot.declared_model, slot.max_in_flight) == ("http://gpu1:8080", "static", None, None)

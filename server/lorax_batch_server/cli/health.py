@@ -1,0 +1,37 @@
+"""`lorax-batch health`: a probe for containers and scripts."""
+
+from typing import Final
+
+import typer
+
+from lorax_batch_server.cli.exit_code import ExitCode
+from lorax_batch_server.cli.options import DEFAULT_TARGET, JsonOption, TargetOption, checked_target
+from lorax_batch_server.cli.output import print_json
+
+TIMEOUT_SECONDS: Final = 4.0
+"""Below the 5 s that a container gives its health check."""
+
+
+def health(as_json: JsonOption = False, target: TargetOption = DEFAULT_TARGET) -> None:
+    """Ask the service whether it takes calls; exit 3 when it does not."""
+    status = _ask(checked_target(target))
+    if as_json:
+        print_json({"target": target, "status": status})
+    else:
+        typer.echo(f"{target} is {status.replace('_', ' ')}")
+    if status != "serving":
+        raise typer.Exit(ExitCode.UNREACHABLE)
+
+
+def _ask(target: str) -> str:
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+    from lorax_batch_client.channel import channel_options
+    from lorax_batch_client.error_mapping import error_from_rpc
+
+    with grpc.insecure_channel(target, channel_options(target)) as channel:
+        try:
+            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_SECONDS)
+        except grpc.RpcError as error:
+            raise error_from_rpc(error, target) from error
+    return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)).lower()
