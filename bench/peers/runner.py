@@ -13,7 +13,7 @@ from lorax_batch_scheduler.fleet import Slot
 from lorax_batch_scheduler.job import RowError
 from lorax_batch_scheduler.lorax_servers import ServerProbe
 from lorax_batch_scheduler.ports.lease import LeasedChunk
-from lorax_batch_scheduler.runner import ServerRunner
+from lorax_batch_scheduler.running.runner import ServerRunner
 from lorax_batch_scheduler.work import ChunkWork, RowOutcome
 
 from bench.peers.measure import Load, Stopwatch, prompt, read_load

@@ -15,11 +15,8 @@ from typing import Final
 
 import structlog
 from lorax_batch_scheduler.catalogue import Catalogue
-from lorax_batch_scheduler.chunk_loader import ChunkLoader
 from lorax_batch_scheduler.clock import Clock, SystemClock
-from lorax_batch_scheduler.committer import Committer
 from lorax_batch_scheduler.errors import ConfigurationError, ObjectStoreError
-from lorax_batch_scheduler.finaliser import Finaliser
 from lorax_batch_scheduler.fleet import ServerLimits, Slot
 from lorax_batch_scheduler.ingest.imports import resolve_import
 from lorax_batch_scheduler.ingest.ingestion import Ingestion
@@ -36,10 +33,13 @@ from lorax_batch_scheduler.postgres.lease_store import PostgresLeaseStore
 from lorax_batch_scheduler.postgres.listener import Listener
 from lorax_batch_scheduler.postgres.migrations import migrate
 from lorax_batch_scheduler.postgres.result_store import PostgresResultStore
-from lorax_batch_scheduler.runner import RunnerSettings, ServerRunner
-from lorax_batch_scheduler.scheduler import Scheduler
-from lorax_batch_scheduler.slot_watch import SlotWatch
-from lorax_batch_scheduler.static_fleet import StaticFleet
+from lorax_batch_scheduler.running.runner import RunnerSettings, ServerRunner
+from lorax_batch_scheduler.scheduling.chunk_loader import ChunkLoader
+from lorax_batch_scheduler.scheduling.committer import Committer
+from lorax_batch_scheduler.scheduling.finaliser import Finaliser
+from lorax_batch_scheduler.scheduling.scheduler import Scheduler
+from lorax_batch_scheduler.scheduling.slot_watch import SlotWatch
+from lorax_batch_scheduler.scheduling.static_fleet import StaticFleet
 from prometheus_client import CollectorRegistry
 
 from lorax_batch_server.batch_inference import BatchInferenceService, JobParts

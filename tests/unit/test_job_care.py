@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from lorax_batch_scheduler.job import Counts, Job, JobEvent, JobState
-from lorax_batch_scheduler.job_care import due_move
+from lorax_batch_scheduler.scheduling.job_care import due_move
 from lorax_batch_scheduler.server_config import ServerConfig
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -128,7 +128,12 @@ class PostgresJobStore:
             if not await _insert(connection, new, JobState.QUEUED, retry_of=job_id):
                 return await _job_by_request(connection, request_id)
             if not await connection.fetchval(SQL.retry_job_chunks, job_id, new_job_id):
-                raise StateConflictError("job", job_id, "without a row to retry", "ended with unsuccessful rows")
+                raise StateConflictError(
+                    "job",
+                    job_id,
+                    f"{current} with no row to retry",
+                    "ended with rows that failed, expired or were cancelled",
+                )
             await connection.execute(SQL.copy_secret, job_id, new_job_id)
             return await _created(connection, new_job_id, JobState.QUEUED)
 

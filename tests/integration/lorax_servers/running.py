@@ -10,7 +10,7 @@ import structlog
 from lorax_batch_scheduler.clock import SystemClock
 from lorax_batch_scheduler.fleet import ServerLimits, Slot
 from lorax_batch_scheduler.lorax_servers import ServerProbe
-from lorax_batch_scheduler.runner import RunnerSettings, ServerRunner
+from lorax_batch_scheduler.running.runner import RunnerSettings, ServerRunner
 from lorax_batch_scheduler.work import ChunkWork
 
 from tests.rows import RecordingSink

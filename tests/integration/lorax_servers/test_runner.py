@@ -3,7 +3,7 @@
 import pytest
 from lorax_batch_scheduler.chunk import COMPLETIONS, GENERATE
 from lorax_batch_scheduler.fleet import ServerState
-from lorax_batch_scheduler.runner import RunnerSettings
+from lorax_batch_scheduler.running.runner import RunnerSettings
 
 from tests.integration.lorax_servers.running import running
 from tests.rows import make_work

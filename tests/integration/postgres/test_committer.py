@@ -7,11 +7,11 @@ from datetime import timedelta
 
 import pytest
 from lorax_batch_scheduler.clock import SystemClock
-from lorax_batch_scheduler.committer import COMMIT_ROWS, CONGESTED_ROWS, Committed, Committer
 from lorax_batch_scheduler.dataset import ChunkKind
 from lorax_batch_scheduler.errors import DatabaseError
 from lorax_batch_scheduler.job import RowError
 from lorax_batch_scheduler.ports import ChunkResults, CommitReceipt, JobActivity, LeasedChunk
+from lorax_batch_scheduler.scheduling.committer import COMMIT_ROWS, CONGESTED_ROWS, Committed, Committer
 from lorax_batch_scheduler.segment import decode_segment
 from lorax_batch_scheduler.work import RowOutcome
 

@@ -2,13 +2,13 @@
 
 import msgspec
 import pytest
-from lorax_batch_scheduler.answer import READERS
 from lorax_batch_scheduler.chunk import CHAT, COMPLETIONS, EMBEDDINGS, GENERATE
 from lorax_batch_scheduler.fleet import ServerLimits
 from lorax_batch_scheduler.lorax_servers import ServerAddress
 from lorax_batch_scheduler.lorax_servers.response_head import header, number_header, retry_after_s
-from lorax_batch_scheduler.result_line import error_line, success_line
-from lorax_batch_scheduler.row_request import DOES_NOT_FIT, RowRequest
+from lorax_batch_scheduler.running.answer import READERS
+from lorax_batch_scheduler.running.result_line import error_line, success_line
+from lorax_batch_scheduler.running.row_request import DOES_NOT_FIT, RowRequest
 
 from tests.rows import make_work
 

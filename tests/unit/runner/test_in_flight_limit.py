@@ -2,7 +2,7 @@
 
 import pytest
 from lorax_batch_scheduler.fleet import ServerLimits
-from lorax_batch_scheduler.in_flight_limit import FIRST_ROWS, FIRST_ROWS_UNKNOWN, InFlightLimit
+from lorax_batch_scheduler.running.in_flight_limit import FIRST_ROWS, FIRST_ROWS_UNKNOWN, InFlightLimit
 
 LORAX = ServerLimits(
     model_id="m",

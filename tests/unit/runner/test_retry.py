@@ -1,9 +1,9 @@
 """The retry table, row by row against how a LoRAX server and its like fail."""
 
 import pytest
-from lorax_batch_scheduler.bad_answer import BadAnswer, read_bad_answer
 from lorax_batch_scheduler.lorax_servers import WireFault
-from lorax_batch_scheduler.retry import MAX_ATTEMPTS, Action, RowFacts, Signal, decide
+from lorax_batch_scheduler.running.bad_answer import BadAnswer, read_bad_answer
+from lorax_batch_scheduler.running.retry import MAX_ATTEMPTS, Action, RowFacts, Signal, decide
 from lorax_batch_scheduler.work import RowTrouble
 
 PREFIX = "Request failed during generation: Server error: "

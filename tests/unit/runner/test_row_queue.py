@@ -2,9 +2,9 @@
 
 from lorax_batch_scheduler.fleet import ServerLimits
 from lorax_batch_scheduler.lorax_servers import ServerAddress
-from lorax_batch_scheduler.queued_work import QueuedWork
-from lorax_batch_scheduler.row_queue import MAX_ACTIVE_ADAPTERS, SCHEMAS_TRIED, TURN_ROWS, RowQueue
-from lorax_batch_scheduler.row_request import RowRequest
+from lorax_batch_scheduler.running.queued_work import QueuedWork
+from lorax_batch_scheduler.running.row_queue import MAX_ACTIVE_ADAPTERS, SCHEMAS_TRIED, TURN_ROWS, RowQueue
+from lorax_batch_scheduler.running.row_request import RowRequest
 from lorax_batch_scheduler.work import RowTrouble
 
 from tests.rows import make_work

@@ -10,10 +10,10 @@ Three things bound how often a row is sent:
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from lorax_batch_scheduler.bad_answer import BadAnswer
-from lorax_batch_scheduler.generation_error import Cause, Rule, read_generation_error
-from lorax_batch_scheduler.length_error import read_length_error
 from lorax_batch_scheduler.lorax_servers.connection import WireFault
+from lorax_batch_scheduler.running.bad_answer import BadAnswer
+from lorax_batch_scheduler.running.generation_error import Cause, Rule, read_generation_error
+from lorax_batch_scheduler.running.length_error import read_length_error
 from lorax_batch_scheduler.work import RowTrouble
 
 MAX_ATTEMPTS = 4

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from lorax_batch_scheduler.fleet import ServerState, ServerStatus, Slot
-from lorax_batch_scheduler.job_book import JobBook, KnownJob
 from lorax_batch_scheduler.packing import ServerView
 from lorax_batch_scheduler.ports.row_runner import RowRunner
-from lorax_batch_scheduler.slot_watch import SlotWatch, close_all
+from lorax_batch_scheduler.scheduling.job_book import JobBook, KnownJob
+from lorax_batch_scheduler.scheduling.slot_watch import SlotWatch, close_all
 from lorax_batch_scheduler.work import ChunkWork
 
 

@@ -3,8 +3,8 @@
 from collections import deque
 from collections.abc import Callable
 
-from lorax_batch_scheduler.answer import READERS, Tokens
-from lorax_batch_scheduler.row_request import RowRequest
+from lorax_batch_scheduler.running.answer import READERS, Tokens
+from lorax_batch_scheduler.running.row_request import RowRequest
 from lorax_batch_scheduler.work import ChunkWork
 
 

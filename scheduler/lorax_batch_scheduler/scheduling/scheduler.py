@@ -7,26 +7,26 @@ from typing import Final
 
 import structlog
 
-from lorax_batch_scheduler.chunk_loader import ChunkLoader
 from lorax_batch_scheduler.clock import Clock
-from lorax_batch_scheduler.committer import Committed, Committer
 from lorax_batch_scheduler.errors import DatabaseError, NotFoundError, ObjectNotFoundError, StateConflictError
-from lorax_batch_scheduler.finaliser import Finaliser
 from lorax_batch_scheduler.job import RUNNABLE_STATES, JobEvent, JobState
-from lorax_batch_scheduler.job_book import JobBook, KnownJob
-from lorax_batch_scheduler.job_care import due_move
-from lorax_batch_scheduler.job_ending import JobEnding
-from lorax_batch_scheduler.job_reader import JobReader
-from lorax_batch_scheduler.lease_keeper import LEASE, LeaseKeeper
 from lorax_batch_scheduler.packing import GiveChunks, Snapshot, gives, plan, waits
 from lorax_batch_scheduler.ports.job_store import EventStore, JobStore
 from lorax_batch_scheduler.ports.lease import JobActivity
 from lorax_batch_scheduler.ports.lease_store import LeaseStore
 from lorax_batch_scheduler.ports.row_runner import RowRunner
-from lorax_batch_scheduler.static_fleet import StaticFleet
-from lorax_batch_scheduler.wait_reasons import WaitReasons
+from lorax_batch_scheduler.scheduling.chunk_loader import ChunkLoader
+from lorax_batch_scheduler.scheduling.committer import Committed, Committer
+from lorax_batch_scheduler.scheduling.finaliser import Finaliser
+from lorax_batch_scheduler.scheduling.job_book import JobBook, KnownJob
+from lorax_batch_scheduler.scheduling.job_care import due_move
+from lorax_batch_scheduler.scheduling.job_ending import JobEnding
+from lorax_batch_scheduler.scheduling.job_reader import JobReader
+from lorax_batch_scheduler.scheduling.lease_keeper import LEASE, LeaseKeeper
+from lorax_batch_scheduler.scheduling.static_fleet import StaticFleet
+from lorax_batch_scheduler.scheduling.wait_reasons import WaitReasons
+from lorax_batch_scheduler.scheduling.work_supply import WorkSupply
 from lorax_batch_scheduler.work import ChunkWork
-from lorax_batch_scheduler.work_supply import WorkSupply
 
 POLL_INTERVAL_S: Final = 1.0
 """Deadlines and lost wake-ups are noticed this late."""

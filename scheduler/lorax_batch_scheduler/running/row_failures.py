@@ -4,8 +4,8 @@ import msgspec
 
 from lorax_batch_scheduler.fleet import ServerLimits
 from lorax_batch_scheduler.job import RowError
-from lorax_batch_scheduler.queued_work import QueuedWork
-from lorax_batch_scheduler.result_line import error_line
+from lorax_batch_scheduler.running.queued_work import QueuedWork
+from lorax_batch_scheduler.running.result_line import error_line
 from lorax_batch_scheduler.work import ResultSink, RowOutcome
 
 

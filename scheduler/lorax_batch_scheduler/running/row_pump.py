@@ -8,21 +8,21 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lorax_batch_scheduler.bad_answer import LOST, BadAnswer, describe_fault, read_bad_answer
 from lorax_batch_scheduler.chunk import GENERATE
 from lorax_batch_scheduler.clock import Clock
 from lorax_batch_scheduler.fleet import ServerLimits
-from lorax_batch_scheduler.in_flight_limit import InFlightLimit
 from lorax_batch_scheduler.lorax_servers import Connection, ConnectionPool, ServerAddress, WireFault
 from lorax_batch_scheduler.lorax_servers.response_head import header, number_header, retry_after_s
-from lorax_batch_scheduler.queued_work import Flight, QueuedWork
-from lorax_batch_scheduler.result_line import success_line
-from lorax_batch_scheduler.retry import Decision, Signal
-from lorax_batch_scheduler.row_failures import RowFailures
-from lorax_batch_scheduler.row_judge import RowJudge
-from lorax_batch_scheduler.row_queue import RowQueue
-from lorax_batch_scheduler.row_request import DOES_NOT_FIT, RowRequest
-from lorax_batch_scheduler.run_rate import RunRate
+from lorax_batch_scheduler.running.bad_answer import LOST, BadAnswer, describe_fault, read_bad_answer
+from lorax_batch_scheduler.running.in_flight_limit import InFlightLimit
+from lorax_batch_scheduler.running.queued_work import Flight, QueuedWork
+from lorax_batch_scheduler.running.result_line import success_line
+from lorax_batch_scheduler.running.retry import Decision, Signal
+from lorax_batch_scheduler.running.row_failures import RowFailures
+from lorax_batch_scheduler.running.row_judge import RowJudge
+from lorax_batch_scheduler.running.row_queue import RowQueue
+from lorax_batch_scheduler.running.row_request import DOES_NOT_FIT, RowRequest
+from lorax_batch_scheduler.running.run_rate import RunRate
 from lorax_batch_scheduler.work import ChunkWork, ResultSink, RowOutcome
 
 SAMPLE_MASK = 15

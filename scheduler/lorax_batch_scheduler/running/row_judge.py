@@ -4,12 +4,12 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
-from lorax_batch_scheduler.adapter_verdicts import AdapterVerdict, AdapterVerdicts
-from lorax_batch_scheduler.bad_answer import BadAnswer
-from lorax_batch_scheduler.queued_work import Flight, QueuedWork
-from lorax_batch_scheduler.retry import MAX_ATTEMPTS, Action, Decision, RowFacts, decide
-from lorax_batch_scheduler.row_failures import RowFailures
-from lorax_batch_scheduler.row_queue import RowQueue
+from lorax_batch_scheduler.running.adapter_verdicts import AdapterVerdict, AdapterVerdicts
+from lorax_batch_scheduler.running.bad_answer import BadAnswer
+from lorax_batch_scheduler.running.queued_work import Flight, QueuedWork
+from lorax_batch_scheduler.running.retry import MAX_ATTEMPTS, Action, Decision, RowFacts, decide
+from lorax_batch_scheduler.running.row_failures import RowFailures
+from lorax_batch_scheduler.running.row_queue import RowQueue
 from lorax_batch_scheduler.work import RowTrouble
 
 

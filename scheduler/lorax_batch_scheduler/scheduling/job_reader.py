@@ -5,9 +5,9 @@ from typing import Final
 
 from lorax_batch_scheduler.clock import Clock
 from lorax_batch_scheduler.job import RUNNABLE_STATES, Job
-from lorax_batch_scheduler.job_book import JobBook, KnownJob
 from lorax_batch_scheduler.ports.job_store import JobStore
 from lorax_batch_scheduler.ports.lease_store import LeaseStore
+from lorax_batch_scheduler.scheduling.job_book import JobBook, KnownJob
 
 FULL_READ_INTERVAL_S: Final = 15.0
 LEFT_INTERVAL_S: Final = 2.0

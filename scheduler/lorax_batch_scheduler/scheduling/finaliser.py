@@ -5,16 +5,16 @@ from typing import Final
 import msgspec
 
 from lorax_batch_scheduler.chunk import Chunk, InvalidChunk
-from lorax_batch_scheduler.chunk_loader import ChunkLoader
-from lorax_batch_scheduler.committer import Committer
 from lorax_batch_scheduler.errors import ObjectNotFoundError
 from lorax_batch_scheduler.job import Job, JobState, RowError
-from lorax_batch_scheduler.output_file import OutputFile
 from lorax_batch_scheduler.ports.lease import LeasedChunk
 from lorax_batch_scheduler.ports.lease_store import LeaseStore
 from lorax_batch_scheduler.ports.object_store import ObjectStore
 from lorax_batch_scheduler.ports.result_store import ResultStore
-from lorax_batch_scheduler.result_line import error_line
+from lorax_batch_scheduler.running.result_line import error_line
+from lorax_batch_scheduler.scheduling.chunk_loader import ChunkLoader
+from lorax_batch_scheduler.scheduling.committer import Committer
+from lorax_batch_scheduler.scheduling.output_file import OutputFile
 from lorax_batch_scheduler.work import RowOutcome
 
 NOT_RUN: Final = {

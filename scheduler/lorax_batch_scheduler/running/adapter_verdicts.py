@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from lorax_batch_scheduler.retry import ADAPTER_VERDICT_S, Decision
+from lorax_batch_scheduler.running.retry import ADAPTER_VERDICT_S, Decision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,9 +5,9 @@ from typing import Final
 
 from lorax_batch_scheduler.clock import Clock
 from lorax_batch_scheduler.job import RUNNABLE_STATES, JobState
-from lorax_batch_scheduler.job_book import KnownJob
 from lorax_batch_scheduler.packing import ExplainWait
 from lorax_batch_scheduler.ports.job_store import JobStore
+from lorax_batch_scheduler.scheduling.job_book import KnownJob
 
 OTHERS_WORD_S: Final = 30.0
 """So long what another process has said or done stands: each sees only its own servers."""

@@ -11,11 +11,11 @@ import structlog
 from lorax_batch_scheduler.clock import Clock
 from lorax_batch_scheduler.errors import ServerUnreachableError
 from lorax_batch_scheduler.fleet import ServerLimits, ServerState, ServerStatus, Slot
-from lorax_batch_scheduler.in_flight_limit import InFlightLimit
 from lorax_batch_scheduler.lorax_servers import Health, ServerAddress, ServerProbe, WireFault
-from lorax_batch_scheduler.row_pump import PumpEvents, RowPump
-from lorax_batch_scheduler.server_condition import ServerCondition
-from lorax_batch_scheduler.watchdog import Watchdog
+from lorax_batch_scheduler.running.in_flight_limit import InFlightLimit
+from lorax_batch_scheduler.running.row_pump import PumpEvents, RowPump
+from lorax_batch_scheduler.running.server_condition import ServerCondition
+from lorax_batch_scheduler.running.watchdog import Watchdog
 from lorax_batch_scheduler.work import ChunkWork, ResultSink
 
 MIN_LOOK_AHEAD_ROWS = 256

@@ -7,10 +7,10 @@ from typing import Final
 import structlog
 
 from lorax_batch_scheduler.clock import Clock
-from lorax_batch_scheduler.committer import Committer
 from lorax_batch_scheduler.errors import DatabaseError, ObjectNotFoundError, ObjectStoreError, StateConflictError
-from lorax_batch_scheduler.finaliser import Finaliser
-from lorax_batch_scheduler.job_book import KnownJob
+from lorax_batch_scheduler.scheduling.committer import Committer
+from lorax_batch_scheduler.scheduling.finaliser import Finaliser
+from lorax_batch_scheduler.scheduling.job_book import KnownJob
 
 AT_ONCE: Final = 2
 IN_FLIGHT_GRACE_S: Final = 10.0

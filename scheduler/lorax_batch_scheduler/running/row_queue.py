@@ -10,7 +10,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable
 
-from lorax_batch_scheduler.queued_work import AdapterRows, Flight, QueuedWork
+from lorax_batch_scheduler.running.queued_work import AdapterRows, Flight, QueuedWork
 
 MAX_ACTIVE_ADAPTERS = 4
 """More of them at a time only drive each other out of the server's memory."""

@@ -7,17 +7,17 @@ from typing import Final
 import structlog
 
 from lorax_batch_scheduler.chunk import Chunk, InvalidChunk
-from lorax_batch_scheduler.chunk_loader import ChunkLoader
 from lorax_batch_scheduler.clock import Clock
-from lorax_batch_scheduler.committer import Committer
 from lorax_batch_scheduler.dataset import ChunkKind
 from lorax_batch_scheduler.errors import ObjectNotFoundError, ObjectStoreError
-from lorax_batch_scheduler.finaliser import add_invalid_lines
-from lorax_batch_scheduler.job_book import KnownJob
 from lorax_batch_scheduler.ports.job_store import JobStore
 from lorax_batch_scheduler.ports.lease import LeasedChunk
 from lorax_batch_scheduler.ports.lease_store import LeaseStore
 from lorax_batch_scheduler.ports.row_runner import RowRunner
+from lorax_batch_scheduler.scheduling.chunk_loader import ChunkLoader
+from lorax_batch_scheduler.scheduling.committer import Committer
+from lorax_batch_scheduler.scheduling.finaliser import add_invalid_lines
+from lorax_batch_scheduler.scheduling.job_book import KnownJob
 from lorax_batch_scheduler.work import ChunkWork
 
 INVALID_CHUNKS_AT_ONCE: Final = 16

@@ -1,0 +1,1 @@
+"""Sending rows to one server: the hot path, what answers mean, and how much a server takes."""
