@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 POLL_SECONDS: Final = 0.2
 NOTICE_SECONDS: Final = 2.0
+TELLS_NO_MODEL: Final = "does not tell its model"
+"""What the service says of a server that answers, but can't be used for that."""
 
 
 def find_served_model(client: "Client", *, sleep: Callable[[float], object] = time.sleep) -> str:
@@ -28,7 +30,7 @@ def find_served_model(client: "Client", *, sleep: Callable[[float], object] = ti
             return models[0]
         if models:
             raise CommandError(f"the servers run different models ({', '.join(models)}): choose with --base-model")
-        if ready:
+        if ready or (servers and all(TELLS_NO_MODEL in one.reason for one in servers)):
             raise CommandError("the servers do not say what model they run: name it with --base-model")
         if waited <= NOTICE_SECONDS < waited + POLL_SECONDS:
             slots = list(client.list_slots())
