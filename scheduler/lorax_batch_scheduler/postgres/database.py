@@ -70,7 +70,9 @@ class Database:
         try:
             self._pool = await asyncpg.create_pool(
                 self._dsn,
-                min_size=1,
+                # All of them from the start: a call that has to open one waits 20 to 60 ms longer.
+                min_size=self._max_connections,
+                max_inactive_connection_lifetime=0,
                 max_size=self._max_connections,
                 timeout=CONNECT_TIMEOUT_S,
                 command_timeout=STATEMENT_TIMEOUT_S,
