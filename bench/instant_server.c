@@ -63,7 +63,6 @@ static const char BODY_START[] =
 static const char BODY_END[] =
     "\"},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":110,\"total_tokens\":174,"
     "\"completion_tokens\":64},\"system_fingerprint\":\"0.1.0-native\"}";
-static const char WORDS[] = " the quick brown fox jumps over the lazy dog while rain falls on the old harbour and";
 static const char INFO[] =
     "{\"model_id\":\"mistralai/Mistral-7B-Instruct-v0.2\",\"model_sha\":\"0\",\"model_dtype\":\"torch.float16\","
     "\"model_device_type\":\"cuda\",\"model_pipeline_tag\":\"text-generation\",\"max_concurrent_requests\":4096,"
@@ -78,7 +77,28 @@ struct answer {
   char text[4096];
   size_t bytes, marker_at;
 };
-static struct answer chat, native;
+/* Texts differ, as those of a model do: one and the same would compress to nothing. More of them than rows in a chunk. */
+#define VARIANTS 1024
+#define VOCABULARY 2000
+static struct answer chat[VARIANTS], native[VARIANTS];
+static char vocabulary[VOCABULARY][12];
+
+static unsigned chance(unsigned below) {
+  static unsigned long long state = 20261123;
+  state = state * 6364136223846793005ULL + 1442695040888963407ULL;
+  return (unsigned)(state >> 33) % below;
+}
+
+static void make_vocabulary(void) {
+  static const char LETTERS[] = "eeeeeeeetttttaaaaaooooiiiinnnnsssshhhrrrdddlllccuummwwffggyyppbbvk";
+  for (int word = 0; word < VOCABULARY; word++) {
+    unsigned length = 2 + chance(4) + chance(5);
+    for (unsigned n = 0; n < length; n++) vocabulary[word][n] = LETTERS[chance(sizeof LETTERS - 1)];
+  }
+}
+
+/* Common words are much more common than rare ones. */
+static const char *some_word(void) { return vocabulary[chance(1 + chance(1 + chance(VOCABULARY)))]; }
 
 static void make_answer(struct answer *answer, const char *start, const char *finish) {
   char body[2048];
@@ -87,10 +107,7 @@ static void make_answer(struct answer *answer, const char *start, const char *fi
   size_t marker_at = n;
   memset(body + n, '0', MARKER_DIGITS);
   n += MARKER_DIGITS;
-  while (n + finish_bytes < 900) {
-    body[n] = WORDS[n % (sizeof WORDS - 1)];
-    n++;
-  }
+  while (n + finish_bytes < 900) n += (size_t)sprintf(body + n, " %s", some_word());
   memcpy(body + n, finish, finish_bytes);
   n += finish_bytes;
   int head = snprintf(answer->text, sizeof answer->text, "%scontent-length: %zu\r\n\r\n", HEADERS, n);
@@ -121,7 +138,8 @@ static void send_all(int fd, const char *data, size_t bytes) {
   }
 }
 
-static void send_answer(int fd, struct answer *answer, long marker) {
+static void send_answer(int fd, struct answer *answers, long marker) {
+  struct answer *answer = &answers[marker < 0 ? 0 : marker % VARIANTS];
   char digits[32];
   snprintf(digits, sizeof digits, "%010ld", marker < 0 ? 0 : marker);
   memcpy(answer->text + answer->marker_at, digits, MARKER_DIGITS);
@@ -183,7 +201,7 @@ static void serve(int fd) {
       if (strncasecmp(line, "content-length:", 15) == 0) length = strtoul(line + 15, NULL, 10);
     if (length > BUFFER_BYTES / 2) { drop(fd); return; }
     if ((size_t)(end - head_end) < length) break;
-    if (start[0] == 'P') take_post(fd, strncmp(start, "POST / ", 7) == 0 ? &native : &chat, head_end, length);
+    if (start[0] == 'P') take_post(fd, strncmp(start, "POST / ", 7) == 0 ? native : chat, head_end, length);
     else if (strncmp(start, "GET /info", 9) == 0) send_json(fd, INFO);
     else if (strncmp(start, "GET /stats", 10) == 0) send_stats(fd);
     else send_json(fd, "{}");
@@ -235,8 +253,9 @@ int main(int argc, char **argv) {
     if (strcmp(argv[i], "--port") == 0) port = atoi(argv[i + 1]);
     else if (strcmp(argv[i], "--delay-ms") == 0) delay_ns = atoll(argv[i + 1]) * 1000000LL;
   }
-  make_answer(&chat, BODY_START, BODY_END);
-  make_answer(&native, NATIVE_START, NATIVE_END);
+  make_vocabulary();
+  for (int n = 0; n < VARIANTS; n++) make_answer(&chat[n], BODY_START, BODY_END);
+  for (int n = 0; n < VARIANTS; n++) make_answer(&native[n], NATIVE_START, NATIVE_END);
   runs = calloc(MAX_MARKER, 1);
   queue = malloc(queue_size * sizeof *queue);
   int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);

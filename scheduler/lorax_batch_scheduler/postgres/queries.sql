@@ -232,7 +232,7 @@ DELETE FROM schedulers WHERE scheduler_id IN (
 )
 
 -- free_orphaned_chunks --
--- Leases of schedulers that are gone. The epoch moves at the next claim.
+-- Leases of schedulers that are gone; the epoch moves, so that none of them can commit any more.
 UPDATE job_chunks SET scheduler_id = NULL, epoch = epoch + 1
 WHERE scheduler_id IS NOT NULL AND NOT EXISTS (
     SELECT FROM schedulers WHERE schedulers.scheduler_id = job_chunks.scheduler_id)
