@@ -1,6 +1,7 @@
 """Services and simulated servers as processes of the test's own, which it may kill."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any, Self
 
 import grpc
 from lorax_batch_client import Client
+from lorax_batch_scheduler.failpoints import LOG_VARIABLE, VARIABLE
 
 START_S = 60.0
 
@@ -59,6 +61,7 @@ class Service:
     def __init__(self, directory: Path, *servers: str, arguments: tuple[str, ...] = ()) -> None:
         self.directory = directory
         self.log = directory / "service.log"
+        self._fired_log = directory / "failpoints.log"
         # The path of a Unix socket may have only about 100 characters.
         self._sockets = tempfile.TemporaryDirectory(prefix="lorax-batch-")
         self.target = f"unix:{self._sockets.name}/service.sock"
@@ -83,8 +86,13 @@ class Service:
         assert self._process is not None
         return self._process.pid
 
-    def start(self) -> None:
-        """Start it and return when it answers."""
+    def start(self, failpoints: str = "") -> None:
+        """Start it with these failpoints armed, and return when it answers."""
+        self.begin(failpoints)
+        self.wait_ready()
+
+    def begin(self, failpoints: str = "") -> None:
+        """Start it with these failpoints armed: it may die before it ever answers."""
         command = [sys.executable, "-m", "lorax_batch_server", "serve", "--listen", self.target]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -92,7 +100,11 @@ class Service:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                env={**os.environ, VARIABLE: failpoints, LOG_VARIABLE: str(self._fired_log)},
             )
+
+    def wait_ready(self) -> None:
+        """Return when it answers."""
         with grpc.insecure_channel(self.target) as channel:
             try:
                 grpc.channel_ready_future(channel).result(timeout=START_S)
@@ -104,6 +116,19 @@ class Service:
         assert self._process is not None
         self._process.kill()
         self._process.wait(30)
+        self._process = None
+
+    def fired(self) -> list[str]:
+        """Return the names of the failpoints that have fired, over all lives, in their order."""
+        if not self._fired_log.exists():
+            return []
+        return [line.split()[1] for line in self._fired_log.read_text(encoding="utf-8").splitlines()]
+
+    def wait_killed(self, timeout_s: float = 30.0) -> None:
+        """Return when a failpoint has killed it."""
+        assert self._process is not None
+        code = self._process.wait(timeout_s)
+        assert code == -signal.SIGKILL, f"it ended with {code}:\n{self.log.read_text()[-4000:]}"
         self._process = None
 
     def stop(self) -> int:

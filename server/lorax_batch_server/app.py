@@ -17,6 +17,7 @@ import structlog
 from lorax_batch_scheduler.catalogue import Catalogue
 from lorax_batch_scheduler.clock import Clock, SystemClock
 from lorax_batch_scheduler.errors import ConfigurationError, ObjectStoreError
+from lorax_batch_scheduler.failpoints import ARMED, check_armed
 from lorax_batch_scheduler.fleet import ServerLimits, Slot
 from lorax_batch_scheduler.ingest.imports import resolve_import
 from lorax_batch_scheduler.ingest.ingestion import Ingestion
@@ -76,6 +77,9 @@ async def serve(settings: Settings, *, on_ready: OnReady = lambda _: None) -> No
     Raises:
         ConfigurationError: it can't start as it is configured.
     """
+    check_armed()
+    if ARMED:
+        _log.warning("failpoints_armed", names=sorted(ARMED))
     stop, hurry = asyncio.Event(), asyncio.Event()
 
     def asked_to_stop() -> None:

@@ -10,6 +10,7 @@ from lorax_batch.v1 import batch_inference_pb2_grpc, job_pb2
 from lorax_batch_scheduler.catalogue import Catalogue
 from lorax_batch_scheduler.clock import Clock
 from lorax_batch_scheduler.errors import StateConflictError
+from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.job import Job, JobEvent, JobState
 from lorax_batch_scheduler.ports import JobStore
 
@@ -90,6 +91,7 @@ class BatchInferenceService(batch_inference_pb2_grpc.BatchInferenceServicer):
         )
         return pb.UpdateJobResponse(job=self._message(job))
 
+    @failpoint(before="cancel.before_move", after="cancel.after_move")
     async def CancelJob(self, request: pb.CancelJobRequest, context: _Context) -> pb.CancelJobResponse:
         reason = check_reason(request.reason) or "cancelled by a caller"
         job = await self._move(
@@ -105,6 +107,7 @@ class BatchInferenceService(batch_inference_pb2_grpc.BatchInferenceServicer):
         job = await self._move(request.job_id, JobEvent.RESUME, "resumed by a caller", idempotent_in=_RESUMED)
         return pb.ResumeJobResponse(job=self._message(job))
 
+    @failpoint(before="retry.before_store", after="retry.after_store")
     async def RetryJob(self, request: pb.RetryJobRequest, context: _Context) -> pb.RetryJobResponse:
         request_id = check_request_id(request.request_id)
         known = await self._jobs.find_job_by_request(request_id) if request_id else None
@@ -114,8 +117,7 @@ class BatchInferenceService(batch_inference_pb2_grpc.BatchInferenceServicer):
         return pb.RetryJobResponse(job=self._message(job))
 
     async def DeleteJob(self, request: pb.DeleteJobRequest, context: _Context) -> pb.DeleteJobResponse:
-        job = await self._jobs.delete_job(_job_id(request.job_id))
-        await self._parts.removal.of_job(job)
+        await self._parts.removal.of_job(await self._delete(_job_id(request.job_id)))
         return pb.DeleteJobResponse()
 
     async def WatchJobs(self, request: pb.WatchJobsRequest, context: _Context) -> AsyncIterator[pb.WatchJobsResponse]:
@@ -146,6 +148,10 @@ class BatchInferenceService(batch_inference_pb2_grpc.BatchInferenceServicer):
         async for piece in self._parts.download.pieces(job_id, error=error, offset=request.offset):
             self._parts.metrics.sent_results(len(piece.data))
             yield download_response(piece)
+
+    @failpoint(before="delete.before_rows", after="delete.after_rows")
+    async def _delete(self, job_id: str) -> Job:
+        return await self._jobs.delete_job(job_id)
 
     def _message(self, job: Job) -> job_pb2.Job:
         return self._parts.translator.job(job, now=self._parts.clock.now())

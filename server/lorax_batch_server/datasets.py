@@ -13,6 +13,7 @@ from lorax_batch.v1 import datasets_pb2 as pb
 from lorax_batch.v1 import datasets_pb2_grpc
 from lorax_batch_scheduler.dataset import Dataset, DatasetState, NewDataset
 from lorax_batch_scheduler.errors import ChecksumMismatchError, InvalidInputError, NotFoundError, StateConflictError
+from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.ports import DatasetStore, ObjectStore
 
 from lorax_batch_server.checks import MAX_REQUEST_ID_CHARACTERS, Checks, known_id
@@ -97,13 +98,17 @@ class DatasetsService(datasets_pb2_grpc.DatasetsServicer):
         dataset_id = known_id("dataset", "dataset_id", request.dataset_id)
         parts = await self._datasets.upload_parts(dataset_id)
         try:
-            dataset = await self._datasets.delete_dataset(dataset_id)
+            dataset = await self._delete(dataset_id)
         except StateConflictError as error:
             raise DatasetInUseError(
                 "dataset", dataset_id, error.current, error.expected, "cancel the jobs or wait for them"
             ) from error
         await self._parts.removal.of_dataset(dataset, parts)
         return pb.DeleteDatasetResponse()
+
+    @failpoint(before="delete.before_dataset", after="delete.after_dataset")
+    async def _delete(self, dataset_id: str) -> Dataset:
+        return await self._datasets.delete_dataset(dataset_id)
 
     # --- upload ---------------------------------------------------------------------------------------------------
 

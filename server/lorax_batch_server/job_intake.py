@@ -9,6 +9,7 @@ from lorax_batch.v1 import batch_inference_pb2 as pb
 from lorax_batch_scheduler.catalogue import BaseModel, Catalogue
 from lorax_batch_scheduler.clock import Clock
 from lorax_batch_scheduler.dataset import Dataset, DatasetState
+from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.job import Counts, Job, JobState, NewJob
 from lorax_batch_scheduler.ports import DatasetStore, JobStore
 
@@ -48,6 +49,7 @@ class JobIntake:
         self._clock = clock
         self._new_id = new_id
 
+    @failpoint(before="create.before_store", after="create.after_store")
     async def create(self, request: pb.CreateJobRequest) -> Job:
         """Return the new job, or the one that an earlier call with this `request_id` made.
 

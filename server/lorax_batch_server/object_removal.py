@@ -3,6 +3,7 @@
 import structlog
 from lorax_batch_scheduler.dataset import Dataset, UploadPart
 from lorax_batch_scheduler.errors import ObjectStoreError
+from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.job import Job
 from lorax_batch_scheduler.ports import ObjectStore
 
@@ -27,8 +28,16 @@ class ObjectRemoval:
     async def _delete(self, kind: str, name: str, keys: list[str], prefix: str) -> None:
         try:
             for key in keys:
-                await self._objects.delete(key)
+                await self._delete_one(key)
             if prefix:
-                await self._objects.delete_prefix(prefix)
+                await self._delete_prefix(prefix)
         except ObjectStoreError as error:
             _log.warning("objects_left_behind", kind=kind, name=name, prefix=prefix, keys=len(keys), error=str(error))
+
+    @failpoint(after="delete.after_object")
+    async def _delete_one(self, key: str) -> None:
+        await self._objects.delete(key)
+
+    @failpoint(after="delete.after_chunks")
+    async def _delete_prefix(self, prefix: str) -> None:
+        await self._objects.delete_prefix(prefix)

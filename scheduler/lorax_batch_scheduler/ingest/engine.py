@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from lorax_batch_scheduler.dataset import DatasetSummary, InvalidLine, ModelCount, OnInvalid
+from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.ingest.custom_ids import CustomIds
 from lorax_batch_scheduler.ingest.decompression import Decompression
 from lorax_batch_scheduler.ingest.fault import Code, InvalidFileError, InvalidRowError
@@ -59,6 +60,7 @@ class Ingest:
         self._blank_count = 0
         self._broken: InvalidFileError | None = None
 
+    @failpoint(before="ingest.before_feed", after="ingest.after_feed")
     def feed(self, block: bytes) -> None:
         """Take the next bytes of the file."""
         self._digest.update(block)
@@ -74,6 +76,7 @@ class Ingest:
         except InvalidFileError as error:
             self._broken = error
 
+    @failpoint(before="ingest.before_grouped", after="ingest.after_grouped")
     def finish(self) -> IngestOutcome:
         """Take the end of the file and return what became of it."""
         try:

@@ -21,6 +21,7 @@ from lorax_batch_scheduler.errors import (
     ObjectStoreError,
     StateConflictError,
 )
+from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.ingest.child import IngestOptions
 from lorax_batch_scheduler.ingest.imports import read_file, resolve_import
 from lorax_batch_scheduler.ingest.limits import IngestLimits
@@ -138,13 +139,21 @@ class Ingestion:
             await self._fail(dataset_id, outcome.reason, outcome)
             return
         for name in outcome.packs:
-            path = packs_folder(scratch) / name
-            await store_file(self._objects, prefix + name, path)
-            await asyncio.to_thread(path.unlink)
-        await self._datasets.finish_ingest(dataset_id, outcome.summary, outcome.chunks, prefix)
+            await self._store_pack(prefix + name, packs_folder(scratch) / name)
+        await self._finish(dataset_id, outcome, prefix)
         _log.info("dataset_ready", dataset_id=dataset_id, rows=outcome.summary.row_count)
         await self._tidy(dataset_id, prefix)
 
+    @failpoint(before="ingest.before_chunk_put", after="ingest.after_chunk_put")
+    async def _store_pack(self, key: str, path: Path) -> None:
+        await store_file(self._objects, key, path)
+        await asyncio.to_thread(path.unlink)
+
+    @failpoint(before="ingest.before_finish", after="ingest.after_finish")
+    async def _finish(self, dataset_id: str, outcome: IngestOutcome, prefix: str) -> None:
+        await self._datasets.finish_ingest(dataset_id, outcome.summary, outcome.chunks, prefix)
+
+    @failpoint(before="ingest.before_fail", after="ingest.after_fail")
     async def _fail(self, dataset_id: str, reason: str, outcome: IngestOutcome | None) -> None:
         summary = outcome.summary if outcome else None
         await self._datasets.fail_ingest(dataset_id, reason, summary.invalid if summary else InvalidReport(), summary)
@@ -197,11 +206,17 @@ class Ingestion:
         await self._delete_upload(dataset_id)
         await self._delete_other_attempts(dataset_id, kept_prefix)
 
+    @failpoint(before="ingest.before_upload_deleted", after="ingest.after_upload_deleted")
     async def _delete_upload(self, dataset_id: str) -> None:
         # In this order: what a crash leaves lies in the object store, where `sweep` looks.
-        await self._datasets.forget_upload_parts(dataset_id)
+        await self._forget_parts(dataset_id)
         await self._objects.delete_prefix(uploads_prefix(dataset_id))
 
+    @failpoint(after="ingest.after_parts_forgotten")
+    async def _forget_parts(self, dataset_id: str) -> None:
+        await self._datasets.forget_upload_parts(dataset_id)
+
+    @failpoint(after="ingest.after_attempts_deleted")
     async def _delete_other_attempts(self, dataset_id: str, kept_prefix: str) -> None:
         prefix = dataset_prefix(dataset_id)
         async for attempt in self._stored_ids(prefix):

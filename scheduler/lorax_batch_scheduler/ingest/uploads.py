@@ -5,6 +5,7 @@ from typing import Final
 
 from lorax_batch_scheduler.dataset import Dataset, UploadPart
 from lorax_batch_scheduler.errors import BusyError, InvalidInputError
+from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.ports import DatasetStore, ObjectStore
 
 PART_BYTES: Final = 8 << 20
@@ -48,6 +49,7 @@ class DatasetUpload:
         self._buffer = bytearray()
 
     @classmethod
+    @failpoint(before="upload.before_begin", after="upload.after_begin")
     async def begin(
         cls, datasets: DatasetStore, objects: ObjectStore, dataset_id: str, *, offset: int, limits: UploadLimits
     ) -> "DatasetUpload":
@@ -82,16 +84,18 @@ class DatasetUpload:
         if self._buffer:
             await self._store(len(self._buffer))
 
+    @failpoint(before="upload.before_finish", after="upload.after_finish")
     async def finish(self, sha256: str | None) -> Dataset:
         """Store what is left and hand the dataset to ingest, which checks the sum."""
         await self.pause()
         return await self._datasets.finish_upload(self._dataset_id, self._epoch, sha256=sha256)
 
+    @failpoint(after="upload.after_part")
     async def _store(self, byte_count: int) -> None:
         data = bytes(memoryview(self._buffer)[:byte_count])
         # The epoch is in the key: a fenced stream never overwrites the parts of its successor.
         key = f"{uploads_prefix(self._dataset_id)}{self._stored_bytes:020d}-{self._epoch}"
-        await self._objects.put(key, data)
+        await self._put(key, data)
         part = UploadPart(first_byte=self._stored_bytes, byte_count=byte_count, key=key)
         try:
             await self._datasets.add_upload_part(self._dataset_id, self._epoch, part)
@@ -100,6 +104,10 @@ class DatasetUpload:
             raise
         self._stored_bytes += byte_count
         del self._buffer[:byte_count]
+
+    @failpoint(before="upload.before_part_put", after="upload.after_part_put")
+    async def _put(self, key: str, data: bytes) -> None:
+        await self._objects.put(key, data)
 
     def _too_large(self, total_bytes: int) -> InvalidInputError:
         message = f"{total_bytes} bytes are more than the {self._limits.max_bytes} that a dataset may have: split it"

@@ -14,8 +14,9 @@ import structlog
 
 from lorax_batch_scheduler.clock import Clock
 from lorax_batch_scheduler.errors import DatabaseError
+from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.job import RowError
-from lorax_batch_scheduler.ports.lease import ChunkResults, JobActivity, LeasedChunk, SegmentToStore
+from lorax_batch_scheduler.ports.lease import ChunkResults, CommitReceipt, JobActivity, LeasedChunk, SegmentToStore
 from lorax_batch_scheduler.ports.lease_store import LeaseStore
 from lorax_batch_scheduler.segment import Segment, encode_segment
 from lorax_batch_scheduler.work import RowOutcome
@@ -190,8 +191,8 @@ class Committer:
         while True:
             scheduler_id = self._scheduler_id()
             try:
-                receipt = await self._leases.commit_results(scheduler_id, results, activity)
-                await self._leases.release_chunks(scheduler_id, batch.releases)
+                receipt = await self._write(scheduler_id, results, activity)
+                await self._give_back(scheduler_id, batch.releases)
                 break
             except DatabaseError as error:
                 _log.warning("commit_delayed", rows=batch.row_count, error=str(error))
@@ -210,6 +211,16 @@ class Committer:
                 tokens=_sum_by_job(stored, lambda result: result.prompt_tokens + result.completion_tokens),
             )
         )
+
+    @failpoint(before="run.before_commit", after="run.after_commit")
+    async def _write(
+        self, scheduler_id: str, results: list[ChunkResults], activity: list[JobActivity]
+    ) -> CommitReceipt:
+        return await self._leases.commit_results(scheduler_id, results, activity)
+
+    @failpoint(after="run.after_release")
+    async def _give_back(self, scheduler_id: str, leases: list[LeasedChunk]) -> None:
+        await self._leases.release_chunks(scheduler_id, leases)
 
 
 async def _wait(event: asyncio.Event, timeout_s: float) -> None:

@@ -6,7 +6,8 @@ import msgspec
 
 from lorax_batch_scheduler.chunk import Chunk, InvalidChunk
 from lorax_batch_scheduler.errors import ObjectNotFoundError
-from lorax_batch_scheduler.job import Job, JobState, RowError
+from lorax_batch_scheduler.failpoints import failpoint
+from lorax_batch_scheduler.job import Job, JobState, ResultFile, RowError
 from lorax_batch_scheduler.ports.lease import LeasedChunk
 from lorax_batch_scheduler.ports.lease_store import LeaseStore
 from lorax_batch_scheduler.ports.object_store import ObjectStore
@@ -50,13 +51,22 @@ class Finaliser:
         async with self._results.finalising(job.job_id) as owned:
             if not owned:
                 return None
-            for lease in await self._leases.fence_job(scheduler_id, job.job_id):
+            for lease in await self._fence(scheduler_id, job.job_id):
                 await self._settle(job, lease)
             await self._committer.flush()
             output = await OutputFile(self._results, self._objects, job.job_id, error=False).write()
             error = await OutputFile(self._results, self._objects, job.job_id, error=True).write()
-            return await self._results.finish_job(job.job_id, output, error)
+            return await self._finish(job.job_id, output, error)
 
+    @failpoint(before="finalise.before_fence", after="finalise.after_fence")
+    async def _fence(self, scheduler_id: str, job_id: str) -> list[LeasedChunk]:
+        return await self._leases.fence_job(scheduler_id, job_id)
+
+    @failpoint(before="finalise.before_finish", after="finalise.after_finish")
+    async def _finish(self, job_id: str, output: ResultFile, error: ResultFile) -> Job:
+        return await self._results.finish_job(job_id, output, error)
+
+    @failpoint(after="finalise.after_settle")
     async def _settle(self, job: Job, lease: LeasedChunk) -> None:
         """Write the error lines of the rows of a chunk that have none."""
         try:

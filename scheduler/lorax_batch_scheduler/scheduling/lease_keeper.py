@@ -8,6 +8,7 @@ import structlog
 
 from lorax_batch_scheduler.clock import Clock
 from lorax_batch_scheduler.errors import DatabaseError
+from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.ports.lease_store import LeaseStore
 
 LEASE: Final = timedelta(seconds=15)
@@ -46,10 +47,14 @@ class LeaseKeeper:
         while True:
             await self._clock.sleep(self._lease.total_seconds() / RENEWALS_PER_LEASE)
             try:
-                if not await self._leases.renew_scheduler(self.scheduler_id, self._lease):
+                if not await self._renew():
                     await self._come_back()
             except DatabaseError as error:
                 _log.warning("lease_not_renewed", scheduler=self.scheduler_id, error=str(error))
+
+    @failpoint(before="lease.before_renew", after="lease.after_renew")
+    async def _renew(self) -> bool:
+        return await self._leases.renew_scheduler(self.scheduler_id, self._lease)
 
     async def _come_back(self) -> None:
         """Others may run our chunks by now: begin again under another name, with no chunk."""

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from lorax_batch_scheduler.errors import ObjectNotFoundError
+from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.job import ResultFile
-from lorax_batch_scheduler.ports.object_store import ObjectStore
+from lorax_batch_scheduler.ports.object_store import ObjectStore, UploadedPart
 from lorax_batch_scheduler.ports.result_store import OutputProgress, ResultStore, StoredSegment
 from lorax_batch_scheduler.segment import decode_segment
 
@@ -49,12 +50,12 @@ class OutputFile:
             await asyncio.to_thread(checksum.update, part)
             byte_count += len(part)
             if last and number == 1:
-                await self._objects.put(self._key, part)
+                await self._put(part)
                 break
             progress = progress or await self._progress()
             if number > len(progress.parts):
-                progress.parts.append(await self._objects.upload_part(self._key, progress.upload_id, number, part))
-                await self._results.save_output_progress(self._job_id, error=self._error, progress=progress)
+                progress.parts.append(await self._send(progress.upload_id, number, part))
+                await self._save(progress)
             if last:
                 await self._complete(progress)
         return ResultFile(key=self._key, row_count=self._row_count, byte_count=byte_count, sha256=checksum.hexdigest())
@@ -63,19 +64,33 @@ class OutputFile:
         """Return where an earlier life stopped, or a new upload."""
         progress = await self._results.output_progress(self._job_id, error=self._error)
         if progress is None:
-            upload_id = await self._objects.start_upload(self._key)
-            progress = OutputProgress(key=self._key, upload_id=upload_id, parts=[])
-            await self._results.save_output_progress(self._job_id, error=self._error, progress=progress)
+            progress = OutputProgress(key=self._key, upload_id=await self._start(), parts=[])
+            await self._save(progress)
         return progress
 
+    @failpoint(before="finalise.before_put", after="finalise.after_put")
+    async def _put(self, data: bytes) -> None:
+        await self._objects.put(self._key, data)
+
+    @failpoint(before="finalise.before_upload", after="finalise.after_upload_started")
+    async def _start(self) -> str:
+        return await self._objects.start_upload(self._key)
+
+    @failpoint(before="finalise.before_part", after="finalise.after_part")
+    async def _send(self, upload_id: str, number: int, part: bytes) -> UploadedPart:
+        return await self._objects.upload_part(self._key, upload_id, number, part)
+
+    @failpoint(after="finalise.after_part_saved")
+    async def _save(self, progress: OutputProgress) -> None:
+        await self._results.save_output_progress(self._job_id, error=self._error, progress=progress)
+
+    @failpoint(before="finalise.before_complete", after="finalise.after_complete")
     async def _complete(self, progress: OutputProgress) -> None:
         try:
             await self._objects.complete_upload(self._key, progress.upload_id, progress.parts)
         except ObjectNotFoundError:
             # The store dropped the upload (a lifecycle rule, an operator): forget it, so that the next try starts anew.
-            upload_id = await self._objects.start_upload(self._key)
-            anew = OutputProgress(key=self._key, upload_id=upload_id, parts=[])
-            await self._results.save_output_progress(self._job_id, error=self._error, progress=anew)
+            await self._save(OutputProgress(key=self._key, upload_id=await self._start(), parts=[]))
             raise
 
     async def _parts(self) -> AsyncIterator[tuple[int, bytes, bool]]:

@@ -9,6 +9,7 @@ import structlog
 
 from lorax_batch_scheduler.clock import Clock
 from lorax_batch_scheduler.errors import DatabaseError, NotFoundError, ObjectNotFoundError, StateConflictError
+from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.job import RUNNABLE_STATES, JobEvent, JobState
 from lorax_batch_scheduler.packing import GiveChunks, Snapshot, gives, plan, waits
 from lorax_batch_scheduler.ports.job_store import EventStore, JobStore
@@ -145,6 +146,7 @@ class Scheduler:
         finally:
             stop_hearing()
 
+    @failpoint(before="drain.before_hand_back", after="drain.after_hand_back")
     async def _hand_back(self) -> None:
         await self._fleet.close(self._grace_s)
         self._take_returned()
@@ -244,6 +246,7 @@ class Scheduler:
         except ObjectNotFoundError as error:
             await self._move(known, JobEvent.ABORT, f"its dataset is damaged: {error}")
 
+    @failpoint(before="run.before_move", after="run.after_move")
     async def _move(self, known: KnownJob, event: JobEvent, reason: str = "") -> None:
         """Move a job; when somebody else moved it meanwhile, read it again."""
         before = known.job.state

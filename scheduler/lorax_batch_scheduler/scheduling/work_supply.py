@@ -10,6 +10,7 @@ from lorax_batch_scheduler.chunk import Chunk, InvalidChunk
 from lorax_batch_scheduler.clock import Clock
 from lorax_batch_scheduler.dataset import ChunkKind
 from lorax_batch_scheduler.errors import ObjectNotFoundError, ObjectStoreError
+from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.ports.job_store import JobStore
 from lorax_batch_scheduler.ports.lease import LeasedChunk
 from lorax_batch_scheduler.ports.lease_store import LeaseStore
@@ -54,9 +55,7 @@ class WorkSupply:
             ObjectNotFoundError: a chunk is gone from the object store; the job can't go on.
         """
         await self._learn_secret(known)
-        leased = await self._leases.claim_chunks(
-            self._scheduler_id(), known.job.job_id, ChunkKind.ROWS, model, chunk_count
-        )
+        leased = await self._claim(known.job.job_id, ChunkKind.ROWS, model, chunk_count)
         rows = sum(lease.row_count - lease.done.bit_count() for lease in leased)
         known.use(model, len(leased), rows, chunk_count)
         async with asyncio.TaskGroup() as group:
@@ -76,9 +75,7 @@ class WorkSupply:
 
     async def settle_invalid(self, known: KnownJob) -> None:
         """Give the invalid lines of a job their error lines; they need no server."""
-        leased = await self._leases.claim_chunks(
-            self._scheduler_id(), known.job.job_id, ChunkKind.INVALID, "", INVALID_CHUNKS_AT_ONCE
-        )
+        leased = await self._claim(known.job.job_id, ChunkKind.INVALID, "", INVALID_CHUNKS_AT_ONCE)
         known.invalid_left = len(leased) == INVALID_CHUNKS_AT_ONCE
         for lease in leased:
             chunk = await self._try_load(known, lease)
@@ -87,6 +84,10 @@ class WorkSupply:
             if isinstance(chunk, InvalidChunk):
                 add_invalid_lines(self._committer, lease, chunk)
         await self._committer.flush()
+
+    @failpoint(before="run.before_claim", after="run.after_claim")
+    async def _claim(self, job_id: str, kind: ChunkKind, model: str, limit: int) -> list[LeasedChunk]:
+        return await self._leases.claim_chunks(self._scheduler_id(), job_id, kind, model, limit)
 
     async def _try_load(self, known: KnownJob, lease: LeasedChunk) -> Chunk | InvalidChunk | ObjectNotFoundError | None:
         """Return the chunk, or what it means that it can't be read; then the lease is given back."""

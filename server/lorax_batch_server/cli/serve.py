@@ -48,6 +48,7 @@ def serve(
         "import_roots": [str(root.absolute()) for root in import_root] or None,
     }
     import uvloop
+    from lorax_batch_scheduler.failpoints import LOG_VARIABLE, VARIABLE
     from lorax_batch_scheduler.postgres.binaries import BIN_VARIABLE
 
     from lorax_batch_server.app import serve as run_service
@@ -56,7 +57,7 @@ def serve(
 
     settings = load_settings(config, **given)
     set_up_logs(level=settings.log_level, log_format=settings.log_format)
-    for name in unknown_variables(os.environ, frozenset({"LORAX_BATCH_TARGET", BIN_VARIABLE})):
+    for name in unknown_variables(os.environ, frozenset({"LORAX_BATCH_TARGET", BIN_VARIABLE, VARIABLE, LOG_VARIABLE})):
         typer.echo(f"lorax-batch: variable {name} is no setting and has no effect", err=True)
     # Whoever started us reads this line as the sign that the service can be called.
     uvloop.run(run_service(settings, on_ready=lambda address: typer.echo(f"listening on {address}")))
