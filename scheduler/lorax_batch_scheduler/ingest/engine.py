@@ -67,12 +67,13 @@ class Ingest:
         self._byte_count += len(block)
         if self._broken is not None:
             return
+        excess = max(self._byte_count - self._limits.max_input_bytes, 0)
         try:
-            if self._byte_count > self._limits.max_input_bytes:
+            for plain in self._decompression.feed(block[: len(block) - excess]):
+                self._take_lines(self._splitter.feed(plain))
+            if excess:
                 message = f"the file has more than {self._limits.max_input_bytes} bytes: split it"
                 raise InvalidFileError(Code.FILE_TOO_LARGE, message)
-            for plain in self._decompression.feed(block):
-                self._take_lines(self._splitter.feed(plain))
         except InvalidFileError as error:
             self._broken = error
 
@@ -110,7 +111,8 @@ class Ingest:
         read, add, max_line_bytes = self._reader.read, self._groups.add, self._limits.max_line_bytes
         number = self._line
         custom_ids: list[bytes] = []
-        for line in lines:
+        room = self._limits.max_lines - number
+        for line in lines if len(lines) <= room else lines[:room]:
             number += 1
             row = read(line) if len(line) <= max_line_bytes else self._long(line)
             if type(row) is Row:
@@ -129,7 +131,7 @@ class Ingest:
         self._line = number
         self._custom_ids.add_lines(custom_ids)
         self._custom_ids.relieve()
-        if number > self._limits.max_lines:
+        if len(lines) > room:
             message = f"the file has more than {self._limits.max_lines} lines: split it"
             raise InvalidFileError(Code.FILE_TOO_LARGE, message)
 

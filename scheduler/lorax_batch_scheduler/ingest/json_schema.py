@@ -186,7 +186,8 @@ def _resolve(root: object, reference: str) -> object:
         key = unquote(part).replace("~1", "/").replace("~0", "~")
         if isinstance(target, dict):
             target = target.get(key)
-        elif isinstance(target, list) and key.isdecimal() and int(key) < len(target):
+        # No list has more digits of items, and Python reads no number of thousands of digits.
+        elif isinstance(target, list) and len(key) < 10 and key.isdecimal() and int(key) < len(target):
             target = target[int(key)]
         else:
             return None

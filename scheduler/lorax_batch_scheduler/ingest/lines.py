@@ -6,11 +6,11 @@ _BOM: Final = b"\xef\xbb\xbf"
 
 
 class LineSplitter:
-    """Cuts a file into lines. An over-long line comes out cut off, one byte longer than the limit."""
+    """Cuts a file into lines. An over-long line comes out cut off, some bytes longer than the limit."""
 
     def __init__(self, max_line_bytes: int) -> None:
-        # One more for a carriage return, one to tell that the line is too long.
-        self._kept_bytes = max_line_bytes + 2
+        # One more for a carriage return, one to tell that the line is too long; and the mark that may stand first.
+        self._kept_bytes = max_line_bytes + 2 + len(_BOM)
         self._rest = bytearray()
         self._at_start = True
 

@@ -109,3 +109,9 @@ def test_a_schema_that_would_fail_a_batch_is_refused_where_it_fails(schema, para
         check_schema(schema, "s")
     assert raised.value.param == param
     assert raised.value.code == "invalid_json_schema"
+
+
+def test_a_reference_to_an_item_of_thousands_of_digits_does_not_exist():
+    schema = {"prefixItems": [{"$ref": "#/prefixItems/" + "0" * 5_000}]}
+    with pytest.raises(InvalidRowError, match="does not exist"):
+        check_schema(schema, "schema")
