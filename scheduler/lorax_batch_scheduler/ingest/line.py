@@ -38,6 +38,8 @@ class LineReader:
 
     def read(self, line: bytes) -> Row | BadLine | None:
         """Return the row of a line, what is wrong with it, or None for a blank line."""
+        if not line:  # Small files decompress to billions of these.
+            return None
         try:
             quick = _decode(line)
             if type(quick) is _ChatLine:
@@ -63,6 +65,8 @@ class LineReader:
             row = self._row(fields)
         except (InvalidRowError, RecursionError) as error:
             fault = error if isinstance(error, InvalidRowError) else _too_deep()
+            # Its tracebacks hold this frame, which holds it: 1.7 KB a bad line that stay where the collector is off.
+            fault.__traceback__ = fault.__context__ = None
             return BadLine(fault, custom_id if custom_id is not None else find_custom_id(line))
         if len(self._models) < self._limits.max_groups:
             self._models.add(row.key[1])

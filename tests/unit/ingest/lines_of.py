@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from lorax_batch_scheduler.chunk import (
     CHAT,
@@ -64,12 +65,21 @@ def valid(body: object, url: str = CHAT, limits: IngestLimits | None = None) -> 
     return row
 
 
-def sent(row: Row, default_max_tokens: int = 99) -> dict[str, object]:
+def sent(row: Row, default_max_tokens: int = 99) -> dict[str, Any]:
     """Return the body that a server will get."""
-    head = request_head(*row.key)
-    tokens = max_tokens_field(row.key[0], head)
-    field = tokens % (row.max_tokens or default_max_tokens) if tokens else b""
-    body = json.loads(head + field + row.tail)
+    return _body(row.key, row.max_tokens or default_max_tokens, row.tail)
+
+
+def sent_by(chunk: Chunk, row: int, default_max_tokens: int = 99) -> dict[str, Any]:
+    """Return the body that a server will get of a row of a chunk."""
+    key = (chunk.endpoint, chunk.model, chunk.adapter_source)
+    return _body(key, chunk.max_tokens[row] or default_max_tokens, chunk.tails[row])
+
+
+def _body(key: tuple[str, str, str], max_tokens: int, tail: bytes) -> dict[str, Any]:
+    head = request_head(*key)
+    tokens = max_tokens_field(key[0], head)
+    body = json.loads(head + (tokens % max_tokens if tokens else b"") + tail)
     assert isinstance(body, dict)
     return body
 

@@ -1,11 +1,12 @@
 """What is wrong with a bad row, and where."""
 
+import gc
 import json
 
 import pytest
 from lorax_batch_scheduler.chunk import CHAT, COMPLETIONS, EMBEDDINGS, GENERATE
 from lorax_batch_scheduler.ingest.limits import IngestLimits
-from lorax_batch_scheduler.ingest.line import BadLine, find_custom_id
+from lorax_batch_scheduler.ingest.line import BadLine, LineReader, find_custom_id
 
 from tests.unit.ingest.lines_of import MESSAGES, MINIMAL, chat, fault, line_of, read
 from tests.unit.ingest.test_normalising import FORMAT, TOOL
@@ -274,3 +275,12 @@ def test_a_wrong_value_is_named_with_its_limit():
     assert isinstance(bad, BadLine)
     assert bad.error.message == "'body.temperature' is -3, but must be at least 0"
     assert CHAT in str(getattr(read(line_of(chat(), "/v1/x")), "error", ""))
+
+
+@pytest.mark.parametrize("line", [b"x", b"\xff", b"[" * 5_000, line_of(chat(seed="x")), line_of(chat(stop=[""]))])
+def test_a_bad_line_leaves_no_garbage_for_the_collector_which_is_off_while_a_dataset_comes_in(line):
+    reader = LineReader(IngestLimits())
+    reader.read(line)
+    gc.collect()
+    reader.read(line)
+    assert gc.collect() == 0
