@@ -57,7 +57,8 @@ def check_server_config(config: ServerConfig) -> None:
     for field, text in texts.items():
         if len(text) > MAX_TEXT_CHARACTERS or not text.isprintable():
             raise InvalidInputError(
-                f"server_config.{field}", f"must be printable and at most {MAX_TEXT_CHARACTERS} characters long"
+                f"server_config.{field}",
+                f"has {len(text)} characters, but must be at most {MAX_TEXT_CHARACTERS} that are printable",
             )
 
 

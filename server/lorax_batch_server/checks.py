@@ -16,6 +16,8 @@ MAX_LABEL_KEY_CHARACTERS: Final = 63
 MAX_LABEL_VALUE_CHARACTERS: Final = 255
 MAX_PAGE_SIZE: Final = 1_000
 MAX_PAGE_TOKEN_CHARACTERS: Final = 500
+_MAX_VIOLATIONS: Final = 20
+"""Kept of one request; a caller who made more mistakes sees the first of them. A message holds two million fields."""
 _SHOWN_CHARACTERS: Final = 60
 
 
@@ -27,7 +29,8 @@ class Checks:
 
     def fail(self, field: str, message: str) -> None:
         """Note that a field is wrong."""
-        self._violations.append(Violation(field, message))
+        if len(self._violations) < _MAX_VIOLATIONS:
+            self._violations.append(Violation(field, message))
 
     def failed(self, error: InvalidInputError) -> None:
         """Note what a check of the scheduler raised."""
@@ -50,12 +53,18 @@ class Checks:
     def number(self, field: str, value: float, *, low: float, high: float) -> None:
         """Check that a number lies in a range; NaN does not."""
         if not low <= value <= high:
-            self.fail(field, f"{value:g} is not between {low:,g} and {high:,g}")
+            shown = f"{value:,}" if isinstance(value, int) else repr(value)
+            self.fail(field, f"{shown} is not between {low:,} and {high:,}")
+
+    def size(self, field: str, count: int, *, limit: int, way_out: str = "") -> bool:
+        """Check how many entries a list has, and tell whether they are worth a look."""
+        if count > limit:
+            self.fail(field, f"{count:,} entries, but at most {limit:,} are accepted{way_out}")
+        return count <= limit
 
     def labels(self, field: str, labels: Mapping[str, str]) -> None:
         """Check the number of labels and each key and value."""
-        if len(labels) > MAX_LABELS:
-            self.fail(field, f"{len(labels)} labels, but at most {MAX_LABELS} are accepted")
+        if not self.size(field, len(labels), limit=MAX_LABELS):
             return
         for key, value in labels.items():
             path = f"{field}[{shown(key)}]"
@@ -69,7 +78,10 @@ class Checks:
         if not 0 <= page_size <= MAX_PAGE_SIZE:
             self.fail("page_size", f"{page_size} is not between 1 and {MAX_PAGE_SIZE:,} (0: {default})")
         if len(page_token) > MAX_PAGE_TOKEN_CHARACTERS or not is_plain(page_token):
-            self.fail("page_token", "is not a token of this service: pass on `next_page_token` of the answer before")
+            self.fail(
+                "page_token",
+                f"{shown(page_token)} is not a token of this service: pass on `next_page_token` of the answer before",
+            )
         return page_size or default
 
 

@@ -27,6 +27,8 @@ MAX_PRIORITY: Final = 100
 MAX_DEFAULT_MAX_TOKENS: Final = 1_000_000
 MAX_TOKEN_CHARACTERS: Final = 500
 MAX_WATCHED_JOBS: Final = 1_000
+MAX_FILTER_STATES: Final = 100
+MAX_MASK_PATHS: Final = 100
 _UPDATABLE: Final = ("priority", "deadline", "labels")
 
 
@@ -67,7 +69,10 @@ def check_create(request: pb.CreateJobRequest, *, catalogue: Catalogue, max_para
     token = request.server_config.hf_token
     if len(token) > MAX_TOKEN_CHARACTERS or not token.isascii() or any(character <= " " for character in token):
         # The value is a secret: it is not shown, not even when it is wrong.
-        checks.fail("server_config.hf_token", f"must be at most {MAX_TOKEN_CHARACTERS} ASCII characters without spaces")
+        checks.fail(
+            "server_config.hf_token",
+            f"has {len(token)} characters, but must be at most {MAX_TOKEN_CHARACTERS} of ASCII without spaces",
+        )
     checks.number("priority", request.priority, low=-MAX_PRIORITY, high=MAX_PRIORITY)
     deadline = _deadline(checks, "deadline", request.deadline, now) if request.HasField("deadline") else None
     checks.labels("labels", request.labels)
@@ -113,7 +118,8 @@ def check_update(request: pb.UpdateJobRequest, *, now: datetime) -> JobUpdate:
     checks.text("job.job_id", job.job_id, limit=MAX_ID_CHARACTERS, required=True)
     if not paths:
         checks.fail("update_mask", f"is empty: name what to change, of {', '.join(_UPDATABLE)}")
-    for path in sorted(paths.difference(_UPDATABLE)):
+    fits = checks.size("update_mask", len(paths), limit=MAX_MASK_PATHS)
+    for path in sorted(paths.difference(_UPDATABLE)) if fits else ():
         checks.fail("update_mask", f"{shown(path)} can't be changed; only {', '.join(_UPDATABLE)} can")
     deadline = None
     if "priority" in paths:
@@ -136,9 +142,10 @@ def check_filter(
     checks: Checks, request: pb.JobFilter, *, catalogue: Catalogue, job_ids: tuple[str, ...] = ()
 ) -> JobFilter:
     """Return the filter that a request means, noting what is wrong with it in `checks`."""
-    for number in request.states:
-        if number not in STATES_BY_NUMBER:
-            checks.fail("filter.states", f"{number} is not a state of a job")
+    if checks.size("filter.states", len(request.states), limit=MAX_FILTER_STATES):
+        for number in request.states:
+            if number not in STATES_BY_NUMBER:
+                checks.fail("filter.states", f"{number} is not a state of a job")
     checks.labels("filter.labels", request.labels)
     checks.text("filter.dataset_id", request.dataset_id, limit=MAX_NAME_CHARACTERS)
     checks.text("filter.base_model", request.base_model, limit=MAX_NAME_CHARACTERS)
@@ -156,12 +163,9 @@ def check_filter(
 def check_watch(request: pb.WatchJobsRequest, *, catalogue: Catalogue) -> tuple[JobFilter, int | None]:
     """Return what to watch, and the sequence to go on behind. Raises `InvalidRequestError`."""
     checks = Checks()
-    if len(request.job_ids) > MAX_WATCHED_JOBS:
-        checks.fail(
-            "job_ids", f"{len(request.job_ids)} jobs, but at most {MAX_WATCHED_JOBS:,} are accepted: use a filter"
-        )
-    for index, job_id in enumerate(request.job_ids[:MAX_WATCHED_JOBS]):
-        checks.text(f"job_ids[{index}]", job_id, limit=MAX_ID_CHARACTERS, required=True)
+    if checks.size("job_ids", len(request.job_ids), limit=MAX_WATCHED_JOBS, way_out=": use a filter"):
+        for index, job_id in enumerate(request.job_ids):
+            checks.text(f"job_ids[{index}]", job_id, limit=MAX_ID_CHARACTERS, required=True)
     after = request.after_sequence if request.HasField("after_sequence") else None
     if after is not None and after < 0:
         checks.fail("after_sequence", f"{after} is negative: leave it unset to begin with a snapshot")
