@@ -1,32 +1,34 @@
 """The base models that jobs may name, with their sizes, and the other names they go by."""
 
 import difflib
-import tomllib
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Final, Self
+from typing import Annotated, Any, Final, Self
 
 import msgspec
 
 from lorax_batch_scheduler.errors import ConfigurationError, InvalidInputError
+from lorax_batch_scheduler.toml_file import parse_toml, read_toml
 
 DEFAULT_MAX_PARAMETERS: Final = 16_000_000_000
 FIELD: Final = "server_config.base_model"
 
-_Positive = Annotated[int, msgspec.Meta(gt=0)]
-_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+MAX_NAME_CHARACTERS: Final = 200
+_SHOWN_CHARACTERS: Final = 300
+
+_Positive = Annotated[int, msgspec.Meta(gt=0, le=10**15)]
 
 
 class _Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A model as a catalogue file writes it."""
 
-    hf_id: _Text | None = None
+    hf_id: str | None = None
     parameters: _Positive
     context_length: _Positive
     bytes_per_weight: Annotated[float, msgspec.Meta(gt=0, le=8)] = 2.0
     kv_bytes_per_token: _Positive | None = None
-    aliases: list[_Text] = []
+    aliases: list[str] = []
 
 
 class BaseModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,14 +82,10 @@ class Catalogue:
             ConfigurationError: names the file, the entry and the field that is wrong.
         """
         shipped = resources.files("lorax_batch_scheduler").joinpath("catalogue.toml").read_text(encoding="utf-8")
-        models = _parse(shipped, "catalogue.toml")
+        models = _parse(parse_toml(shipped, "catalogue.toml"), "catalogue.toml")
         if extra is None:
             return cls(list(models.values()), accept_unlisted=accept_unlisted)
-        try:
-            text = extra.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"catalogue file '{extra}' can't be read: {error}") from error
-        models |= _parse(text, str(extra))
+        models |= _parse(read_toml(extra, "catalogue file"), str(extra))
         return cls(list(models.values()), source=str(extra), accept_unlisted=accept_unlisted)
 
     def __iter__(self) -> Iterator[BaseModel]:
@@ -171,30 +169,38 @@ class Catalogue:
         return next(iter(named.values())) if len(named) == 1 else None
 
 
+def _shown(text: str) -> str:
+    text = text.replace("\0", "\\0")
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
+
+
 def _unlisted(name: str) -> BaseModel:
     return BaseModel(
         name=name, hf_id=name, aliases=(), parameters=0, bytes_per_weight=2.0, context_length=0, kv_bytes_per_token=None
     )
 
 
-def _parse(text: str, source: str) -> dict[str, BaseModel]:
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"catalogue file '{source}' is not TOML: {error}") from error
+def _parse(document: dict[str, Any], source: str) -> dict[str, BaseModel]:
     models = document.pop("models", {})
     if document or not isinstance(models, dict):
-        wrong = ", ".join(sorted(document)) or "models"
+        wrong = _shown(", ".join(sorted(document)) or "models")
         raise ConfigurationError(f"catalogue file '{source}': '{wrong}': only tables [models.NAME] are expected")
     return {name: _model(name, entry, source) for name, entry in models.items()}
 
 
 def _model(name: str, raw: object, source: str) -> BaseModel:
+    where = f"catalogue file '{source}': models.{_shown(name)}"
     try:
         entry = msgspec.convert(raw, _Entry)
     except msgspec.ValidationError as error:
-        what = str(error).replace("$.", "").replace("$", "the entry")
-        raise ConfigurationError(f"catalogue file '{source}': models.{name}: {what}") from error
+        what = _shown(str(error).replace("$.", "").replace("$", "the entry"))
+        raise ConfigurationError(f"{where}: {what}") from error
+    for text in (name, entry.hf_id or name, *entry.aliases):
+        if text != text.strip() or not text.isprintable() or not 0 < len(text) <= MAX_NAME_CHARACTERS:
+            raise ConfigurationError(
+                f"{where}: the name {_shown(repr(text))} must have 1 to {MAX_NAME_CHARACTERS} printable characters, "
+                "and no white space around them"
+            )
     return BaseModel(
         name=name,
         hf_id=entry.hf_id or name,

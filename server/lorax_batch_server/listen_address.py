@@ -2,12 +2,14 @@
 
 import ipaddress
 import os
+import re
 from dataclasses import dataclass
 from typing import Final
 
 from lorax_batch_scheduler.errors import ConfigurationError
 
 MAX_SOCKET_BYTES: Final = 107
+_SHOWN_CHARACTERS: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,13 +46,18 @@ def parse_listen(text: str) -> ListenAddress:
         host = host[1:-1]
     elif ":" in host:
         separator = ""
-    if not separator or not port.isascii() or not port.isdecimal() or int(port) > 65_535:
-        raise ConfigurationError(f"listen '{text}' is not HOST:PORT, like localhost:50051 (port 0: a free one)")
+    if not separator or not re.fullmatch(r"\d{1,20}", port, re.ASCII) or int(port) > 65_535:
+        raise ConfigurationError(
+            f"listen '{text[:_SHOWN_CHARACTERS]}' is not HOST:PORT, like localhost:50051 (port 0: a free one)"
+        )
     return ListenAddress(host=host or "::", port=int(port))
 
 
 def _socket_path(path: str) -> str:
     # One byte less than the kernel's buffer, for its final zero.
-    if not path or len(os.fsencode(path)) > MAX_SOCKET_BYTES:
-        raise ConfigurationError(f"listen 'unix:{path}': the path must have 1 to {MAX_SOCKET_BYTES} bytes")
+    if not path or "\0" in path or len(os.fsencode(path)) > MAX_SOCKET_BYTES:
+        shown = path[:_SHOWN_CHARACTERS]
+        raise ConfigurationError(
+            f"listen 'unix:{shown}': the path must have 1 to {MAX_SOCKET_BYTES} bytes, none of them 0"
+        )
     return path

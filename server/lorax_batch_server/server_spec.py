@@ -1,6 +1,7 @@
 """`--server URL[,model=NAME][,max-in-flight=N]`: a static slot."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
@@ -10,6 +11,7 @@ from lorax_batch_scheduler.errors import ConfigurationError
 from lorax_batch_scheduler.fleet import Slot
 
 MAX_IN_FLIGHT: Final = 10_000
+_SHOWN_CHARACTERS: Final = 200
 _FORM: Final = "URL[,model=NAME][,max-in-flight=N]"
 
 
@@ -58,6 +60,8 @@ def parse_server(text: str) -> Slot:
 
 
 def _url(text: str, url: str) -> str:
+    if not url.isprintable() or " " in url:
+        raise _wrong(text, "the URL holds white space or control characters")
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -73,10 +77,12 @@ def _url(text: str, url: str) -> str:
 
 
 def _in_flight(text: str, value: str) -> int:
-    if not value.isascii() or not value.isdecimal() or not 1 <= int(value) <= MAX_IN_FLIGHT:
-        raise _wrong(text, f"max-in-flight must be between 1 and {MAX_IN_FLIGHT:,}, not '{value}'")
+    # Python reads no number of thousands of digits.
+    if not re.fullmatch(r"\d{1,20}", value, re.ASCII) or not 1 <= int(value) <= MAX_IN_FLIGHT:
+        raise _wrong(text, f"max-in-flight must be between 1 and {MAX_IN_FLIGHT:,}, not '{value[:_SHOWN_CHARACTERS]}'")
     return int(value)
 
 
 def _wrong(text: str, what: str) -> ConfigurationError:
-    return ConfigurationError(f"server '{text}': {what} (expected: {_FORM})")
+    shown = text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
+    return ConfigurationError(f"server '{shown}': {what} (expected: {_FORM})")

@@ -2,7 +2,6 @@
 
 import difflib
 import os
-import tomllib
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -12,6 +11,7 @@ import pydantic
 from lorax_batch_scheduler.catalogue import DEFAULT_MAX_PARAMETERS
 from lorax_batch_scheduler.errors import ConfigurationError
 from lorax_batch_scheduler.ingest.limits import IngestLimits
+from lorax_batch_scheduler.toml_file import read_toml
 from pydantic import Field, field_validator
 from pydantic_settings import (
     BaseSettings,
@@ -28,6 +28,7 @@ PREFIX: Final = "LORAX_BATCH_"
 _GiB: Final = 1 << 30
 _OPTIONS: Final = {"servers": "server"}
 """Settings whose option is named otherwise."""
+_SHOWN_CHARACTERS: Final = 300
 _T = TypeVar("_T")
 _Words = Annotated[list[str], NoDecode]
 """A list; in a variable, its items stand apart by white space."""
@@ -116,6 +117,14 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         return value.split() if isinstance(value, str) else value
 
+    @field_validator("*")
+    @classmethod
+    def _check_text(cls, value: object) -> object:
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str | Path) and "\0" in str(text):
+                raise ValueError("holds a NUL character: remove it")
+        return value
+
     @field_validator("listen")
     @classmethod
     def _check_listen(cls, value: str) -> str:
@@ -152,11 +161,12 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:  # 
         ConfigurationError: names the setting, its value and where it stands.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
-    written = _read_file(config)
+    written = read_toml(config, "configuration file") if config is not None else {}
     sources = _Sources(given, config)
     unknown = next((name for name in (*given, *written) if name not in Settings.model_fields), None)
     if unknown is not None:
-        raise ConfigurationError(f"{sources.of(unknown)}: there is no setting '{unknown}'{_near(unknown)}")
+        shown = unknown[:_SHOWN_CHARACTERS]
+        raise ConfigurationError(f"{sources.of(shown)}: there is no setting '{shown}'{_near(shown)}")
 
     class Sourced(Settings):
         @classmethod
@@ -209,19 +219,12 @@ class _Sources:
         """Return what is wrong with one setting."""
         name = str(fault["loc"][0]) if fault["loc"] else "?"
         message = str(fault["msg"]).removeprefix("Value error, ")
-        value = "" if name == "database_url" else f" = {fault['input']!r}"
-        return f"{self.of(name)}: setting {name}{value}: {message}"
+        value = "" if name == "database_url" else f" = {_shown(repr(fault['input']))}"
+        return f"{self.of(name)}: setting {name}{value}: {_shown(message)}"
 
 
-def _read_file(config: Path | None) -> dict[str, Any]:
-    if config is None:
-        return {}
-    try:
-        return tomllib.loads(config.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"configuration file '{config}' can't be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"configuration file '{config}' is not TOML: {error}") from error
+def _shown(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
 
 
 def _near(name: str) -> str:
