@@ -7,6 +7,8 @@ from typing import Final
 from lorax_batch_server.cli.reporting_group import CommandError
 
 SECONDS_BY_UNIT: Final = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+MAX_SPAN: Final = timedelta(days=36_525)
+SHOWN_CHARACTERS: Final = 60
 SPAN: Final = re.compile(r"(?:\d+(?:\.\d+)?[dhms])+")
 SPAN_PART: Final = re.compile(r"(\d+(?:\.\d+)?)([dhms])")
 
@@ -15,6 +17,9 @@ def parse_deadline(text: str) -> timedelta | datetime:
     """Return a time from now (`24h`, `90m`, `1d12h`) or a moment (RFC 3339, with its zone)."""
     if SPAN.fullmatch(text):
         seconds = sum(float(number) * SECONDS_BY_UNIT[unit] for number, unit in SPAN_PART.findall(text))
+        if seconds > MAX_SPAN.total_seconds():
+            shown = text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "..."
+            raise CommandError(f"--deadline: '{shown}' is more than {MAX_SPAN.days:,} days from now: leave it out")
         if seconds > 0:
             return timedelta(seconds=seconds)
     try:

@@ -63,6 +63,8 @@ def _report(error: Exception) -> tuple[str, ExitCode] | None:
         return str(error), ExitCode.BAD_INPUT
     if type(error).__name__ == "ConfigurationError":  # of the scheduler, which a client command never imports
         return str(error), ExitCode.BAD_INPUT
+    if isinstance(error, UnicodeEncodeError):  # Python passes bytes that are not UTF-8 on as lone surrogates
+        return f"{error.object[:60]!r} is not UTF-8, which everything here must be", ExitCode.BAD_INPUT
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}", ExitCode.BAD_INPUT
     return None

@@ -1,7 +1,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from lorax_batch_server.cli.deadline import parse_deadline
+from lorax_batch_server.cli.deadline import MAX_SPAN, parse_deadline
 from lorax_batch_server.cli.reporting_group import CommandError
 
 
@@ -28,3 +28,10 @@ def test_a_moment_keeps_its_zone(text: str):
 def test_anything_else_is_refused_by_name(text: str):
     with pytest.raises(CommandError, match=f"'{text}' is neither"):
         parse_deadline(text)
+
+
+def test_a_deadline_is_at_most_a_hundred_years_away() -> None:
+    assert parse_deadline(f"{MAX_SPAN.days}d") == MAX_SPAN
+    for far in (f"{MAX_SPAN.days}d1s", "99999999999d", "9" * 400 + "d"):
+        with pytest.raises(CommandError, match=r"is more than 36,525 days from now: leave it out"):
+            parse_deadline(far)
