@@ -187,6 +187,7 @@ class Service:
                     self._registry, self._settings.metrics_host, self._settings.metrics_port
                 )
                 stack.callback(listener.stop)
+                _log.info("metrics_listening", port=listener.port)
             address = await self._server.start(
                 self._settings.listen_address, allow_insecure=self._settings.allow_insecure
             )
