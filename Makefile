@@ -25,6 +25,10 @@ demo: runtime ## run the main job on simulated LoRAX servers (2,000 rows, under 
 test: setup ## run the whole test suite
 	@$(PYTEST)
 
+.PHONY: fuzz
+fuzz: setup ## throw random bad input at everything, with new seeds until SECONDS=600 are over
+	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),600)
+
 .PHONY: check-rgw
 check-rgw: setup ## run the object store's tests on a real Ceph RGW (Debian packages, 70 MB the first time)
 	@scripts/s3_rgw.sh build/rgw $(PYTEST) -n 0 -m s3_rgw tests/conformance/test_object_store.py

@@ -5,7 +5,8 @@ from random import Random
 
 TOKENS = (
     b'"', b"\\", b"{", b"}", b"[", b"]", b",", b":", b"\n", b"\r", b"\0", b"\xef\xbb\xbf", b"null", b"NaN", b"1e999",
-    b"\\u0000", b"\\ud800", b"\xff", b"\xc0\x80", b"\xe2\x80\xa8", b"9" * 400, b"[" * 300, b"\x1f\x8b", b"\x28\xb5\x2f\xfd",
+    b"\\u0000", b"\\ud800", b"\xff", b"\xc0\x80", b"\xe2\x80\xa8", b"9" * 400, b"[" * 300, b"\x1f\x8b",
+    b"\x28\xb5\x2f\xfd",
 )  # fmt: skip
 
 

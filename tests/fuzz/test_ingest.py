@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from lorax_batch_scheduler.chunk import ENDPOINTS
 from lorax_batch_scheduler.dataset import OnInvalid
 
-from tests.fuzz.effort import SCALE
+from tests.fuzz.effort import FUZZED, SCALE
 from tests.fuzz.ingest_check import check_file
 from tests.fuzz.mutations import mutate
 from tests.fuzz.nasty_files import COMPRESSED, GZIP, NASTY_FILES, ROWS, TEXTS, ZSTD
@@ -31,6 +31,7 @@ def test_nasty_lines_hurt_no_good_rows_beside_them(tmp_path):
     assert run.outcome.reason == ""
 
 
+@FUZZED
 @given(data=st.binary(max_size=3_000), block=blocks, on_invalid=st.sampled_from(OnInvalid))
 @example(data=b"\x1f\x8b", block=1, on_invalid=OnInvalid.FAIL)
 def test_any_bytes_are_a_dataset_or_are_refused(data, block, on_invalid, tmp_path_factory):
@@ -47,6 +48,7 @@ def test_damaged_files_are_read_as_far_as_they_are_good(original, chance: Random
         check_file(tmp_path_factory.mktemp("damaged"), data, on_invalid, (chance.randint(1, 3_000), 1 << 20))
 
 
+@FUZZED
 @given(url=st.sampled_from(ENDPOINTS), data=st.data())
 def test_any_field_of_a_request_may_be_anything(url, data, tmp_path_factory):
     lines = []
@@ -63,9 +65,20 @@ def test_any_field_of_a_request_may_be_anything(url, data, tmp_path_factory):
     check_file(tmp_path_factory.mktemp("fields"), b"\n".join(lines), OnInvalid.SKIP, (700, 1 << 20))
 
 
-FIELD_NAMES = (
-    "model max_tokens max_completion_tokens max_new_tokens temperature top_p top_k stop seed presence_penalty n best_of "
-    "frequency_penalty repetition_penalty ignore_eos_token response_format tools tool_choice tool_prompt stream user "
-    "metadata logprobs adapter_source adapter_id merged_adapters echo suffix encoding_format dimensions truncate "
-    "typical_p do_sample return_full_text watermark details return_k_alternatives api_token logit_bias"
-).split()
+FIELD_NAMES = [
+    *(
+        "model",
+        "max_tokens",
+        "max_completion_tokens",
+        "max_new_tokens",
+        "temperature",
+        "top_p",
+        "top_k",
+        "stop",
+        "seed",
+    ),
+    *("presence_penalty", "frequency_penalty", "repetition_penalty", "ignore_eos_token", "n", "best_of", "echo"),
+    *("response_format", "tools", "tool_choice", "tool_prompt", "stream", "user", "metadata", "logprobs", "suffix"),
+    *("adapter_source", "adapter_id", "merged_adapters", "encoding_format", "dimensions", "truncate", "typical_p"),
+    *("do_sample", "return_full_text", "watermark", "details", "return_k_alternatives", "api_token", "logit_bias"),
+]

@@ -20,11 +20,16 @@ from lorax_batch_scheduler.ingest.child import (
 )
 from lorax_batch_scheduler.ingest.outcome import IngestOutcome
 
-from tests.fuzz.nasty_files import schema, zstd
+from tests.fuzz.nasty_files import schema
 from tests.unit.ingest.lines_of import chat_line, line_of
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 MAX_GROWTH_BYTES = 100 << 20
-"""Above an ingest of next to nothing, or above this process when it is larger: a child begins with its parent's peak."""
+"""Above an ingest of next to nothing, or above this process when that is larger: a child starts with its peak."""
 MiB = 1 << 20
 
 

@@ -25,13 +25,15 @@ def wrong_type(value: object, param: str, expected: str) -> InvalidRowError:
 def number(*, at_least: float | None = None, above: float | None = None, at_most: float = MAX_FLOAT) -> Rule:
     """Return a rule for floats."""
     low = f"at least {at_least:g}" if at_least is not None else f"greater than {above:g}"
-    bounds = low if at_most == MAX_FLOAT else f"{low} and at most {at_most:g}"
+    both = f"{low} and at most {at_most:g}"
 
     def check(value: object, param: str) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise wrong_type(value, param, "a number")
         too_low = (at_least is not None and value < at_least) or (above is not None and value <= above)
         if too_low or value > at_most:
+            # That 32 bits hold no more matters only to whom it concerns.
+            bounds = low if too_low and at_most == MAX_FLOAT else both
             raise InvalidRowError(Code.INVALID_VALUE, param, f"'{param}' is {shown(value)}, but must be {bounds}")
         return float(value)
 
