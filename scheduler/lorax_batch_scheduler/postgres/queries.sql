@@ -222,8 +222,8 @@ INSERT INTO schedulers (scheduler_id, lease_until) VALUES ($1, now() + $2)
 DELETE FROM schedulers WHERE scheduler_id <> $1
 
 -- renew_scheduler --
--- Nothing when it was declared dead.
-UPDATE schedulers SET lease_until = now() + $2 WHERE scheduler_id = $1 AND lease_until > now() RETURNING scheduler_id
+-- Nothing when it was declared dead. Late is no harm: as long as its row is there, nobody has freed what it holds.
+UPDATE schedulers SET lease_until = now() + $2 WHERE scheduler_id = $1 RETURNING scheduler_id
 
 -- remove_dead_schedulers --
 -- On database time; skips what another scheduler is removing.
