@@ -44,6 +44,8 @@ class Download:
         file = job.error_file if error else job.output_file
         if not job.state.terminal:
             raise StateConflictError("job", job_id, job.state, "ended", "stream its results until then")
+        if file is None and job.counts.total:
+            raise StateConflictError("job", job_id, "without files", "one with files", "stream its results")
         file = file or ResultFile(key="", row_count=0, byte_count=0, sha256="")
         if offset > file.byte_count:
             raise OutOfRangeError(f"offset {offset} is beyond the end of the file: it has {file.byte_count} bytes")
