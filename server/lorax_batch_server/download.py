@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 
-from lorax_batch_scheduler.errors import StateConflictError
+from lorax_batch_scheduler.errors import ObjectNotFoundError, StateConflictError
 from lorax_batch_scheduler.job import ResultFile
 from lorax_batch_scheduler.ports import JobStore, ObjectStore
 
@@ -36,7 +36,8 @@ class Download:
         """Yield a file from a byte on; an empty rest is one piece without data.
 
         Raises:
-            StateConflictError: the job has not ended.
+            StateConflictError: the job has not ended, or ended without files.
+            NotFoundError: no such job, or it was deleted meanwhile.
             OutOfRangeError: the file is shorter.
             DataLostError: the object store has less of it than was written.
         """
@@ -53,10 +54,14 @@ class Download:
             yield FilePiece(data=b"", offset=offset, file=file)
             return
         first = True
-        async for data in self._objects.stream(file.key, offset=offset, block_bytes=BLOCK_BYTES):
-            self._stopping.check()
-            yield FilePiece(data=data, offset=offset, file=file if first else None)
-            first = False
-            offset += len(data)
+        try:
+            async for data in self._objects.stream(file.key, offset=offset, block_bytes=BLOCK_BYTES):
+                self._stopping.check()
+                yield FilePiece(data=data, offset=offset, file=file if first else None)
+                first = False
+                offset += len(data)
+        except ObjectNotFoundError:
+            await self._jobs.get_job(job_id)  # nothing is lost when the job was deleted meanwhile
+            raise
         if offset != file.byte_count:
             raise DataLostError(f"the file of job '{job_id}' ends at byte {offset} instead of {file.byte_count}")
