@@ -227,7 +227,7 @@ class Committer:
     ) -> CommitReceipt:
         return await self._leases.commit_results(scheduler_id, results, activity)
 
-    @failpoint(after="run.after_release")
+    @failpoint(before="run.before_release", after="run.after_release")
     async def _give_back(self, scheduler_id: str, leases: list[LeasedChunk]) -> None:
         await self._leases.release_chunks(scheduler_id, leases)
 

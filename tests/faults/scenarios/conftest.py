@@ -20,6 +20,13 @@ def simulator() -> Iterator[Simulator]:
 
 
 @pytest.fixture
+def well_behaved(simulator: Simulator) -> Iterator[Simulator]:
+    """Yield the server, and end its faults behind the test."""
+    yield simulator
+    simulator.ask("faults", {"clear": True})
+
+
+@pytest.fixture
 def start(database: str, tmp_path: Path) -> Iterator[Start]:
     """Yield what starts another service of the test's database; `wait=False` returns before it answers."""
     services: list[Service] = []

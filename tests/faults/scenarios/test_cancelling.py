@@ -9,15 +9,13 @@ import pytest
 from lorax_batch_client import Client, ClientError, Job, JobState
 from lorax_batch_client.errors import FailedPreconditionError, UnavailableError
 
-from tests.end_to_end.job_story import MODEL, JobStory, submit
+from tests.end_to_end.job_story import JobStory, submit
 from tests.end_to_end.poll import poll_until
 from tests.end_to_end.result_files import check_all_rows, download_files
 from tests.end_to_end.rows import make_rows
 from tests.faults.scenarios.conftest import Start
 from tests.faults.scenarios.witness import calls, check_unchanged, once_each, wait_arrived, wait_fired
 from tests.processes import Simulator
-
-pytestmark = pytest.mark.timeout(60)
 
 NOBODY_HOSTS = "llama-2-13b"
 

@@ -14,8 +14,6 @@ from tests.faults.scenarios.conftest import Start
 from tests.faults.scenarios.witness import calls, once_each, wait_fired
 from tests.processes import Simulator
 
-pytestmark = pytest.mark.timeout(60)
-
 
 @pytest.mark.parametrize("moment", ["create.before_store", "create.after_store"])
 def test_create_crash_after_store(moment: str, start: Start, simulator: Simulator, tmp_path: Path) -> None:

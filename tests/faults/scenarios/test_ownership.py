@@ -3,7 +3,6 @@
 from collections import Counter
 from pathlib import Path
 
-import pytest
 from lorax_batch_client import JobState
 
 from tests.end_to_end.job_story import MODEL, JobStory, submit
@@ -12,8 +11,6 @@ from tests.end_to_end.rows import make_rows
 from tests.faults.scenarios.conftest import SLOW, Start
 from tests.faults.scenarios.witness import calls, check_unchanged, once_each, thaw, wait_fired, wait_logged
 from tests.processes import Simulator
-
-pytestmark = pytest.mark.timeout(60)
 
 JOBS = 12
 
