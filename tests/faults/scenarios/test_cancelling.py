@@ -1,6 +1,8 @@
 """Cancelling: what was cancelled stays so, what has ended stays as it is, whatever dies or comes in between."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,41 +11,43 @@ import pytest
 from lorax_batch_client import Client, ClientError, Job, JobState
 from lorax_batch_client.errors import FailedPreconditionError, UnavailableError
 
-from tests.end_to_end.job_story import JobStory, submit
+from tests.end_to_end.job_story import MODEL, JobStory, submit
 from tests.end_to_end.poll import poll_until
 from tests.end_to_end.result_files import check_all_rows, download_files
 from tests.end_to_end.rows import make_rows
 from tests.faults.scenarios.conftest import Start
-from tests.faults.scenarios.witness import calls, check_unchanged, once_each, wait_arrived, wait_fired
+from tests.faults.scenarios.witness import answered, calls, check_unchanged, once_each, wait_arrived, wait_fired
 from tests.processes import Simulator
 
 NOBODY_HOSTS = "llama-2-13b"
 
 
-@pytest.mark.parametrize("moment", ["cancel.before_move", "cancel.after_move"])
-def test_cancel_reverted(moment: str, start: Start, simulator: Simulator, tmp_path: Path) -> None:
+def test_cancel_reverted(start: Start, simulator: Simulator, tmp_path: Path) -> None:
     """A queued job whose cancelling killed the service never runs when it was stored, and runs when it was not.
 
     Where a job is taken from a queue and marked as cancelled in two steps, a repair that finds it "lost" runs it.
     """
-    tag = f"revert{moment.count('after')}y"
-    rows = make_rows(tag, 200)
-    front = start(failpoints=f"{moment}=kill")
+    moments = ["cancel.before_move", "cancel.after_move"]
+    datasets = [make_rows("notstored", 200), make_rows("stored", 200)]
+    job_ids: list[str] = []
+    front = start(failpoints=f"{moments[0]}=kill")
     with front.client() as client:
-        job_id = submit(client, rows).job_id
-        with pytest.raises(UnavailableError):
-            client.cancel_job(job_id)
-    front.wait_killed()
-    assert front.fired() == [moment]
+        for moment, rows in zip(moments, datasets, strict=True):
+            if job_ids:
+                front.start(f"{moment}=kill")
+            job_ids.append(submit(client, rows).job_id)
+            with pytest.raises(UnavailableError):
+                client.cancel_job(job_ids[-1])
+            front.wait_killed()
+    assert front.fired() == moments
     with start(simulator.url).client() as client:
-        job = JobStory(client, job_id).finish()
-        check_all_rows(download_files(client, job, tmp_path), rows)
-    if moment == "cancel.after_move":
-        assert (job.state, job.counts.cancelled) == (JobState.CANCELLED, len(rows))
-        assert not calls(tag, simulator)
-    else:
-        assert (job.state, job.counts.succeeded) == (JobState.SUCCEEDED, len(rows))
-        assert calls(tag, simulator) == once_each(tag, len(rows))
+        uncancelled, cancelled = (JobStory(client, job_id).finish() for job_id in job_ids)
+        for job, rows in zip((uncancelled, cancelled), datasets, strict=True):
+            check_all_rows(download_files(client, job, tmp_path), rows)
+    assert (uncancelled.state, uncancelled.counts.succeeded) == (JobState.SUCCEEDED, 200)
+    assert calls("notstored", simulator) == once_each("notstored", 200)
+    assert (cancelled.state, cancelled.counts.cancelled) == (JobState.CANCELLED, 200)
+    assert not calls("stored", simulator)
 
 
 async def cut_listeners(dsn: str) -> int:
@@ -89,45 +93,61 @@ async def test_cancel_event_lost(start: Start, database: str, tmp_path: Path) ->
         assert worker.stop() == 0
 
 
-@pytest.mark.parametrize("side", ["behind the end", "before the last commit", "behind the last commit"])
-def test_cancel_racing_completion(side: str, start: Start, simulator: Simulator, tmp_path: Path) -> None:
+def test_cancel_racing_completion(start: Start, simulator: Simulator, tmp_path: Path) -> None:
     """A cancel and the end of a job meet: one of them wins, the loser changes nothing, and no answered row is lost.
 
     Where the cancel writes what it decided on an older reading, a finished job becomes a cancelled one.
     """
-    go_on = tmp_path / "go-on"
-    held = {
-        "behind the end": "cancel.before_move",
-        "before the last commit": "run.before_commit",
-        # The moves before are to STARTING and RUNNING.
-        "behind the last commit": "run.before_move",
-    }[side]
-    service = start(simulator.url, failpoints=f"{held}=hold:{go_on}{'@3' if held == 'run.before_move' else ''}")
-    tag = f"race{side.split()[0]}{side.split()[-1]}y"
-    rows = make_rows(tag, 100)
+    holds = {name: tmp_path / name for name in ("cancel.before_move", "run.before_commit", "run.before_move")}
+    for file in holds.values():
+        file.touch()
+    service = start(simulator.url, failpoints=",".join(f"{name}=hold:{file}" for name, file in holds.items()))
     with service.client() as client, ThreadPoolExecutor() as threads:
+        rows = make_rows("behindend", 100)
+        holds["cancel.before_move"].unlink()
         story = submit(client, rows)
-        if held == "cancel.before_move":
-            cancelling = threads.submit(client.cancel_job, story.job_id)
-            job = story.finish()
-            wait_fired(service, held)
-            go_on.touch()
-            with pytest.raises(FailedPreconditionError, match="SUCCEEDED"):
-                cancelling.result()
-            assert job.state is JobState.SUCCEEDED
-            check_unchanged(job, client.get_job(job))
-        else:
-            wait_arrived(tag, len(rows), simulator)
-            wait_fired(service, held)
+        cancelling = threads.submit(client.cancel_job, story.job_id)
+        wait_fired(service, "cancel.before_move")
+        job = story.finish()
+        assert not cancelling.done()
+        holds["cancel.before_move"].touch()
+        with pytest.raises(FailedPreconditionError, match="SUCCEEDED"):
+            cancelling.result()
+        assert job.state is JobState.SUCCEEDED
+        check_unchanged(job, client.get_job(job))
+        check_all_rows(download_files(client, job, tmp_path), rows)
+        # Before the last commit, and between it and the move that it calls for.
+        for moment, committed in (("run.before_commit", 0), ("run.before_move", 100)):
+            tag = moment.rpartition("_")[2]
+            rows = make_rows(tag, 100)
+            dataset = client.wait_for_dataset(client.upload_dataset(rows))
+            with holding(simulator):
+                story = JobStory(client, client.create_job(dataset, base_model=MODEL))
+                story.until(lambda job: job.state is JobState.RUNNING)
+                wait_arrived(tag, 1, simulator)
+                holds[moment].unlink()
+            poll_until(lambda t=tag: answered(t, simulator), lambda count: count == 100)  # type: ignore[misc]
+            poll_until(lambda s=story: client.get_job(s.job_id).counts.ended, lambda count, c=committed: count == c)  # type: ignore[misc]
             assert client.cancel_job(story.job_id).state is JobState.CANCELLING
-            go_on.touch()
+            holds[moment].touch()
             job = story.finish()
             assert story.check.states[-2:] == [JobState.CANCELLING, JobState.CANCELLED]
-        assert job.counts.succeeded == len(rows)
-        check_all_rows(download_files(client, job, tmp_path), rows)
-        client.delete_job(job)
-    assert service.fired()[0] == held
-    assert calls(tag, simulator) == once_each(tag, len(rows))
+            assert job.counts.succeeded == 100
+            check_all_rows(download_files(client, job, tmp_path), rows)
+            client.delete_job(job)
+    assert set(holds) <= set(service.fired())
+    for tag in ("behindend", "commit", "move"):
+        assert calls(tag, simulator) == once_each(tag, 100)
+
+
+@contextmanager
+def holding(simulator: Simulator) -> Iterator[None]:
+    """Let the server take rows and answer none meanwhile."""
+    simulator.ask("faults", {"on": ["wedge"]})
+    try:
+        yield
+    finally:
+        simulator.ask("faults", {"clear": True})
 
 
 def attempt(act: object, *arguments: object) -> object:

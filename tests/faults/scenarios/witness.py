@@ -20,6 +20,12 @@ def calls(tag: str, *simulators: Simulator) -> Counter[str]:
     return Counter({key: count for key, count in arrived.items() if key.startswith(f"m#{tag}x")})
 
 
+def answered(tag: str, simulator: Simulator) -> int:
+    """Return how many rows of a tag the server has answered."""
+    counts: dict[str, int] = simulator.ask("requests")["answered"]
+    return sum(count for key, count in counts.items() if key.startswith(f"m#{tag}x"))
+
+
 def once_each(tag: str, row_count: int) -> Counter[str]:
     """Return the calls of rows that were executed exactly once."""
     return Counter(key_of(tag, number) for number in range(row_count))
