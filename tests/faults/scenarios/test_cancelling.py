@@ -31,14 +31,14 @@ def test_cancel_reverted(start: Start, simulator: Simulator, tmp_path: Path) -> 
     datasets = [make_rows("notstored", 200), make_rows("stored", 200)]
     job_ids: list[str] = []
     front = start(failpoints=f"{moments[0]}=kill")
-    with front.client() as client:
-        for moment, rows in zip(moments, datasets, strict=True):
-            if job_ids:
-                front.start(f"{moment}=kill")
+    for moment, rows in zip(moments, datasets, strict=True):
+        if job_ids:
+            front.start(f"{moment}=kill")
+        with front.client() as client:
             job_ids.append(submit(client, rows).job_id)
             with pytest.raises(UnavailableError):
                 client.cancel_job(job_ids[-1])
-            front.wait_killed()
+        front.wait_killed()
     assert front.fired() == moments
     with start(simulator.url).client() as client:
         uncancelled, cancelled = (JobStory(client, job_id).finish() for job_id in job_ids)

@@ -27,14 +27,16 @@ def test_create_crash_after_store(start: Start, simulator: Simulator, tmp_path: 
         dataset = client.wait_for_dataset(client.upload_dataset(rows))
         with pytest.raises(UnavailableError):
             client.create_job(dataset, base_model=MODEL, request_id="order-1")
-        service.wait_killed()
-        service.start("create.after_store=kill")
+    service.wait_killed()
+    service.start("create.after_store=kill")
+    with service.client() as client:
         assert not list(client.list_jobs())
         with pytest.raises(UnavailableError):
             client.create_job(dataset, base_model=MODEL, request_id="order-1")
-        service.wait_killed()
-        service.start()
-        assert service.fired() == ["create.before_store", "create.after_store"]
+    service.wait_killed()
+    service.start()
+    assert service.fired() == ["create.before_store", "create.after_store"]
+    with service.client() as client:
         (stored,) = client.list_jobs()
         job = client.create_job(dataset, base_model=MODEL, request_id="order-1")
         assert job.job_id == stored.job_id

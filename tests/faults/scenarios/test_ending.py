@@ -31,7 +31,7 @@ def test_terminal_overwrite(start: Start, simulator: Simulator, tmp_path: Path) 
     alive = start()
     with alive.client() as client:
         story = JobStory(client, job_id)
-        with pytest.raises(FailedPreconditionError, match="FINALIZING"):
+        with pytest.raises(FailedPreconditionError, match=r"FINALIZING|SUCCEEDED"):
             client.cancel_job(job_id)
         job = story.finish()
         assert job.state is JobState.SUCCEEDED
@@ -88,13 +88,15 @@ def test_orphaned_blob(start: Start, simulator: Simulator, moto_store_url: str, 
     with service.client() as client:
         dataset = client.upload_dataset(rows)
         service.wait_killed()
-        assert any(key.startswith("datasets/") for key in stored_keys(moto_store_url))
-        service.start("finalise.after_put=kill")
+    assert any(key.startswith("datasets/") for key in stored_keys(moto_store_url))
+    service.start("finalise.after_put=kill")
+    with service.client() as client:
         job_id = client.create_job(dataset, base_model=MODEL).job_id
         service.wait_killed()
-        assert f"results/{job_id}/output.jsonl" in stored_keys(moto_store_url)
-        service.start()
-        assert service.fired() == ["ingest.after_chunk_put", "finalise.after_put"]
+    assert f"results/{job_id}/output.jsonl" in stored_keys(moto_store_url)
+    service.start()
+    assert service.fired() == ["ingest.after_chunk_put", "finalise.after_put"]
+    with service.client() as client:
         job = JobStory(client, job_id).finish()
         check_all_rows(download_files(client, job, tmp_path), rows)
         known = poll_until(lambda: stored_keys(moto_store_url), lambda keys: len(keys) == 3)
@@ -121,11 +123,12 @@ def test_recovery_crash_loop(start: Start, well_behaved: Simulator, tmp_path: Pa
     with service.client() as client:
         other = submit(client, others)
         poison = client.create_job(client.upload_dataset(rows), base_model=MODEL)
-        service.wait_killed()
-        service.begin("finalise.before_put=kill")
-        service.wait_killed()
-        # For the other job's two files and no third one.
-        service.start("finalise.before_put=kill@3")
+    service.wait_killed()
+    service.begin("finalise.before_put=kill")
+    service.wait_killed()
+    # For the other job's two files and no third one.
+    service.start("finalise.before_put=kill@3")
+    with service.client() as client:
         job = JobStory(client, poison).finish()
         assert (job.state, job.counts.succeeded) == (JobState.FAILED, len(rows))
         assert "2 processes in a row" in job.reason

@@ -12,7 +12,7 @@ from tests.end_to_end.poll import poll_until
 from tests.end_to_end.result_files import check_all_rows, download_files
 from tests.end_to_end.rows import make_rows
 from tests.faults.scenarios.conftest import Start
-from tests.faults.scenarios.witness import calls, once_each, wait_logged
+from tests.faults.scenarios.witness import calls, once_each, wait_fired, wait_logged
 from tests.processes import Simulator
 
 
@@ -34,7 +34,7 @@ def test_async_result_destruction(start: Start, tmp_path: Path) -> None:
             job = client.create_job(dataset, base_model=MODEL)
             poll_until(lambda: simulator.ask("stats")["rows_answered"], lambda answered: answered >= 40)
             assert client.get_job(job).counts.ended == 0, "the commit was not held"
-            assert "run.before_commit" in service.fired()
+            wait_fired(service, "run.before_commit")
             with pytest.raises(FailedPreconditionError, match=job.job_id):
                 client.delete_dataset(dataset)
             with pytest.raises(FailedPreconditionError, match="RUNNING"):
