@@ -1,5 +1,6 @@
 """Chunks of rows to run, and a sink that remembers their results."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -78,6 +79,7 @@ class RecordingSink:
 
     def __init__(self) -> None:
         self.congested = False
+        self.send_until = math.inf
         self.lines: dict[tuple[str, int], dict[str, Any]] = {}
         self.errors: dict[tuple[str, int], RowError] = {}
         self.order: list[tuple[str, int]] = []

@@ -1,6 +1,7 @@
 """Our hot path alone: one `ServerRunner` a server, and a sink that only counts."""
 
 import asyncio
+import math
 import random
 from collections.abc import Iterator
 
@@ -29,6 +30,7 @@ class CountingSink:
         self.done = asyncio.Event()
         self.failed = 0
         self.congested = False
+        self.send_until = math.inf
 
     def add(
         self,

@@ -53,6 +53,8 @@ class ChunkWork:
     """Servers that will not run its adapter; any other is better."""
     withdrawn: bool = False
     """No more rows of it may be sent; those in flight may end."""
+    lost: bool = False
+    """Its lease is somebody else's: no server may be given it again."""
 
     @property
     def job_id(self) -> str:
@@ -76,6 +78,11 @@ class ResultSink(Protocol):
     @property
     def congested(self) -> bool:
         """Whether so much waits to be committed that no new rows should be sent for now."""
+        ...
+
+    @property
+    def send_until(self) -> float:
+        """Monotonic seconds: the leases may be lost from then on, so no new rows should be sent."""
         ...
 
     def add(

@@ -224,6 +224,7 @@ class Service:
                 objects=stores.objects,
                 loader=loader,
                 committer=committer,
+                max_attempts=self._settings.finalise_attempts,
             )
 
         return Scheduler(

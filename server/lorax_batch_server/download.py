@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 
-from lorax_batch_scheduler.errors import StateConflictError
+from lorax_batch_scheduler.errors import ObjectNotFoundError, StateConflictError
 from lorax_batch_scheduler.job import ResultFile
 from lorax_batch_scheduler.ports import JobStore, ObjectStore
 
@@ -36,7 +36,8 @@ class Download:
         """Yield a file from a byte on; an empty rest is one piece without data.
 
         Raises:
-            StateConflictError: the job has not ended.
+            StateConflictError: the job has not ended, or ended without files.
+            NotFoundError: no such job, or it was deleted meanwhile.
             OutOfRangeError: the file is shorter.
             DataLostError: the object store has less of it than was written.
         """
@@ -44,6 +45,8 @@ class Download:
         file = job.error_file if error else job.output_file
         if not job.state.terminal:
             raise StateConflictError("job", job_id, job.state, "ended", "stream its results until then")
+        if file is None and job.counts.total:
+            raise StateConflictError("job", job_id, "without files", "one with files", "stream its results")
         file = file or ResultFile(key="", row_count=0, byte_count=0, sha256="")
         if offset > file.byte_count:
             raise OutOfRangeError(f"offset {offset} is beyond the end of the file: it has {file.byte_count} bytes")
@@ -51,10 +54,14 @@ class Download:
             yield FilePiece(data=b"", offset=offset, file=file)
             return
         first = True
-        async for data in self._objects.stream(file.key, offset=offset, block_bytes=BLOCK_BYTES):
-            self._stopping.check()
-            yield FilePiece(data=data, offset=offset, file=file if first else None)
-            first = False
-            offset += len(data)
+        try:
+            async for data in self._objects.stream(file.key, offset=offset, block_bytes=BLOCK_BYTES):
+                self._stopping.check()
+                yield FilePiece(data=data, offset=offset, file=file if first else None)
+                first = False
+                offset += len(data)
+        except ObjectNotFoundError:
+            await self._jobs.get_job(job_id)  # nothing is lost when the job was deleted meanwhile
+            raise
         if offset != file.byte_count:
             raise DataLostError(f"the file of job '{job_id}' ends at byte {offset} instead of {file.byte_count}")

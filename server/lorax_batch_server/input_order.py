@@ -53,6 +53,7 @@ class InputOrder:
 
         Raises:
             StateConflictError: the job has not ended.
+            NotFoundError: no such job, or it was deleted meanwhile.
             OutOfRangeError: there is no row at that place.
         """
         job = await self._jobs.get_job(job_id)
@@ -68,6 +69,8 @@ class InputOrder:
                         yield sent.note(rows)
                         self._stopping.check()
                 place += 1
+        # Of a job deleted meanwhile rows are missing: that is no end to confirm.
+        await self._jobs.get_job(job_id)
         for rows in packer.flush():
             yield sent.note(rows)
         if after >= place:

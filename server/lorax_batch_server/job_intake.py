@@ -68,7 +68,11 @@ class JobIntake:
         dataset = await self._datasets.get_dataset(order.dataset)
         self._check_dataset(dataset, order)
         new = self._new_job(order, dataset, "" if request.validate_only else self._new_id())
-        return _preview(new, dataset, now) if request.validate_only else await self._jobs.create_job(new)
+        return _preview(new, dataset, now) if request.validate_only else await self._insert(new)
+
+    @failpoint(before="create.before_insert")
+    async def _insert(self, new: NewJob) -> Job:
+        return await self._jobs.create_job(new)
 
     def _check_dataset(self, dataset: Dataset, order: JobOrder) -> None:
         checks = Checks()

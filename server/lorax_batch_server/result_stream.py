@@ -101,6 +101,8 @@ class ResultStream:
                 # All rows that this answer counts were committed before the read: also those left out are passed.
                 position = max(position, job.counts.ended)
                 if job.state.terminal or not follow:
+                    # Of a job deleted meanwhile the last rows were missing: that is no end to confirm.
+                    await self._jobs.get_job(job_id)
                     yield sent.summary(job, position - 1)
                     return
                 await self._stopping.wait(wake, self._follow_poll_s)

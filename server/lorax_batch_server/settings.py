@@ -11,6 +11,7 @@ import pydantic
 from lorax_batch_scheduler.catalogue import DEFAULT_MAX_PARAMETERS
 from lorax_batch_scheduler.errors import ConfigurationError
 from lorax_batch_scheduler.ingest.limits import IngestLimits
+from lorax_batch_scheduler.scheduling.finaliser import MAX_ATTEMPTS
 from lorax_batch_scheduler.toml_file import read_toml
 from pydantic import Field, field_validator
 from pydantic_settings import (
@@ -94,6 +95,12 @@ class Settings(BaseSettings):
         ge=1.0,
         le=600.0,
         description="how long the work of a service that died is left alone before others of its database take it over",
+    )
+    finalise_attempts: int = Field(
+        default=MAX_ATTEMPTS,
+        ge=1,
+        le=100,
+        description="how many processes in a row may die while they write a job's files before it ends without them",
     )
     stall_after_s: float = Field(
         default=120.0,

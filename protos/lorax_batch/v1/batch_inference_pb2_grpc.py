@@ -171,8 +171,9 @@ class BatchInferenceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RetryJob(self, request, context):
-        """Makes a new job of the rows of an ended one that failed, were cancelled or expired. FAILED_PRECONDITION when the job
-        has not ended or no row is left to retry.
+        """Makes a new job of the rows of an ended one that failed, were cancelled or expired; of all rows when it ended before
+        its dataset was checked. FAILED_PRECONDITION when the job has not ended, no row is left to retry, or the dataset is
+        gone or FAILED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -63,8 +63,9 @@ class BatchInferenceStub:
     ResumeJob: _grpc.UnaryUnaryMultiCallable[_batch_inference_pb2.ResumeJobRequest, _batch_inference_pb2.ResumeJobResponse]
     """A PAUSED job is QUEUED again. Idempotent while QUEUED, STARTING or RUNNING."""
     RetryJob: _grpc.UnaryUnaryMultiCallable[_batch_inference_pb2.RetryJobRequest, _batch_inference_pb2.RetryJobResponse]
-    """Makes a new job of the rows of an ended one that failed, were cancelled or expired. FAILED_PRECONDITION when the job
-    has not ended or no row is left to retry.
+    """Makes a new job of the rows of an ended one that failed, were cancelled or expired; of all rows when it ended before
+    its dataset was checked. FAILED_PRECONDITION when the job has not ended, no row is left to retry, or the dataset is
+    gone or FAILED.
     """
     DeleteJob: _grpc.UnaryUnaryMultiCallable[_batch_inference_pb2.DeleteJobRequest, _batch_inference_pb2.DeleteJobResponse]
     """Deletes an ended job with its results. FAILED_PRECONDITION while it has not ended."""
@@ -117,8 +118,9 @@ class BatchInferenceAsyncStub(BatchInferenceStub):
     ResumeJob: _aio.UnaryUnaryMultiCallable[_batch_inference_pb2.ResumeJobRequest, _batch_inference_pb2.ResumeJobResponse]  # type: ignore[assignment]
     """A PAUSED job is QUEUED again. Idempotent while QUEUED, STARTING or RUNNING."""
     RetryJob: _aio.UnaryUnaryMultiCallable[_batch_inference_pb2.RetryJobRequest, _batch_inference_pb2.RetryJobResponse]  # type: ignore[assignment]
-    """Makes a new job of the rows of an ended one that failed, were cancelled or expired. FAILED_PRECONDITION when the job
-    has not ended or no row is left to retry.
+    """Makes a new job of the rows of an ended one that failed, were cancelled or expired; of all rows when it ended before
+    its dataset was checked. FAILED_PRECONDITION when the job has not ended, no row is left to retry, or the dataset is
+    gone or FAILED.
     """
     DeleteJob: _aio.UnaryUnaryMultiCallable[_batch_inference_pb2.DeleteJobRequest, _batch_inference_pb2.DeleteJobResponse]  # type: ignore[assignment]
     """Deletes an ended job with its results. FAILED_PRECONDITION while it has not ended."""
@@ -216,8 +218,9 @@ class BatchInferenceServicer(metaclass=_abc_1.ABCMeta):
         request: _batch_inference_pb2.RetryJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_batch_inference_pb2.RetryJobResponse, _abc.Awaitable[_batch_inference_pb2.RetryJobResponse]]:
-        """Makes a new job of the rows of an ended one that failed, were cancelled or expired. FAILED_PRECONDITION when the job
-        has not ended or no row is left to retry.
+        """Makes a new job of the rows of an ended one that failed, were cancelled or expired; of all rows when it ended before
+        its dataset was checked. FAILED_PRECONDITION when the job has not ended, no row is left to retry, or the dataset is
+        gone or FAILED.
         """
 
     @_abc_1.abstractmethod

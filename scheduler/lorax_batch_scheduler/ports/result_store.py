@@ -55,13 +55,25 @@ class ResultStore(Protocol):
         """
         ...
 
-    def finalising(self, job_id: str) -> AbstractAsyncContextManager[bool]:
-        """Be the one process that finalises a job; yields False when another one is."""
+    def finalising(self, scheduler_id: str, job_id: str) -> AbstractAsyncContextManager[int]:
+        """Be the one scheduler that finalises a job, as long as it is alive.
+
+        Yields how many in a row, this one included, have begun that without getting any further; 0: another one is at
+        it, or it is too early to try again. What is raised inside counts as not getting further, except our own errors.
+        """
         ...
 
     async def output_progress(self, job_id: str, *, error: bool) -> OutputProgress | None: ...
 
     async def save_output_progress(self, job_id: str, *, error: bool, progress: OutputProgress) -> None: ...
+
+    async def forget_output_progress(self, job_id: str, *, error: bool) -> None:
+        """A restart begins the file anew."""
+        ...
+
+    async def abandon_job(self, job_id: str, reason: str) -> Job:
+        """Its files can't be written: end it without them, FAILED unless it was cancelled. Its results are kept."""
+        ...
 
     async def finish_job(self, job_id: str, output_file: ResultFile, error_file: ResultFile) -> Job:
         """The files are there: move the job to its outcome."""

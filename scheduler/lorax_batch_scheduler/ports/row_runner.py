@@ -30,6 +30,10 @@ class RowRunner(Protocol):
         """Send no more rows of a job; its chunks come back when nothing of them is in flight."""
         ...
 
+    def drop(self, work: ChunkWork) -> None:
+        """Send no more rows of one chunk."""
+        ...
+
     def drain(self) -> None:
         """Send no more rows at all."""
         ...

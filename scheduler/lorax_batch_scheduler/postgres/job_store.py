@@ -110,8 +110,12 @@ class PostgresJobStore:
             if not current.terminal:
                 raise StateConflictError("job", job_id, current, "ended", "cancel it or wait for it")
             old = await fetch_job(connection, job_id)
-            if await connection.fetchrow(SQL.lock_dataset, old.dataset_id) is None:
+            dataset = await connection.fetchrow(SQL.lock_dataset, old.dataset_id)
+            if dataset is None:
                 raise StateConflictError("dataset", old.dataset_id, "deleted", DatasetState.READY)
+            if dataset["state"] == DatasetState.FAILED:
+                raise StateConflictError("dataset", old.dataset_id, dataset["state"], DatasetState.READY)
+            ready = dataset["state"] == DatasetState.READY
             new = NewJob(
                 job_id=new_job_id,
                 dataset_id=old.dataset_id,
@@ -125,9 +129,14 @@ class PostgresJobStore:
                 default_max_tokens=old.default_max_tokens,
                 price_micros_per_million=old.price_micros_per_million,
             )
-            if not await _insert(connection, new, JobState.QUEUED, retry_of=job_id):
+            state = JobState.QUEUED if ready else JobState.VALIDATING
+            if not await _insert(connection, new, state, retry_of=job_id):
                 return await _job_by_request(connection, request_id)
-            if not await connection.fetchval(SQL.retry_job_chunks, job_id, new_job_id):
+            if not old.counts.total:
+                # It ended before its dataset was checked: all rows are still to run.
+                if ready:
+                    await add_job_chunks(connection, new_job_id, old.dataset_id)
+            elif not await connection.fetchval(SQL.retry_job_chunks, job_id, new_job_id):
                 raise StateConflictError(
                     "job",
                     job_id,
@@ -135,7 +144,7 @@ class PostgresJobStore:
                     "ended with rows that failed, expired or were cancelled",
                 )
             await connection.execute(SQL.copy_secret, job_id, new_job_id)
-            return await _created(connection, new_job_id, JobState.QUEUED)
+            return await _created(connection, new_job_id, state)
 
     async def delete_job(self, job_id: str) -> Job:
         async with self._database.transaction() as connection:

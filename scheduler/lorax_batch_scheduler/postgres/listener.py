@@ -7,6 +7,7 @@ from typing import Final
 import asyncpg
 import structlog
 
+from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.postgres.database import CONNECT_TIMEOUT_S
 
 JOBS_CHANNEL: Final = "lorax_batch_jobs"
@@ -44,6 +45,7 @@ class Listener:
                 _log.warning("listener_lost", error=repr(error))
             await asyncio.sleep(RECONNECT_INTERVAL_S)
 
+    @failpoint(before="listen.before_connect")
     async def _listen(self) -> None:
         connection = await asyncpg.connect(self._dsn, timeout=CONNECT_TIMEOUT_S)
         gone = asyncio.Event()

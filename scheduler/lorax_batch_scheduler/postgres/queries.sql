@@ -222,8 +222,8 @@ INSERT INTO schedulers (scheduler_id, lease_until) VALUES ($1, now() + $2)
 DELETE FROM schedulers WHERE scheduler_id <> $1
 
 -- renew_scheduler --
--- Nothing when it was declared dead.
-UPDATE schedulers SET lease_until = now() + $2 WHERE scheduler_id = $1 AND lease_until > now() RETURNING scheduler_id
+-- Nothing when it was declared dead. Late is no harm: as long as its row is there, nobody has freed what it holds.
+UPDATE schedulers SET lease_until = now() + $2 WHERE scheduler_id = $1 RETURNING scheduler_id
 
 -- remove_dead_schedulers --
 -- On database time; skips what another scheduler is removing.
@@ -421,22 +421,52 @@ SELECT first_offset, error, row_count, first_line, last_line, byte_count, blob F
 ) AS ahead
 WHERE bytes_before < $6 ORDER BY first_offset
 
--- try_finalising --
--- One process at a time writes the files of a job.
-SELECT pg_try_advisory_lock(hashtextextended($1, 7366))
+-- claim_finalising --
+-- One scheduler at a time brings a job to its end; one that died leaves it to others, later and later.
+WITH alive AS (
+    SELECT scheduler_id FROM schedulers WHERE scheduler_id = $1 AND lease_until > now() FOR KEY SHARE
+), settling AS (
+    SELECT job_id FROM jobs WHERE job_id = $2 AND state IN ('CANCELLING', 'FINALIZING') FOR KEY SHARE
+)
+INSERT INTO job_finalising AS held (job_id, scheduler_id, attempts, not_before)
+SELECT job_id, scheduler_id, 1, now() FROM settling, alive
+ON CONFLICT (job_id) DO UPDATE SET
+    scheduler_id = excluded.scheduler_id,
+    attempts = CASE WHEN held.scheduler_id = excluded.scheduler_id THEN held.attempts ELSE held.attempts + 1 END,
+    -- The first few follow at once: processes die for reasons of their own.
+    not_before = now() + CASE WHEN held.attempts < 4 THEN interval '0 s'
+                         ELSE interval '5 s' * 2 ^ least(held.attempts - 4, 6) END
+WHERE held.scheduler_id = excluded.scheduler_id
+   OR held.not_before <= now() AND NOT EXISTS (
+       SELECT FROM schedulers WHERE schedulers.scheduler_id = held.scheduler_id AND lease_until > now())
+RETURNING attempts
 
 -- end_finalising --
--- Gives the lock back.
-SELECT pg_advisory_unlock(hashtextextended($1, 7366))
+-- Nothing went wrong that the next owner should know of.
+DELETE FROM job_finalising WHERE job_id = $1 AND scheduler_id = $2
+
+-- fail_finalising --
+-- The next owner learns that this one came to no end.
+UPDATE job_finalising SET scheduler_id = NULL WHERE job_id = $1 AND scheduler_id = $2
 
 -- output_progress --
 -- How far a file is written.
 SELECT key, upload_id, parts FROM job_outputs WHERE job_id = $1 AND error = $2
 
 -- save_output_progress --
--- What a restart continues from.
+-- What a restart continues from. Whoever gets further is not what kills the process.
+WITH progress AS (UPDATE job_finalising SET attempts = 1, not_before = now() WHERE job_id = $1)
 INSERT INTO job_outputs (job_id, error, key, upload_id, parts) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (job_id, error) DO UPDATE SET key = excluded.key, upload_id = excluded.upload_id, parts = excluded.parts
+
+-- forget_output_progress --
+-- The next try begins the file anew.
+DELETE FROM job_outputs WHERE job_id = $1 AND error = $2
+
+-- abandon_files --
+-- A job that is about to end without files; nothing while a row has no result.
+UPDATE jobs SET outcome = 'FAILED', reason = $2
+WHERE job_id = $1 AND state IN ('CANCELLING', 'FINALIZING') AND result_count = total
 
 -- store_files --
 -- The finished files of a job that is about to reach its outcome; nothing while a row has no result.

@@ -1,12 +1,12 @@
 """Committed results, and how far their files are written, in PostgreSQL."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import asyncpg
 import msgspec
 
-from lorax_batch_scheduler.errors import StateConflictError
+from lorax_batch_scheduler.errors import DatabaseError, LoraxBatchError, StateConflictError
 from lorax_batch_scheduler.job import Job, JobEvent, ResultFile
 from lorax_batch_scheduler.ports.object_store import UploadedPart
 from lorax_batch_scheduler.ports.result_store import OutputProgress, StoredSegment
@@ -45,15 +45,22 @@ class PostgresResultStore:
         return [_segment(record) for record in records]
 
     @asynccontextmanager
-    async def finalising(self, job_id: str) -> AsyncIterator[bool]:
+    async def finalising(self, scheduler_id: str, job_id: str) -> AsyncIterator[int]:
         async with self._database.connection() as connection:
-            # Held by the session: PostgreSQL frees it by itself when this process or its connection dies.
-            owned: bool = await connection.fetchval(SQL.try_finalising, job_id)
-            try:
-                yield owned
-            finally:
-                if owned and not connection.is_closed():
-                    await connection.execute(SQL.end_finalising, job_id)
+            attempts: int = await connection.fetchval(SQL.claim_finalising, scheduler_id, job_id) or 0
+        ending = SQL.end_finalising
+        try:
+            yield attempts
+        except LoraxBatchError:
+            raise  # the outside failed: nothing that this job is to blame for
+        except Exception:
+            ending = SQL.fail_finalising
+            raise
+        finally:
+            if attempts:
+                with suppress(DatabaseError):  # held on; this process gets it again, or others when its lease is over
+                    async with self._database.connection() as connection:
+                        await connection.execute(ending, job_id, scheduler_id)
 
     async def output_progress(self, job_id: str, *, error: bool) -> OutputProgress | None:
         async with self._database.connection() as connection:
@@ -76,6 +83,16 @@ class PostgresResultStore:
                 progress.upload_id,
                 msgspec.to_builtins(progress.parts),
             )
+
+    async def forget_output_progress(self, job_id: str, *, error: bool) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute(SQL.forget_output_progress, job_id, error)
+
+    async def abandon_job(self, job_id: str, reason: str) -> Job:
+        async with self._database.transaction() as connection:
+            if await connection.execute(SQL.abandon_files, job_id, reason) != "UPDATE 1":
+                raise StateConflictError("job", job_id, "ended, or without a result for every row", "complete")
+            return await move_job(connection, job_id, JobEvent.FINISH)
 
     async def finish_job(self, job_id: str, output_file: ResultFile, error_file: ResultFile) -> Job:
         async with self._database.transaction() as connection:

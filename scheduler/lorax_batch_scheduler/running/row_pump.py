@@ -183,6 +183,7 @@ class RowPump:
             and self.tokens_in_flight < limit.tokens
             and self.sending
             and now >= self._paused_until
+            and now < self._sink.send_until
             and not self._sink.congested
         )
 

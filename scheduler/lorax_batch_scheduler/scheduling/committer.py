@@ -92,6 +92,7 @@ class Committer:
         *,
         leases: LeaseStore,
         scheduler_id: Callable[[], str],
+        sure_until: Callable[[], float],
         interval: timedelta,
         clock: Clock,
         activity: Callable[[], list[JobActivity]],
@@ -99,6 +100,7 @@ class Committer:
     ) -> None:
         self._leases = leases
         self._scheduler_id = scheduler_id
+        self._sure_until = sure_until
         self._interval_s = interval.total_seconds()
         self._clock = clock
         self._activity = activity
@@ -120,6 +122,11 @@ class Committer:
             or waiting.byte_count + going.byte_count > CONGESTED_BYTES
         )
 
+    @property
+    def send_until(self) -> float:
+        """Monotonic seconds: the leases may be lost from then on, so no new rows should be sent."""
+        return self._sure_until()
+
     def add(
         self,
         lease: LeasedChunk,
@@ -135,7 +142,9 @@ class Committer:
         batch = self._batch
         key = (lease.job_id, lease.chunk_no)
         gathered = batch.chunks.get(key)
-        if gathered is None:
+        if gathered is not None and gathered.lease.epoch > lease.epoch:
+            return  # a row that was still in flight when the chunk was lost; this process has it again since
+        if gathered is None or gathered.lease.epoch < lease.epoch:
             gathered = batch.chunks[key] = Gathered(lease)
         kind = gathered.output if outcome is RowOutcome.SUCCEEDED else gathered.error
         kind.rows.append(row)
@@ -218,7 +227,7 @@ class Committer:
     ) -> CommitReceipt:
         return await self._leases.commit_results(scheduler_id, results, activity)
 
-    @failpoint(after="run.after_release")
+    @failpoint(before="run.before_release", after="run.after_release")
     async def _give_back(self, scheduler_id: str, leases: list[LeasedChunk]) -> None:
         await self._leases.release_chunks(scheduler_id, leases)
 

@@ -24,6 +24,8 @@ NOT_RUN: Final = {
     JobState.FAILED: (RowOutcome.FAILED, "batch_failed", "the job failed before this row was run"),
 }
 
+MAX_ATTEMPTS: Final = 8
+"""A job whose processes die so often in a row while they end it is ended without its files."""
 UNKNOWN_LINE: Final = 0
 """Lines count from 1."""
 
@@ -39,24 +41,40 @@ class Finaliser:
         objects: ObjectStore,
         loader: ChunkLoader,
         committer: Committer,
+        max_attempts: int = MAX_ATTEMPTS,
     ) -> None:
         self._leases = leases
         self._results = results
         self._objects = objects
         self._loader = loader
         self._committer = committer
+        self._max_attempts = max_attempts
 
     async def finalise(self, job: Job, scheduler_id: str) -> Job | None:
         """Bring a settling job to its end and return it; None when another process is at it."""
-        async with self._results.finalising(job.job_id) as owned:
-            if not owned:
+        async with self._results.finalising(scheduler_id, job.job_id) as attempt:
+            if not attempt:
                 return None
+            if attempt > self._max_attempts:
+                return await self._abandon(job, scheduler_id)
             for lease in await self._fence(scheduler_id, job.job_id):
                 await self._settle(job, lease)
             await self._committer.flush()
             output = await OutputFile(self._results, self._objects, job.job_id, error=False).write()
             error = await OutputFile(self._results, self._objects, job.job_id, error=True).write()
             return await self._finish(job.job_id, output, error)
+
+    async def _abandon(self, job: Job, scheduler_id: str) -> Job:
+        """End a job that nobody survives ending, without touching its chunks or its segments."""
+        outcome, code, message = NOT_RUN.get(job.outcome or JobState.FAILED, NOT_RUN[JobState.FAILED])
+        for lease in await self._fence(scheduler_id, job.job_id):
+            self._add_unread(lease, outcome, code, f"{message}; which row it is can't be told")
+        await self._committer.flush()
+        reason = (
+            f"its files could not be written: {self._max_attempts} processes in a row died or failed at it; "
+            "its results can be streamed"
+        )
+        return await self._results.abandon_job(job.job_id, reason)
 
     @failpoint(before="finalise.before_fence", after="finalise.after_fence")
     async def _fence(self, scheduler_id: str, job_id: str) -> list[LeasedChunk]:
@@ -72,7 +90,7 @@ class Finaliser:
         try:
             chunk = await self._loader.load(lease)
         except ObjectNotFoundError as error:
-            self._add_lost(lease, str(error))
+            self._add_unread(lease, RowOutcome.FAILED, "dataset_damaged", str(error))
         else:
             self._add_not_run(job, lease, chunk)
         if self._committer.congested:
@@ -85,12 +103,12 @@ class Finaliser:
             outcome, code, message = NOT_RUN[job.outcome or JobState.FAILED]
             self._add_unanswered(lease, chunk, outcome, code, message)
 
-    def _add_lost(self, lease: LeasedChunk, message: str) -> None:
-        """Write the error lines of rows of which nothing is left, not even which lines they were: a job must end."""
+    def _add_unread(self, lease: LeasedChunk, outcome: RowOutcome, code: str, message: str) -> None:
+        """Write the error lines of rows that can't be read, not even which lines they are: a job must end."""
         for row in range(lease.row_count):
             if not lease.done >> row & 1:
-                text = error_line(lease.job_id.encode(), UNKNOWN_LINE, b"null", code="dataset_damaged", message=message)
-                self._committer.add(lease, row, UNKNOWN_LINE, text, RowOutcome.FAILED, 0, 0)
+                text = error_line(lease.job_id.encode(), UNKNOWN_LINE, b"null", code=code, message=message)
+                self._committer.add(lease, row, UNKNOWN_LINE, text, outcome, 0, 0)
 
     def _add_unanswered(self, lease: LeasedChunk, chunk: Chunk, outcome: RowOutcome, code: str, message: str) -> None:
         for row, (line, custom_id) in enumerate(zip(chunk.lines, chunk.custom_ids, strict=True)):

@@ -1,5 +1,6 @@
-"""Keeps a scheduler's lease alive, and notices when it was lost."""
+"""Keeps a scheduler's lease alive, and notices when it was lost or may be."""
 
+import math
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
@@ -37,17 +38,24 @@ class LeaseKeeper:
         self._exclusive = exclusive
         self._lease = lease
         self.scheduler_id = new_id()
+        self.sure_until = math.inf if exclusive else -math.inf
+        """Monotonic seconds: behind it others may have declared this scheduler dead, and run its chunks."""
 
     async def register(self) -> None:
         """Make this scheduler known."""
+        asked_at = self._clock.monotonic()
         await self._leases.register_scheduler(self.scheduler_id, self._lease, exclusive=self._exclusive)
+        self._granted(asked_at)
 
     async def run(self) -> None:
-        """Renew until cancelled. While PostgreSQL is away nothing is committed, so an outdated lease harms nobody."""
+        """Renew until cancelled. An outdated lease harms no result: what fences them is the epochs of the chunks."""
         while True:
             await self._clock.sleep(self._lease.total_seconds() / RENEWALS_PER_LEASE)
             try:
-                if not await self._renew():
+                asked_at = self._clock.monotonic()
+                if await self._renew():
+                    self._granted(asked_at)
+                else:
                     await self._come_back()
             except DatabaseError as error:
                 _log.warning("lease_not_renewed", scheduler=self.scheduler_id, error=str(error))
@@ -59,6 +67,12 @@ class LeaseKeeper:
     async def _come_back(self) -> None:
         """Others may run our chunks by now: begin again under another name, with no chunk."""
         _log.warning("lease_lost", scheduler=self.scheduler_id)
+        # First, while nothing can be claimed under either name: what is claimed later is not lost.
+        self._on_lost()
         self.scheduler_id = self._new_id()
         await self.register()
-        self._on_lost()
+
+    def _granted(self, asked_at: float) -> None:
+        """The database counts from when it was asked, or a little later: never believe in more than it grants."""
+        if not self._exclusive:
+            self.sure_until = asked_at + self._lease.total_seconds()

@@ -90,7 +90,7 @@ class OutputFile:
             await self._objects.complete_upload(self._key, progress.upload_id, progress.parts)
         except ObjectNotFoundError:
             # The store dropped the upload (a lifecycle rule, an operator): forget it, so that the next try starts anew.
-            await self._save(OutputProgress(key=self._key, upload_id=await self._start(), parts=[]))
+            await self._results.forget_output_progress(self._job_id, error=self._error)
             raise
 
     async def _parts(self) -> AsyncIterator[tuple[int, bytes, bool]]:

@@ -64,6 +64,7 @@ class Scheduler:
         self.committer = Committer(
             leases=leases,
             scheduler_id=lambda: self._keeper.scheduler_id,
+            sure_until=lambda: self._keeper.sure_until,
             interval=commit_interval,
             clock=clock,
             activity=self._activity,
@@ -272,12 +273,14 @@ class Scheduler:
             if runner is not None:
                 runner.give(work)
                 continue
+            if work.lost:
+                continue
             if known is not None:
                 known.take_back(work.lease.chunk_no)
             self.committer.release(work.lease)
 
     def _move_elsewhere(self, work: ChunkWork, known: KnownJob | None) -> RowRunner | None:
-        if known is None or self._stopping or known.job.state not in RUNNABLE_STATES:
+        if known is None or work.lost or self._stopping or known.job.state not in RUNNABLE_STATES:
             return None
         server_id = self._fleet.other_server(work, known, self._book)
         if server_id is None:
@@ -312,15 +315,18 @@ class Scheduler:
         known = self._book.get(job_id)
         work = known.works.get(chunk_no) if known is not None else None
         if known is not None and work is not None and work.lease.epoch == epoch:
-            work.withdrawn = True
-            known.take_back(chunk_no)
+            self._lose(known, work)
+
+    def _lose(self, known: KnownJob, work: ChunkWork) -> None:
+        work.lost = True
+        self._fleet.drop(work)
+        known.take_back(work.lease.chunk_no)
+        known.left_is_stale = True
 
     def _lease_lost(self) -> None:
         for known in self._book:
-            self._fleet.withdraw(known.job.job_id)
             for work in list(known.works.values()):
-                work.withdrawn = True
-                known.take_back(work.lease.chunk_no)
+                self._lose(known, work)
             known.left_is_stale = True
         self._wake.set()
 

@@ -42,6 +42,12 @@ class StaticFleet:
         for runner in self.runners:
             runner.withdraw(job_id)
 
+    def drop(self, work: ChunkWork) -> None:
+        """Send no more rows of one chunk."""
+        runner = self.runner_of(work.server_id)
+        if runner is not None:
+            runner.drop(work)
+
     def activity(self, job_id: str) -> tuple[int, int]:
         """Return how many rows of a job are in flight, and how many wait to be sent again."""
         counted = [runner.job_activity(job_id) for runner in self.runners]

@@ -141,12 +141,22 @@ async def test_leases_of_a_dead_scheduler_are_free_again(running: Stores) -> Non
     chunk = await claim(running, "s1")
     async with running.database.connection() as connection:
         await connection.execute("UPDATE schedulers SET lease_until = now() - interval '1 s' WHERE scheduler_id = 's1'")
-    assert await running.leases.renew_scheduler("s1", LEASE) is False
     assert await running.leases.renew_scheduler("s2", LEASE) is True
+    assert await running.leases.renew_scheduler("s1", LEASE) is False
     assert (await claim(running, "s2")).epoch > chunk.epoch
     receipt = await running.leases.commit_results("s1", [results_of(chunk, [0])], [])
     assert receipt.accepted == set()
     assert await running.leases.claim_chunks("s1", "job_1", ChunkKind.ROWS, "adapter-1", 1) == []
+
+
+async def test_a_late_renewal_is_good_while_nobody_has_declared_the_scheduler_dead(running: Stores) -> None:
+    chunk = await claim(running, "s1")
+    async with running.database.connection() as connection:
+        await connection.execute("UPDATE schedulers SET lease_until = now() - interval '1 s' WHERE scheduler_id = 's1'")
+    assert await running.leases.renew_scheduler("s1", LEASE) is True
+    assert await running.leases.renew_scheduler("s2", LEASE) is True
+    receipt = await running.leases.commit_results("s1", [results_of(chunk, [0])], [])
+    assert receipt.accepted == {("job_1", 0)}
 
 
 async def test_an_exclusive_scheduler_takes_over_at_once(running: Stores) -> None:

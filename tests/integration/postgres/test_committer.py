@@ -1,6 +1,7 @@
 """The committer on a real database: what it batches, and what it survives."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -75,6 +76,7 @@ async def bench(stores: Stores) -> AsyncIterator[Bench]:
     committer = Committer(
         leases=stores.leases,
         scheduler_id=lambda: "s1",
+        sure_until=lambda: math.inf,
         interval=LONG,
         clock=Impatient(),
         activity=list,
@@ -148,3 +150,17 @@ async def test_too_many_results_that_wait_stop_new_rows(bench: Bench) -> None:
         bench.add(lease, 0, 1, 2, 3, 4)
     assert bench.committer.congested
     bench.committer._batch.chunks.clear()
+
+
+async def test_rows_in_flight_under_a_lost_lease_do_not_spoil_those_under_the_next_one(bench: Bench) -> None:
+    lost = await bench.claim()
+    await bench.stores.leases.release_chunks("s1", [lost])
+    lease = await bench.claim()
+    assert (lease.chunk_no, lease.epoch) == (lost.chunk_no, lost.epoch + 1)
+    bench.add(lost, 0)
+    bench.add(lease, 0, 1)
+    bench.add(lost, 2)
+    await bench.committer.flush()
+    assert lease.done == 0b11
+    assert (await bench.stores.jobs.get_job("job_1")).counts.succeeded == 2
+    assert not bench.told[0].lost
