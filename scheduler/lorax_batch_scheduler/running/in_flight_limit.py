@@ -48,7 +48,7 @@ class InFlightLimit:
         self._cap_time = -math.inf
         self._relief = OOM_RELIEF
         self._shrink_time = -math.inf
-        self._answered = 0
+        self.answered = 0
         """Rows that had a result, ever."""
         self.max_rows = self._max_rows()
         self.rows = 0
@@ -78,7 +78,7 @@ class InFlightLimit:
 
     def completed(self, tokens: int) -> None:
         """Take note of a row that has its result, with the tokens it generated."""
-        self._answered += 1
+        self.answered += 1
         self._tokens_done += tokens
 
     def queued(self, queue_ms: float, total_ms: float) -> None:
@@ -89,7 +89,7 @@ class InFlightLimit:
 
     def overloaded(self, now: float, sent_at: float, rows_in_flight: int) -> None:
         """The server refused a row because it has too many."""
-        self._permits.refused(now, sent_at, rows_in_flight, self._answered)
+        self._permits.refused(now, sent_at, rows_in_flight, self.answered)
         self._set_rows(self._wanted)
 
     def sent(self, now: float, rows_in_flight: int) -> None:
@@ -120,10 +120,10 @@ class InFlightLimit:
             self._cap_time = now
         mean_tokens = tokens_in_flight / rows_in_flight if rows_in_flight else 0.0
         self._set_tokens(mean_tokens)
-        self._permits.adjust(now, rows_in_flight, self._answered, self._wanted)
+        self._permits.adjust(now, rows_in_flight, self.answered, self._wanted)
         self._set_rows(self._wanted)
         self._full = self._full or rows_in_flight >= self._wanted or tokens_in_flight >= self.tokens
-        rows_done = self._answered - self._answered_before
+        rows_done = self.answered - self._answered_before
         if rows_done < self.target_rows:
             return
         if self._window_start == -math.inf:
@@ -161,7 +161,7 @@ class InFlightLimit:
 
     def _open_window(self, now: float) -> None:
         self._window_start = now
-        self._answered_before = self._answered
+        self._answered_before = self.answered
         self._tokens_done = self._samples = 0
         self._queue_ms = self._total_ms = 0.0
         self._full = False

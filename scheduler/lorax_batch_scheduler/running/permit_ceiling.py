@@ -17,6 +17,8 @@ from typing import Final
 NO_CEILING: Final = sys.maxsize
 TAKEN_AFTER_S: Final = 0.1
 """A row that was not refused for so long is taken: a refusal comes at once."""
+RECENT_S: Final = 1.0
+"""A refusal so soon after the ceiling was raised means that this was too much, not that the server takes less now."""
 FIRST_HOLD_S: Final = 2.0
 MAX_HOLD_S: Final = 5.0
 """How long a ceiling stands before it is tried; longer after each try in vain."""
@@ -62,7 +64,7 @@ class PermitCeiling:
         self.rows = max(1, min(self.rows, in_flight) // (2 if dropped else 1))
         if not burst:
             self._cut_at = now
-            if self._step:
+            if self._step and now - self._raised_at < RECENT_S:
                 self._hold_s = min(MAX_HOLD_S, self._hold_s * 2)
                 self._hold_until = now + self._hold_s
         self._answered = answered
@@ -88,7 +90,7 @@ class PermitCeiling:
             if now >= self._hold_until:
                 self.rows = max(1, min(self.rows, in_flight))
                 self._raise(now, 1)
-        elif in_flight >= self.rows:
+        elif in_flight >= self.rows:  # never, while there is no ceiling
             if self._step:
                 if now - self._raised_at >= TAKEN_AFTER_S:
                     self._hold_s = FIRST_HOLD_S
@@ -98,7 +100,7 @@ class PermitCeiling:
             ):
                 self._raise(now, 1)
         if self.rows >= most:
-            self.rows, self._step = NO_CEILING, 0
+            self.rows = NO_CEILING
         self.open = self.rows
 
     def sent(self, now: float, in_flight: int) -> None:

@@ -121,7 +121,7 @@ class ServerRunner:
     @property
     def look_ahead_rows(self) -> int:
         """How many rows it wants to have queued."""
-        wanted = max(2 * self._pump.limit.rows, int(self._pump.rate.rows_per_second * LOOK_AHEAD_S))
+        wanted = max(2 * self._pump.limit.target_rows, int(self._pump.rate.rows_per_second * LOOK_AHEAD_S))
         return max(MIN_LOOK_AHEAD_ROWS, min(MAX_LOOK_AHEAD_ROWS, wanted))
 
     @property
@@ -141,7 +141,7 @@ class ServerRunner:
             limits=self.limits,
             base_model_id=None,
             in_flight=pump.in_flight,
-            in_flight_limit=pump.limit.rows,
+            in_flight_limit=pump.limit.target_rows,
             rows_per_second=pump.rate.rows_per_second,
             tokens_per_second=pump.rate.tokens_per_second,
             warm_adapters=pump.queue.warm_adapters,
@@ -282,12 +282,12 @@ class ServerRunner:
         if self._condition.state is ServerState.SUSPECT and await self._probe.health() is not Health.WELL:
             return
         self._log.info("server_recovered", server=self.server_id)
-        first_rows = 1 if self._condition.state is ServerState.SUSPECT else None
+        same_process = self._condition.state is ServerState.SUSPECT
         self._condition.recovered()
         self.limits = limits = _with_model(limits, self.slot)
         self._ready_time = self._clock.now()
         if not self._draining:
-            self._pump.start_over(limits, first_rows)
+            self._pump.start_over(limits, 1 if same_process else None, trusted=not same_process)
             self._busy.set()
             self._ask_for_work()
 
