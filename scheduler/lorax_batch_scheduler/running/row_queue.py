@@ -142,7 +142,6 @@ class RowQueue:
         """Forget what the server had loaded and compiled: it is a new process."""
         self._loaded.clear()
         self._schemas.clear()
-        self._canary = None
         self._current = None
         for adapter in self._adapters.values():
             adapter.warm = not adapter.name
