@@ -80,11 +80,7 @@ class Engine:
 
     def check_health(self, ticket: int) -> None:
         """Ask the shard for a sign of life; it waits behind whatever the shard is doing."""
-        seconds = self._faults.number("slow-health") or 0.0
-        if seconds:
-            self._faults.fire("slow-health")
-        if not self._last_batch_succeeded:
-            seconds += self._timing.prefill(1)
+        seconds = 0.0 if self._last_batch_succeeded else self._timing.prefill(1)
         self._shard.ask(Operation("health", seconds, lambda _: self._end_health(ticket)), self.now)
 
     def advance(self, now: float) -> None:

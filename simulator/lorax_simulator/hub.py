@@ -60,13 +60,15 @@ class AdapterHub:
     def note_download(self, adapter_id: str) -> None:
         """Count a download that was tried: a flaky adapter fails only the first time."""
         fault = self._fault_of(adapter_id)
-        if not self._faults.fire("no-dynamic-adapters") and fault is not None:
+        if adapter_id and not self._faults.fire("no-dynamic-adapters") and fault is not None:
             self._faults.fire(fault)
         self._downloads[adapter_id] += 1
 
     def _fault_of(self, adapter_id: str) -> str | None:
         """Return the fault that the adapter's content suffers from."""
         hits = self._faults.hits_adapter
+        if not adapter_id:
+            return None
         for fault in ("adapter-not-found", "adapter-incompatible", "adapter-invalid", "adapter-too-large"):
             if hits(fault, adapter_id):
                 return fault

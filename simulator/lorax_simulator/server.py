@@ -164,6 +164,13 @@ class Server:
 
     def check_health(self, done: Callable[[bool], None]) -> None:
         """Ask the shard for a sign of life and call back with the verdict."""
+        late = self.faults.number("slow-health") if self.faults.fire("slow-health") else None
+        if late:
+            told = done
+
+            def done(healthy: bool) -> None:
+                self._loop.call_later(late * self.options.scale, told, healthy)
+
         self._next_ticket += 1
         self._checks[self._next_ticket] = done
         self.driver.check_health(self._next_ticket)
