@@ -21,8 +21,11 @@ class RowTrouble:
     last_server: str = ""
     not_before: float = 0.0
     """Monotonic seconds: do not send it earlier."""
-    alone: bool = False
-    """Send it while nothing else is in flight on the server."""
+    company: int = 0
+    """Send it apart from all that nobody suspects, with so many suspects in flight at most, itself included; 1 is
+    alone, 0 as any other row."""
+    excused: int = 0
+    """Failures that were put down to the server."""
     elsewhere: bool = False
     """Another server should take it, if there is one."""
     max_tokens: int = 0

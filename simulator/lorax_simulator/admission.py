@@ -1,5 +1,7 @@
 """Which waiting rows join the batch: in order, until KV blocks or the prefill budget run out."""
 
+from collections.abc import Callable
+
 from lorax_simulator.adapters import AdapterPool
 from lorax_simulator.blocks import BlockAllocator
 from lorax_simulator.row import Row
@@ -13,11 +15,11 @@ def assemble(
     prefill_budget: int,
     token_budget: int,
     min_size: int | None,
-    leaks: bool = False,
+    leaks: Callable[[], bool] = lambda: False,
 ) -> list[Row]:
     """Take rows from the pool with their blocks reserved; empty when fewer than `min_size` were found.
 
-    The first row that does not fit goes back and holds up all behind it. With `leaks`, rows put back because the
+    The first row that does not fit goes back and holds up all behind it. When it `leaks`, rows put back because the
     batch was too small keep their blocks and must find a second set the next time, as the real router's code reads.
     """
     batch: list[Row] = []
@@ -41,7 +43,7 @@ def assemble(
         batch.append(row)
     if min_size is not None and len(batch) < min_size:
         for row in reversed(batch):
-            if not leaks:
+            if not leaks():
                 blocks.release(row.blocks)
                 row.blocks = 0
             pool.push_front(row)

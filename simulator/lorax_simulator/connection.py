@@ -13,6 +13,7 @@ from typing import cast
 import httptools
 
 from lorax_simulator.errors import PlainTextError, body_too_large
+from lorax_simulator.rubbish import Then
 
 BODY_LIMIT_BYTES = 2 * 1024 * 1024
 
@@ -127,6 +128,27 @@ class Connection(asyncio.Protocol):
             headers = (("content-type", content_type), *headers)
         self._write_head(status, headers, len(body), body)
         self._end_exchange()
+
+    def answer_raw(self, data: bytes, then: Then) -> None:
+        """Send these very bytes as the answer."""
+        if self._transport is None:
+            return
+        self._transport.write(data)
+        if then is Then.SILENCE:
+            self.on_drop = None
+        else:
+            self._closing = self._closing or then is Then.CLOSE
+            self._end_exchange()
+
+    def drip(self, data: bytes, pause: float) -> None:
+        """Send these very bytes as the answer, one at a time."""
+        if self._transport is None:
+            return
+        self._transport.write(data[:1])
+        if len(data) > 1:
+            asyncio.get_running_loop().call_later(pause, self.drip, data[1:], pause)
+        else:
+            self._end_exchange()
 
     def start_stream(self) -> None:
         """Begin a server-sent event stream."""

@@ -75,6 +75,8 @@ def show_stats(server: Server, _request: Request, connection: Connection) -> Non
         "adapter_evictions": totals.offloads + engine.loaded.offloads,
         "adapters": {adapter.id: adapter.status.value for adapter in engine.pool.known.values()},
         "restarts": totals.restarts,
+        "hung_up_while_loading": totals.hung_up_while_loading + engine.hung_up_while_loading,
+        "faults_fired": dict(server.faults.fired),
         "running": len(engine.running),
         "waiting": engine.pool.waiting,
         "permits_taken": server.permits.taken,

@@ -38,6 +38,8 @@ class Engine:
         self._limits = limits
         self._timing = timing
         self._faults = faults
+        self.hung_up_while_loading = 0
+        """Rows whose connection closed while their adapter was not there yet."""
         self._metrics = metrics
         self._shard = Shard()
         self._loader = Loader(shard=self._shard, hub=hub, counts=self.loaded, on_change=self._on_adapter_change)
@@ -65,7 +67,11 @@ class Engine:
         row.dropped = True
         if row in self.running:
             self._dropped.append(row)
-        elif "wedge" in self._faults:
+            return
+        adapter = self.pool.known.get(row.adapter_id)
+        if adapter is not None and adapter.id and adapter.status is not AdapterStatus.READY:
+            self.hung_up_while_loading += 1
+        if "wedge" in self._faults:
             self._unwedge_when_all_hung_up()
 
     def nudge(self) -> None:
@@ -74,9 +80,7 @@ class Engine:
 
     def check_health(self, ticket: int) -> None:
         """Ask the shard for a sign of life; it waits behind whatever the shard is doing."""
-        seconds = self._faults.number("slow-health") or 0.0
-        if not self._last_batch_succeeded:
-            seconds += self._timing.prefill(1)
+        seconds = 0.0 if self._last_batch_succeeded else self._timing.prefill(1)
         self._shard.ask(Operation("health", seconds, lambda _: self._end_health(ticket)), self.now)
 
     def advance(self, now: float) -> None:
@@ -148,7 +152,10 @@ class Engine:
 
     def _admit(self, min_size: int | None) -> list[Row]:
         waiting = self.pool.waiting
-        if not waiting or (min_size is not None and waiting < min_size) or self._is_wedged():
+        if not waiting or (min_size is not None and waiting < min_size):
+            return []
+        if self._is_wedged():
+            self._faults.fire("wedge")
             return []
         moves = self.pool.update(self.now, self.running.adapters)
         for adapter in moves.errored:
@@ -164,7 +171,7 @@ class Engine:
             prefill_budget=self._limits.max_batch_prefill_tokens,
             token_budget=self._limits.max_batch_total_tokens - self.running.reserved_tokens,
             min_size=min_size,
-            leaks="leaky-blocks" in self._faults,
+            leaks=lambda: self._faults.fire("leaky-blocks"),
         )
         self._metrics.set("lorax_queue_length", self.pool.waiting)
         return batch
@@ -183,7 +190,7 @@ class Engine:
         error = self._prefill_error(batch)
         if error is not None:
             self._fail_batch(error, method="prefill")
-            if was_decoding and "prefill-abort" in self._faults:
+            if was_decoding and self._faults.fire("prefill-abort"):
                 self._abort("a prefill failed beside a decoding batch")
             self._next_step()
             return
@@ -240,7 +247,7 @@ class Engine:
         self._answered += 1
         for fault in ("router-abort", "shard-crash"):
             after = self._faults.number(fault)
-            if after is not None and self._answered >= max(1, after):
+            if after is not None and self._answered >= max(1, after) and self._faults.fire(fault):
                 if fault == "shard-crash":
                     self._fail_batch(shard_errors.transport(), method="decode")
                 self._abort(f"fault {fault}")
@@ -249,13 +256,14 @@ class Engine:
     # What goes wrong
 
     def _prefill_error(self, batch: list[Row]) -> str | None:
-        if "cuda-assert" in self._faults:
+        if self._faults.fire("cuda-assert"):
             return shard_errors.device_assert()
         for row in batch:
             if row.prefill_error is not None:
+                self._faults.fire(row.fault)
                 return row.prefill_error
         most = self._faults.number("oom")
-        if most is not None and len(self.running) > most:
+        if most is not None and len(self.running) > most and self._faults.fire("oom"):
             return shard_errors.out_of_memory()
         return shard_errors.unexplained() if self._faults.spend("batch-failure") else None
 
@@ -277,7 +285,7 @@ class Engine:
             row.blocks = 0
             if not row.dropped:
                 self._outcomes.append(Failed(row, adapter.error or ""))
-            elif "disconnect-abort" in self._faults:
+            elif self._faults.fire("disconnect-abort"):
                 self._abort("a row of a failing adapter had hung up")
 
     def _on_adapter_change(self, adapter: Adapter) -> None:

@@ -55,6 +55,11 @@ def generation_failed(text: str) -> RouterError:
     return RouterError(424, "generation", f"Request failed during generation: {text}")
 
 
+def unavailable() -> PlainTextError:
+    """A proxy that has no server behind it."""
+    return PlainTextError(503, "no healthy upstream")
+
+
 def incomplete() -> RouterError:
     """The stream of tokens ended without a last one."""
     return RouterError(500, "incomplete_generation", "Incomplete generation")

@@ -8,6 +8,7 @@ from lorax_simulator.connection import Connection, Headers, Request
 from lorax_simulator.errors import PlainTextError, RouterError
 from lorax_simulator.generation import Generated, Reply, Sequence, Wish
 from lorax_simulator.journal import Call
+from lorax_simulator.rubbish import DRIP_SECONDS, Rubbish
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -43,6 +44,14 @@ class Exchange:
     def send_whole(self, body: bytes, headers: Headers) -> None:
         """Answer with a body; a probe's is empty."""
         self.connection.answer(200, b"" if self.is_probe else body, headers=headers)
+
+    def send_rubbish(self, rubbish: Rubbish, body: bytes, before: bytes) -> None:
+        """Answer wrongly; `before` is the body of the row answered before it."""
+        data = rubbish.make(body, before)
+        if rubbish.drips:
+            self.connection.drip(data, DRIP_SECONDS)
+        else:
+            self.connection.answer_raw(data, rubbish.then)
 
     def send_token(self, sequence: Sequence, index: int) -> None:
         """Send the event of one token."""

@@ -2,8 +2,11 @@
 
 import enum
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+from lorax_simulator.rubbish import RUBBISH
 
 
 class Argument(enum.Enum):
@@ -40,6 +43,7 @@ FAULT_KINDS = {
         FaultKind("incomplete", Argument.TEXT, f"500 incomplete_generation for {_ROW}"),
         FaultKind("flaky", Argument.TEXT, f"500 the first time each body is sent, then answered, for {_ROW}"),
         FaultKind("poison", Argument.TEXT, f"424 for the whole batch that holds one of the {_ROW}"),
+        FaultKind("unavailable", Argument.TEXT, f"503 as from a proxy without a server, for {_ROW}"),
         FaultKind("reset", Argument.TEXT, f"reset the connection of {_ROW}"),
         FaultKind("hang", Argument.TEXT, f"never answer {_ROW}"),
         FaultKind("adapter-not-found", Argument.PATTERN, f"hub 404 as 424 for {_ADAPTER}"),
@@ -47,6 +51,7 @@ FAULT_KINDS = {
         FaultKind("adapter-invalid", Argument.PATTERN, f"no adapter config, 424, for {_ADAPTER}"),
         FaultKind("adapter-too-large", Argument.PATTERN, f"larger than the reservation, 424, for {_ADAPTER}"),
         FaultKind("adapter-flaky", Argument.PATTERN, f"the first download times out, 424, for {_ADAPTER}"),
+        FaultKind("adapter-poison", Argument.PATTERN, f"424 for the whole batch that holds a row of {_ADAPTER}"),
         FaultKind("adapter-slow", Argument.PATTERN, f"downloads take 60 s for {_ADAPTER}"),
         FaultKind("no-dynamic-adapters", Argument.NONE, "every adapter fails: memory for adapters is 0"),
         FaultKind("low-permits", Argument.COUNT, "only N permits: more rows get 429 at once"),
@@ -60,9 +65,11 @@ FAULT_KINDS = {
         FaultKind("leaky-blocks", Argument.NONE, "rows put back from a too small batch keep their blocks: may wedge"),
         FaultKind("wedge", Argument.OPTIONAL_COUNT, "admit nothing (after N answers, until all waiting rows hung up)"),
         FaultKind("slow-health", Argument.SECONDS, "/health answers that much later (model time)"),
+        FaultKind("health-green", Argument.NONE, "/health answers 200 whatever is the matter"),
         FaultKind("health-overloaded", Argument.NONE, "/health answers 500 overloaded"),
         FaultKind("leading-space", Argument.NONE, "generated text starts with a space"),
         FaultKind("missing-keys", Argument.KEYS, "leave these top-level keys out of answers"),
+        *(FaultKind(name, Argument.TEXT, f"{rubbish.help}, for {_ROW}") for name, rubbish in RUBBISH.items()),
     )
 }
 
@@ -141,6 +148,8 @@ class Faults:
         self._on: dict[str, list[Fault]] = {}
         self._row_markers: list[tuple[str, bytes]] = []
         self._spent: dict[str, int] = {}
+        self.fired: Counter[str] = Counter()
+        """How often each kind did its harm, whether it is still on or not."""
         for fault in faults:
             self.switch_on(fault)
 
@@ -173,6 +182,13 @@ class Faults:
         """Return the faults as they would be written on the command line."""
         return [str(fault) for faults in self._on.values() for fault in faults]
 
+    def fire(self, name: str) -> bool:
+        """Return whether that fault is on; if so, count that it did its harm."""
+        if name not in self._on:
+            return False
+        self.fired[name] += 1
+        return True
+
     def of_row(self, body: bytes) -> frozenset[str]:
         """Return the names of the row-level faults that a request body calls for."""
         if not self._row_markers:
@@ -182,6 +198,10 @@ class Faults:
     def hits_adapter(self, name: str, adapter_id: str) -> bool:
         """Return whether the adapter-level fault `name` is meant for this adapter."""
         return any(re.search(fault.value or "", adapter_id) for fault in self._on.get(name, ()))
+
+    def fire_on_adapter(self, name: str, adapter_id: str) -> bool:
+        """As `fire`, for an adapter."""
+        return self.hits_adapter(name, adapter_id) and self.fire(name)
 
     def number(self, name: str) -> float | None:
         """Return the number given with the fault, or None when it is off or was given none."""
@@ -199,6 +219,8 @@ class Faults:
             return False
         spent = self._spent.get(name, 0) + 1
         self._spent[name] = spent
+        if spent <= count:
+            self.fired[name] += 1
         if spent >= count:
             self.switch_off(name)
         return spent <= count

@@ -35,7 +35,7 @@ class AdapterHub:
             return timing.offload
         if job == "load":
             return self._draw(job, adapter_id, timing.load_median, timing.load_shortest, timing.load_longest)
-        if self._faults.hits_adapter("adapter-slow", adapter_id):
+        if job == "download" and self._faults.fire_on_adapter("adapter-slow", adapter_id):
             return SLOW_DOWNLOAD_SECONDS
         if source == "local":
             return timing.local_download
@@ -59,21 +59,37 @@ class AdapterHub:
 
     def note_download(self, adapter_id: str) -> None:
         """Count a download that was tried: a flaky adapter fails only the first time."""
+        fault = self._fault_of(adapter_id)
+        if adapter_id and not self._faults.fire("no-dynamic-adapters") and fault is not None:
+            self._faults.fire(fault)
         self._downloads[adapter_id] += 1
 
-    def _content_error(self, adapter_id: str) -> str | None:
+    def _fault_of(self, adapter_id: str) -> str | None:
+        """Return the fault that the adapter's content suffers from."""
         hits = self._faults.hits_adapter
-        if _MISSING.match(adapter_id) or hits("adapter-not-found", adapter_id):
+        if not adapter_id:
+            return None
+        for fault in ("adapter-not-found", "adapter-incompatible", "adapter-invalid", "adapter-too-large"):
+            if hits(fault, adapter_id):
+                return fault
+        return "adapter-flaky" if hits("adapter-flaky", adapter_id) and not self._downloads[adapter_id] else None
+
+    def _content_error(self, adapter_id: str) -> str | None:
+        if _MISSING.match(adapter_id):
             return shard_errors.repository_not_found(adapter_id)
-        if hits("adapter-incompatible", adapter_id):
-            return shard_errors.incompatible_adapter(adapter_id, self._model_id)
-        if hits("adapter-invalid", adapter_id):
-            return shard_errors.not_an_adapter(adapter_id)
-        if hits("adapter-too-large", adapter_id):
-            return shard_errors.oversized_adapter(adapter_id)
-        if hits("adapter-flaky", adapter_id) and not self._downloads[adapter_id]:
-            return shard_errors.download_timeout()
-        return None
+        match self._fault_of(adapter_id):
+            case "adapter-not-found":
+                return shard_errors.repository_not_found(adapter_id)
+            case "adapter-incompatible":
+                return shard_errors.incompatible_adapter(adapter_id, self._model_id)
+            case "adapter-invalid":
+                return shard_errors.not_an_adapter(adapter_id)
+            case "adapter-too-large":
+                return shard_errors.oversized_adapter(adapter_id)
+            case "adapter-flaky":
+                return shard_errors.download_timeout()
+            case _:
+                return None
 
     def _draw(self, job: str, adapter_id: str, median: float, shortest: float, longest: float) -> float:
         chance = random.Random(f"{self._seed}:{job}:{adapter_id}")  # noqa: S311  reproducible, not secret

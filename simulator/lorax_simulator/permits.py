@@ -16,6 +16,8 @@ class Permits:
         lowered = self._faults.number("low-permits")
         limit = self._limit if lowered is None else min(self._limit, int(lowered))
         if self.taken + count > limit:
+            if limit < self._limit:
+                self._faults.fire("low-permits")
             return False
         self.taken += count
         return True

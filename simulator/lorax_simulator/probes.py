@@ -42,7 +42,9 @@ def info(server: Server, _request: Request, connection: Connection) -> None:
 
 def health(server: Server, request: Request, connection: Connection) -> None:
     """Tell whether the shard answers; v0.12.1 generates a token through the queue instead."""
-    if "health-overloaded" in server.faults:
+    if server.faults.fire("health-green"):
+        connection.answer(200)
+    elif server.faults.fire("health-overloaded"):
         send_error(connection, errors.health_overloaded())
     elif server.options.identity.is_main:
 

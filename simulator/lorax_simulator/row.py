@@ -8,7 +8,7 @@ class Row:
     """A request for one sequence; what is above the blank line never changes.
 
     Times are seconds of model time. `target_tokens` is how many tokens it will generate, `max_new_tokens` how many
-    it may. A `prefill_error` makes the batch fail in which the row is prefilled.
+    it may. A `prefill_error` makes the batch fail in which the row is prefilled; `fault` is the fault it comes from.
     """
 
     id: int
@@ -20,6 +20,7 @@ class Row:
     arrived_at: float
     streams: bool = False
     prefill_error: str | None = None
+    fault: str = ""
 
     queued_at: float = 0.0
     joined_at: float = 0.0

@@ -26,7 +26,10 @@ class SequenceMaker:
         self, wish: Wish, lengths: Lengths, *, arrived_at: float, row_faults: frozenset[str]
     ) -> Iterator[Sequence]:
         """Return as many sequences as the row asked for."""
-        error = unexplained() if "poison" in row_faults else None
+        fault = "poison" if "poison" in row_faults else ""
+        if self._faults.hits_adapter("adapter-poison", wish.adapter_id) and wish.adapter_id:
+            fault = "adapter-poison"
+        error = unexplained() if fault else None
         if wish.schema is not None and error is None:
             error = schemas.compile_error(wish.schema)
         for index in range(wish.parameters.best_of or 1):
@@ -48,6 +51,7 @@ class SequenceMaker:
                 arrived_at=arrived_at,
                 streams=wish.streams,
                 prefill_error=error,
+                fault=fault,
             )
             yield Sequence(row, generated, _cut(generated) if wish.streams else [])
 

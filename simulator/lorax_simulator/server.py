@@ -20,6 +20,7 @@ from lorax_simulator.observations import count_failure, observe_lengths, observe
 from lorax_simulator.outcomes import Aborted, Failed, Finished, HealthChecked, Outcome, TokenMade
 from lorax_simulator.permits import Permits
 from lorax_simulator.row_faults import RowFaults
+from lorax_simulator.rubbish import RUBBISH
 from lorax_simulator.sequences import SequenceMaker
 from lorax_simulator.shard_errors import unsupported_task
 from lorax_simulator.templates import Template
@@ -48,6 +49,7 @@ class Totals:
     downloads: int = 0
     loads: int = 0
     offloads: int = 0
+    hung_up_while_loading: int = 0
 
 
 class Server:
@@ -73,7 +75,8 @@ class Server:
         self._hub = AdapterHub(
             model_id=options.identity.model_id, timing=options.timing, faults=faults, seed=options.seed
         )
-        self._row_faults = RowFaults()
+        self._row_faults = RowFaults(faults)
+        self._body_before = b""
         self._checks: dict[int, Callable[[bool], None]] = {}
         self._next_ticket = 0
         self._exchanges: dict[int, tuple[Exchange, Sequence]] = {}
@@ -100,6 +103,7 @@ class Server:
         self.totals.downloads += self.engine.loaded.downloads
         self.totals.loads += self.engine.loaded.loads
         self.totals.offloads += self.engine.loaded.offloads
+        self.totals.hung_up_while_loading += self.engine.hung_up_while_loading
         self.faults.switch_off("cuda-assert")
         for exchange in {id(exchange): exchange for exchange, _ in self._exchanges.values()}.values():
             self._note(exchange, 0)
@@ -160,6 +164,13 @@ class Server:
 
     def check_health(self, done: Callable[[bool], None]) -> None:
         """Ask the shard for a sign of life and call back with the verdict."""
+        late = self.faults.number("slow-health") if self.faults.fire("slow-health") else None
+        if late:
+            told = done
+
+            def done(healthy: bool) -> None:
+                self._loop.call_later(late * self.options.scale, told, healthy)
+
         self._next_ticket += 1
         self._checks[self._next_ticket] = done
         self.driver.check_health(self._next_ticket)
@@ -168,7 +179,7 @@ class Server:
 
     def _start(self, exchange: Exchange) -> None:
         wish = exchange.wish
-        if "reset" in exchange.row_faults:
+        if "reset" in exchange.row_faults and self.faults.fire("reset"):
             self._note(exchange, 0)
             exchange.connection.reset()
             return
@@ -184,7 +195,7 @@ class Server:
         exchange.connection.on_drop = lambda: self._drop(exchange)
         made = self._maker.make(wish, lengths, arrived_at=exchange.arrived_at, row_faults=exchange.row_faults)
         exchange.sequences = list(made)
-        if "hang" in exchange.row_faults:
+        if "hang" in exchange.row_faults and self.faults.fire("hang"):
             return
         for sequence in exchange.sequences:
             self._exchanges[sequence.row.id] = (exchange, sequence)
@@ -223,6 +234,12 @@ class Server:
             except RouterError as error:
                 self._fail(exchange, error)
                 return
+        rubbish = next((name for name in RUBBISH if name in exchange.row_faults), None)
+        if rubbish is not None and self.faults.fire(rubbish):
+            self._note(exchange, 200 if RUBBISH[rubbish].right else 0, best)
+            exchange.send_rubbish(RUBBISH[rubbish], body, self._body_before)
+            return
+        self._body_before = body
         observe_success(self.metrics, finished, best, scale=self.options.scale)
         self._note(exchange, 200, best)
         if exchange.wish.streams:

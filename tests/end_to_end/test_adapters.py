@@ -1,10 +1,10 @@
-"""Adapters: warmed by one row, kept together, and a bad one costs only its own rows."""
+"""Adapters: warmed by one row, and kept together. Bad ones are in `tests/faults/test_lorax_adapters.py`."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from lorax_batch_client import Client, JobState
+from lorax_batch_client import Client
 
 from tests.end_to_end.job_story import submit
 from tests.end_to_end.poll import poll_until
@@ -64,17 +64,3 @@ def test_rows_of_an_adapter_are_kept_together(client: Client, simulator: Simulat
     assert job.counts.succeeded == 800
     check_all_rows(download_files(client, job, tmp_path), rows)
     assert 8 <= simulator.ask("stats")["adapter_loads"] - before <= 12
-
-
-def test_an_unknown_adapter_costs_its_rows_and_few_calls(client: Client, simulator: Simulator, tmp_path: Path) -> None:
-    rows = make_rows("known", 200)
-    for number in range(0, 200, 2):
-        rows[number] = make_rows("unknown", number + 1, adapters=("missing/adapter",))[number]
-    job = submit(client, rows).finish()
-    assert job.state is JobState.SUCCEEDED
-    files = download_files(client, job, tmp_path)
-    check_all_rows(files, rows)
-    assert files.errors.keys() == set(range(1, 201, 2))
-    assert len(files.codes) == 1, files.codes
-    assert 1 <= received(simulator, "unknown") <= 5
-    assert received(simulator, "known") == 100

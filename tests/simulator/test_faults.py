@@ -1,10 +1,12 @@
 """The fault switches: how they are written, and what each does to a row."""
 
 import asyncio
+import json
 
 import aiohttp
 import pytest
 from lorax_simulator.faults import FAULT_KINDS, FaultError, Faults, parse_fault
+from lorax_simulator.rubbish import RUBBISH, Then
 
 from tests.simulator.conftest import chat_body
 
@@ -45,6 +47,7 @@ def test_faults_are_listed_as_they_are_written():
         ("template-error", 422, "application/json"),
         ("incomplete", 500, "application/json"),
         ("poison", 424, "application/json"),
+        ("unavailable", 503, "text/plain; charset=utf-8"),
     ],
 )
 async def test_a_row_with_the_marker_gets_the_fault_and_others_do_not(simulate, name, status, kind):
@@ -52,6 +55,63 @@ async def test_a_row_with_the_marker_gets_the_fault_and_others_do_not(simulate, 
     answer = await simulator.chat(f"say fault:{name}")
     assert (answer.status, answer.headers["content-type"]) == (status, kind)
     assert (await simulator.chat("say nothing")).status == 200
+    assert (await simulator.stats())["faults_fired"] == {name: 1}
+
+
+async def test_a_poisonous_adapter_fails_the_batch_of_its_rows(simulate):
+    simulator = await simulate("--fault", "adapter-poison=org/bad")
+    assert (await simulator.chat(model="org/bad")).status == 424
+    assert (await simulator.chat(model="org/good")).status == 200
+    assert (await simulator.stats())["faults_fired"] == {"adapter-poison": 1}
+
+
+async def test_health_can_be_green_whatever_is_the_matter(simulate):
+    simulator = await simulate("--fault", "cuda-assert", "--fault", "health-green")
+    assert (await simulator.chat()).status == 424
+    assert (await simulator.get("/health")).status == 200
+    assert (await simulator.stats())["faults_fired"] == {"cuda-assert": 1, "health-green": 1}
+
+
+async def test_a_fault_that_is_on_but_harms_nobody_has_not_fired(simulate):
+    simulator = await simulate("--fault", "oom=4", "--fault", "wedge=9", "--fault", "low-permits=9", "--fault", "hang")
+    assert (await simulator.chat()).status == 200
+    assert (await simulator.stats())["faults_fired"] == {}
+
+
+async def test_a_row_that_hangs_up_while_its_adapter_loads_is_counted_and_may_abort_the_router(simulate):
+    simulator = await simulate(
+        *("--time-scale", "0.005", "--cold-start", "1", "--fault", "disconnect-abort"),
+        *("--fault", "adapter-slow=org/bad", "--fault", "adapter-invalid=org/bad"),
+    )
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await simulator.chat(model="org/bad")
+    while True:
+        try:
+            stats = await simulator.stats()
+        except aiohttp.ClientConnectionError:
+            continue
+        if stats["restarts"]:
+            break
+    assert stats["hung_up_while_loading"] == 1
+    assert stats["faults_fired"] == {"adapter-slow": 1, "adapter-invalid": 1, "disconnect-abort": 1}
+
+
+@pytest.mark.parametrize("name", sorted(RUBBISH))
+async def test_rubbish_is_sent_and_others_are_answered_rightly(simulate, name):
+    simulator = await simulate("--fault", name)
+    assert (await simulator.chat("the row before")).status == 200
+    async with asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection(*simulator.app.url.removeprefix("http://").split(":"))
+        body = json.dumps(chat_body(f"say fault:{name}")).encode()
+        writer.write(b"POST %b HTTP/1.1\r\ncontent-length: %d\r\n" % (CHAT.encode(), len(body)))
+        writer.write(b"content-type: application/json\r\n\r\n" + body)
+        assert (await reader.readline()).startswith(b"HTTP/1.1 ")
+        if RUBBISH[name].then is Then.CLOSE:
+            await reader.read()
+        writer.transport.abort()
+        assert (await simulator.chat("say nothing")).status == 200
+    assert (await simulator.stats())["faults_fired"] == {name: 1}
 
 
 async def test_a_flaky_row_fails_once(simulate):

@@ -22,8 +22,15 @@ class Health(StrEnum):
     WELL = "WELL"
     SICK = "SICK"
     """It answers that it is not well."""
+    BUSY = "BUSY"
+    """It has so many rows that it can't look; LoRAX 0.12.1 says so."""
     SILENT = "SILENT"
     """It does not answer."""
+
+    @property
+    def well(self) -> bool:
+        """Whether nothing is wrong, as far as it tells."""
+        return self in (Health.WELL, Health.BUSY)
 
 
 class _Info(msgspec.Struct):
@@ -89,8 +96,8 @@ class ServerProbe:
             status, body = await self._get("/health", HEALTH_TIMEOUT_S)
         except ServerUnreachableError:
             return Health.SILENT
-        if status >= 500 and b"overloaded" not in body:  # LoRAX 0.12.1 says so when it is merely busy
-            return Health.SICK
+        if status >= 500:
+            return Health.BUSY if b"overloaded" in body else Health.SICK
         return Health.WELL
 
     async def rows_running(self) -> int | None:

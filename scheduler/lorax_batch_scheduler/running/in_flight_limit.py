@@ -2,13 +2,15 @@
 
 A server that reports its capacity (LoRAX) is filled up to it: it reserves prompt + `max_tokens` for every row, so
 1.25 times its KV tokens keep it full with a short queue in front. One that reports nothing is felt out: more rows are
-sent as long as more of them make it faster. Both start low and shrink at once when the server refuses or fails.
+sent as long as more of them make it faster. Both start low and shrink at once when the server fails; what it refuses
+is a ceiling of its own.
 """
 
 import math
 import sys
 
 from lorax_batch_scheduler.fleet import ServerLimits
+from lorax_batch_scheduler.running.permit_ceiling import PermitCeiling
 
 FIRST_ROWS = 16
 """A cold server is not met with all that it may hold."""
@@ -19,8 +21,6 @@ OVERFILL = 1.25
 LARGE_ROW_SHARE = 0.1
 """Rows larger than this share of the KV tokens are not queued in front of the server: they could block each other."""
 SHRINK = 0.7
-SHRINK_PAUSE_S = 1.0
-"""Refusals come in bursts; one burst shrinks the limit once."""
 LONG_QUEUE_SHARE = 0.5
 LONG_QUEUE_MS = 2_000.0
 """Rows wait for admission up to about 20 steps even on a server that is not full."""
@@ -30,7 +30,10 @@ MIN_GAIN = 0.25
 HOLD_WINDOWS = 20
 OOM_SHARE = 0.8
 OOM_RELIEF_S = 60.0
-OOM_RELIEF = 1.05
+"""How often the memory that was exhausted once is tried a little further."""
+OOM_RELIEF = 0.05
+"""By so much the first time, and by twice as much each time that went well."""
+MAX_OOM_RELIEF = 1.0
 NO_TOKEN_LIMIT = sys.maxsize
 
 
@@ -43,7 +46,10 @@ class InFlightLimit:
         self._reported = limits.max_batch_total_tokens is not None
         self._token_cap = float(NO_TOKEN_LIMIT)
         self._cap_time = -math.inf
+        self._relief = OOM_RELIEF
         self._shrink_time = -math.inf
+        self.answered = 0
+        """Rows that had a result, ever."""
         self.max_rows = self._max_rows()
         self.rows = 0
         """Rows that may be in flight."""
@@ -55,18 +61,24 @@ class InFlightLimit:
     def restart(self, rows: int | None = None) -> None:
         """Begin again from few rows, or from as many as told: the server is new, or was in trouble."""
         first = FIRST_ROWS if self._reported else FIRST_ROWS_UNKNOWN
-        self.rows = min(rows or first, self.max_rows)
+        self._permits = PermitCeiling()
+        self._wanted = self.rows = min(rows or first, self.max_rows)
         self._gentle_from = self.max_rows
         self._grown_from: tuple[int, float] | None = None
         self._hold = 0
         self._set_tokens(0.0)
         self._open_window(-math.inf)
 
+    @property
+    def target_rows(self) -> int:
+        """Rows to have in flight; for moments fewer may be, while it is found out what the server takes."""
+        return min(self._wanted, self._permits.rows)
+
     # --- what is told to it --------------------------------------------------------------------------------------
 
     def completed(self, tokens: int) -> None:
         """Take note of a row that has its result, with the tokens it generated."""
-        self._rows_done += 1
+        self.answered += 1
         self._tokens_done += tokens
 
     def queued(self, queue_ms: float, total_ms: float) -> None:
@@ -75,29 +87,44 @@ class InFlightLimit:
         self._total_ms += total_ms
         self._samples += 1
 
-    def overloaded(self, now: float, rows_in_flight: int) -> None:
+    def overloaded(self, now: float, sent_at: float, rows_in_flight: int) -> None:
         """The server refused a row because it has too many."""
-        if now - self._shrink_time >= SHRINK_PAUSE_S:
-            self._shrink(now, min(self.rows, rows_in_flight) * SHRINK)
+        self._permits.refused(now, sent_at, rows_in_flight, self.answered)
+        self._set_rows(self._wanted)
 
-    def out_of_memory(self, now: float, tokens_in_flight: int) -> None:
+    def sent(self, now: float, rows_in_flight: int) -> None:
+        """Rows were sent after `adjust`, as far as there were any."""
+        self._permits.sent(now, rows_in_flight)
+        self._set_rows(self._wanted)
+
+    def out_of_memory(self, now: float, sent_at: float, tokens_in_flight: int) -> None:
         """The server ran out of memory with these reservations in flight."""
-        if now - self._shrink_time < SHRINK_PAUSE_S:
-            return
+        if sent_at <= self._shrink_time:
+            return  # one of the many that failed with the batch for which the limit has shrunk already
         self._token_cap = max(1.0, min(self._token_cap, tokens_in_flight) * OOM_SHARE)
         self._cap_time = now
+        self._relief = OOM_RELIEF
         self._set_tokens(0.0)
-        self._shrink(now, self.rows * SHRINK)
+        self._shrink(now, self._wanted * SHRINK)
+
+    def memory_was_enough(self) -> None:
+        """It was one row that exhausted the memory, all by itself: the others may use it again."""
+        self._token_cap = float(NO_TOKEN_LIMIT)
+        self._gentle_from = self.max_rows
 
     def adjust(self, now: float, rows_in_flight: int, tokens_in_flight: int) -> None:
         """Grow or shrink by what was seen since the last change; to be called several times a second."""
         if now - self._cap_time >= OOM_RELIEF_S:
-            self._token_cap *= OOM_RELIEF
+            self._token_cap *= 1 + self._relief
+            self._relief = min(MAX_OOM_RELIEF, self._relief * 2)
             self._cap_time = now
         mean_tokens = tokens_in_flight / rows_in_flight if rows_in_flight else 0.0
         self._set_tokens(mean_tokens)
-        self._full = self._full or rows_in_flight >= self.rows or tokens_in_flight >= self.tokens
-        if self._rows_done < self.rows:
+        self._permits.adjust(now, rows_in_flight, self.answered, self._wanted)
+        self._set_rows(self._wanted)
+        self._full = self._full or rows_in_flight >= self._wanted or tokens_in_flight >= self.tokens
+        rows_done = self.answered - self._answered_before
+        if rows_done < self.target_rows:
             return
         if self._window_start == -math.inf:
             self._open_window(now)
@@ -106,7 +133,7 @@ class InFlightLimit:
             self._follow_queue(mean_tokens)
             self._open_window(now)
         elif now - self._window_start >= MIN_WINDOW_S:
-            self._follow_gain((self._tokens_done or self._rows_done) / (now - self._window_start))
+            self._follow_gain((self._tokens_done or rows_done) / (now - self._window_start))
             self._open_window(now)
 
     # --- inside --------------------------------------------------------------------------------------------------
@@ -128,16 +155,21 @@ class InFlightLimit:
         wanted = capacity - mean_tokens if large else capacity * OVERFILL
         self.tokens = max(1, int(min(wanted, self._token_cap)))
 
+    def _set_rows(self, wanted: int) -> None:
+        self._wanted = wanted
+        self.rows = min(wanted, self._permits.open)
+
     def _open_window(self, now: float) -> None:
         self._window_start = now
-        self._rows_done = self._tokens_done = self._samples = 0
+        self._answered_before = self.answered
+        self._tokens_done = self._samples = 0
         self._queue_ms = self._total_ms = 0.0
         self._full = False
 
     def _shrink(self, now: float, rows: float) -> None:
         self._shrink_time = now
-        self.rows = max(1, int(rows))
-        self._gentle_from = self.rows
+        self._set_rows(max(1, int(rows)))
+        self._gentle_from = self._wanted
         self._grown_from = None
         self._hold = HOLD_WINDOWS
         self._open_window(now)
@@ -147,22 +179,25 @@ class InFlightLimit:
         if share > LONG_QUEUE_SHARE and self._queue_ms > LONG_QUEUE_MS * self._samples:
             # Below half of what fits by its own arithmetic the server would only run empty.
             fitting = (self.limits.max_batch_total_tokens or 0) / mean_tokens if mean_tokens else 0.0
-            floor = min(self.rows, max(FIRST_ROWS, int(fitting / 2)))
-            self.rows = max(floor, int(self.rows * 0.9))
+            floor = min(self._wanted, max(FIRST_ROWS, int(fitting / 2)))
+            self._set_rows(max(floor, int(self._wanted * 0.9)))
         elif self._full:
-            step = self.rows if self.rows < self._gentle_from else max(1, self.rows // 16)
-            self.rows = min(self.max_rows, self.rows + step)
+            step = self._wanted if self._wanted < self._gentle_from else max(1, self._wanted // 16)
+            self._set_rows(min(self.max_rows, self._wanted + step))
 
     def _follow_gain(self, throughput: float) -> None:
+        if self._permits.rows < self._wanted:
+            self._grown_from = None  # what it refuses says more than how fast it is
+            return
         if self._grown_from is not None:
             rows, before = self._grown_from
             self._grown_from = None
-            if throughput / before - 1 < MIN_GAIN * (self.rows / rows - 1):
-                self.rows = rows
+            if throughput / before - 1 < MIN_GAIN * (self._wanted / rows - 1):
+                self._set_rows(rows)
                 self._hold = HOLD_WINDOWS
                 return
         if self._hold:
             self._hold -= 1
-        elif self._full and self.rows < self.max_rows:
-            self._grown_from = (self.rows, throughput)
-            self.rows = min(self.max_rows, math.ceil(self.rows * 1.5))
+        elif self._full and self._wanted < self.max_rows:
+            self._grown_from = (self._wanted, throughput)
+            self._set_rows(min(self.max_rows, math.ceil(self._wanted * 1.5)))

@@ -39,7 +39,7 @@ class QueuedWork:
 class AdapterRows:
     """The rows of one adapter, those to be sent again before the others."""
 
-    __slots__ = ("deferrals", "due", "in_flight", "name", "not_before", "sent_in_turn", "warm", "works")
+    __slots__ = ("deferrals", "due", "failed_alone", "in_flight", "name", "not_before", "sent_in_turn", "warm", "works")
 
     def __init__(self, name: str, *, warm: bool) -> None:
         self.name = name
@@ -51,7 +51,7 @@ class AdapterRows:
         self.in_flight = 0
         self.not_before = 0.0
         """Monotonic seconds: no canary earlier."""
-        self.deferrals = 0
+        self.deferrals = self.failed_alone = 0
         self.sent_in_turn = 0
 
     def __repr__(self) -> str:
@@ -87,15 +87,15 @@ class AdapterRows:
 class Flight:
     """A row in flight."""
 
-    __slots__ = ("alone", "canary", "max_tokens", "queued", "reservation", "row")
+    __slots__ = ("canary", "company", "max_tokens", "queued", "reservation", "row")
 
-    def __init__(self, queued: QueuedWork, row: int, *, canary: bool = False, alone: bool = False) -> None:
+    def __init__(self, queued: QueuedWork, row: int, *, canary: bool = False, company: int = 0) -> None:
         self.queued = queued
         self.row = row
         self.canary = canary
         """Whether it makes the server load its adapter; it is never cancelled."""
-        self.alone = alone
-        """Whether nothing else may be in flight meanwhile."""
+        self.company = company
+        """How many rows may be in flight with it, all of them suspects; 0: as many as the limit allows."""
         self.max_tokens = 0
         self.reservation = 0
         """Tokens that the server holds for it."""

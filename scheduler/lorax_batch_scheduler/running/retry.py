@@ -3,7 +3,9 @@
 Three things bound how often a row is sent:
 - *attempts*: answers that speak against the row. After `MAX_ATTEMPTS` it has failed.
 - *batch failures*: failures that hit every row in flight, so that the row at fault can't be told. A row that was in
-  flight at two of them is sent alone; if it fails then too, it was the one.
+  flight at two of them is a suspect, sent apart from the others. Each time that suspects fail together, they are sent
+  with a quarter as many of their like; the one that fails alone was the one. So one bad row among 1,000 is found in
+  some 20 rounds, and the others are sent 2.3 times more in the mean.
 - what says nothing about the row (429, a refused connection, a restarting server) is not counted at all.
 """
 
@@ -18,7 +20,11 @@ from lorax_batch_scheduler.work import RowTrouble
 
 MAX_ATTEMPTS = 4
 MAX_BATCH_FAILURES = 2
-"""After so many a row is sent alone."""
+"""After so many a row is a suspect."""
+SUSPECTS_KEPT = 4
+"""Of so many suspects that failed together, one is sent with each of the next crowds."""
+MAX_EXCUSED = 10
+"""So often a row's failure is put down to a server that answers nobody; each time the server rests longer."""
 BACK_OFF_S = 0.5
 MAX_BACK_OFF_S = 30.0
 MAX_RETRY_AFTER_S = 300.0
@@ -33,8 +39,8 @@ class Action(StrEnum):
     FAIL_ROW = "FAIL_ROW"
     RETRY_HERE = "RETRY_HERE"
     RETRY_ELSEWHERE = "RETRY_ELSEWHERE"
-    RETRY_ALONE = "RETRY_ALONE"
-    """Send it while nothing else is in flight on the server."""
+    RETRY_APART = "RETRY_APART"
+    """Send it while only so many other suspects are in flight on the server as the decision says."""
     FAIL_ADAPTER = "FAIL_ADAPTER"
     """The row fails, and so do the adapter's others on this server for a while."""
     ADAPTER_ELSEWHERE = "ADAPTER_ELSEWHERE"
@@ -60,8 +66,17 @@ class RowFacts:
     """"" is the base model."""
     constrained: bool
     """Whether a JSON schema or tools constrain its output."""
-    alone: bool
-    """Whether nothing else was in flight on the server all the while."""
+    company: int
+    """How many rows, all suspects, were in flight with it at most; 0: as many as there happened to be."""
+    crowd: int
+    """How many rows were in flight when it failed."""
+    trusted: bool = True
+    """Whether the server has answered any row since it was last in trouble, or is a new process."""
+
+    @property
+    def alone(self) -> bool:
+        """Whether nothing else was in flight all the while."""
+        return self.company == 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +91,10 @@ class Decision:
     """Whether it was an attempt."""
     batch_failure: bool = False
     """Whether it was a failure of all rows in flight."""
+    excused: bool = False
+    """Whether it was the server that failed, not the row."""
+    company: int = 0
+    """How many suspects may be in flight together when it is sent apart."""
     delay_s: float = 0.0
     signal: Signal = Signal.NONE
     max_tokens: int = 0
@@ -117,6 +136,8 @@ def _after_fault(answer: BadAnswer, fault: WireFault, row: RowFacts, trouble: Ro
         return _batch_failure(answer, answer.code, row, trouble, chance)
     if fault is WireFault.TOO_LARGE:
         return _decision(answer, Action.FAIL_ROW, "answer_too_large")
+    if fault is WireFault.STALLED:
+        return _batch_failure(answer, "server_stalled", row, trouble, chance)
     code = "invalid_response" if fault is WireFault.GARBAGE else "row_timed_out"
     return _attempt(answer, code, trouble, chance)
 
@@ -150,7 +171,7 @@ def _after_generation_error(
         ):
             return _decision(answer, Action.FAIL_ROW, rule.code)
         case Cause.SCHEMA if row.constrained:
-            return replace(_decision(answer, Action.RETRY_ALONE, rule.code), batch_failure=True)
+            return replace(_decision(answer, Action.RETRY_APART, rule.code), batch_failure=True, company=1)
         case Cause.OUT_OF_MEMORY:
             return _batch_failure(answer, rule.code, row, trouble, chance, Signal.OUT_OF_MEMORY)
         case Cause.SHARD_BROKEN:
@@ -199,12 +220,16 @@ def _batch_failure(
     action: Action = Action.RETRY_HERE,
 ) -> Decision:
     failures = trouble.batch_failures + 1
+    delay_s = min(MAX_BACK_OFF_S, BACK_OFF_S * failures) * (0.5 + chance)
+    if signal is Signal.SICK and not row.trusted and trouble.excused < MAX_EXCUSED:
+        return replace(_decision(answer, action, code), excused=True, delay_s=delay_s, signal=signal)
+    company = 0
     if row.alone and failures > MAX_BATCH_FAILURES:
         action = Action.FAIL_ROW
     elif failures >= MAX_BATCH_FAILURES:
-        action = Action.RETRY_ALONE
-    delay_s = min(MAX_BACK_OFF_S, BACK_OFF_S * failures) * (0.5 + chance)
-    return replace(_decision(answer, action, code), batch_failure=True, delay_s=delay_s, signal=signal)
+        action = Action.RETRY_APART
+        company = max(1, (row.company or row.crowd) // SUSPECTS_KEPT)
+    return replace(_decision(answer, action, code), batch_failure=True, company=company, delay_s=delay_s, signal=signal)
 
 
 def _decision(answer: BadAnswer, action: Action, code: str) -> Decision:

@@ -12,6 +12,9 @@ from lorax_batch_scheduler.running.row_failures import RowFailures
 from lorax_batch_scheduler.running.row_queue import RowQueue
 from lorax_batch_scheduler.work import RowTrouble
 
+MAX_FAILED_ALONE = 2
+"""An adapter of which so many rows failed alone, and none was answered, is what is wrong with its other rows too."""
+
 
 class RowJudge:
     """Judges the rows of one server that got no result."""
@@ -37,13 +40,23 @@ class RowJudge:
         """Begin anew: the server is another process now."""
         self._verdicts.forget()
 
-    def judge(self, flight: Flight, answer: BadAnswer, body: bytes, now: float) -> Decision:
-        """Decide about a row that is no longer in flight, and act on it."""
+    def judge(
+        self, flight: Flight, answer: BadAnswer, body: bytes, now: float, *, crowd: int, trusted: bool
+    ) -> Decision:
+        """Decide about a row that is no longer in flight, and act on it; `crowd` and `trusted` as in `RowFacts`."""
         queued, row = flight.queued, flight.row
         work = queued.work
         trouble = work.trouble.get(row) or RowTrouble()
-        facts = RowFacts(adapter=work.adapter, constrained=bool(work.chunk.schemas[row]), alone=flight.alone)
+        facts = RowFacts(
+            adapter=work.adapter,
+            constrained=bool(work.chunk.schemas[row]),
+            company=flight.company,
+            crowd=crowd,
+            trusted=trusted,
+        )
         decision = decide(answer, facts, trouble, self._chance.random())
+        if flight.canary and decision.batch_failure and answer.fault is None:
+            decision = self._suspect_adapter(queued, decision, now)
         if decision.code == "invalid_schema":
             self._queue.distrust_schemas()
         if decision.defers_adapter:
@@ -81,9 +94,10 @@ class RowJudge:
         queued.work.trouble[row] = trouble
         trouble.attempts += decision.counts
         trouble.batch_failures += decision.batch_failure
+        trouble.excused += decision.excused
         trouble.last_server = self._server_id
         trouble.not_before = now + decision.delay_s
-        trouble.alone = trouble.alone or decision.action is Action.RETRY_ALONE
+        trouble.company = decision.company or trouble.company
         trouble.max_tokens = decision.max_tokens or trouble.max_tokens
         if decision.action is Action.RETRY_ELSEWHERE and not queued.work.withdrawn:
             trouble.elsewhere = True
@@ -99,6 +113,15 @@ class RowJudge:
         if adapter.deferrals < MAX_ATTEMPTS or decision.action is Action.FAIL_ADAPTER:
             return decision
         return replace(decision, action=Action.FAIL_ADAPTER)
+
+    def _suspect_adapter(self, queued: QueuedWork, decision: Decision, now: float) -> Decision:
+        # What was new in the batch that failed is the adapter: it is tried alone, so that it takes no others with it.
+        adapter = queued.adapter
+        adapter.not_before = now + decision.delay_s
+        if decision.action is not Action.FAIL_ROW:
+            return replace(decision, action=Action.RETRY_APART, company=1)
+        adapter.failed_alone += 1
+        return decision if adapter.failed_alone < MAX_FAILED_ALONE else replace(decision, action=Action.FAIL_ADAPTER)
 
     def _enforce(self, adapter: str, verdict: AdapterVerdict) -> None:
         """Fail the rows of an adapter that are not in flight, or give them back if another server may take them."""

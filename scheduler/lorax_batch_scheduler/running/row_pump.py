@@ -17,7 +17,7 @@ from lorax_batch_scheduler.running.bad_answer import LOST, BadAnswer, describe_f
 from lorax_batch_scheduler.running.in_flight_limit import InFlightLimit
 from lorax_batch_scheduler.running.queued_work import Flight, QueuedWork
 from lorax_batch_scheduler.running.result_line import success_line
-from lorax_batch_scheduler.running.retry import Decision, Signal
+from lorax_batch_scheduler.running.retry import Action, Decision, Signal
 from lorax_batch_scheduler.running.row_failures import RowFailures
 from lorax_batch_scheduler.running.row_judge import RowJudge
 from lorax_batch_scheduler.running.row_queue import RowQueue
@@ -27,8 +27,6 @@ from lorax_batch_scheduler.work import ChunkWork, ResultSink, RowOutcome
 
 SAMPLE_MASK = 15
 """One answer in 16 is asked for its times."""
-PAUSE_S = 0.05
-PAUSE_EMPTY_S = 0.5
 MAX_PAUSE_S = 60.0
 
 
@@ -67,6 +65,10 @@ class RowPump:
         self._events = events
         self._failures = RowFailures(sink)
         self._paused_until = 0.0
+        self._crowd = 0
+        """Rows in flight at the last sweep, before any failed."""
+        self._trusted = True
+        self._answered_before = 0
         self._count = 0
         self._told_low = False
         self.limit = limit
@@ -107,7 +109,7 @@ class RowPump:
             trouble.elsewhere = False  # whoever gives the chunk has thought about where it goes
         queued = QueuedWork(work, self.queue.adapter(work.adapter), RowRequest(work, self._address, self._limits))
         self.queue.add(queued)
-        for row in [row for row in work.trouble if work.trouble[row].alone and row in work.waiting]:
+        for row in [row for row in work.trouble if work.trouble[row].company and row in work.waiting]:
             work.waiting.remove(row)
             self.queue.size -= 1
             self.queue.retry(queued, row, now)
@@ -132,8 +134,12 @@ class RowPump:
         for queued in self.queue.withdraw(matches):
             self._let_go(queued)
 
-    def start_over(self, limits: ServerLimits, first_rows: int | None) -> None:
-        """Go on with a server that is another process now, or was in trouble: nothing is warm, few rows at first."""
+    def start_over(self, limits: ServerLimits, first_rows: int | None, *, trusted: bool) -> None:
+        """Go on with a server that is another process now, or was in trouble: nothing is warm, few rows at first.
+
+        One that is not trusted is to blame if the next rows fail, until it has answered one.
+        """
+        self._trusted, self._answered_before = trusted, self.limit.answered
         self._limits = limits
         self.limit.limits = limits
         self.limit.restart(first_rows)
@@ -169,10 +175,12 @@ class RowPump:
     def sweep(self, now: float) -> None:
         """Let go retries that are due, follow the server with the limit, and send."""
         self.limit.adjust(now, self.in_flight, self.tokens_in_flight)
-        self.queue.warm_ahead = self.limit.rows
+        self.queue.warm_ahead = self.limit.target_rows
         self.queue.release_due(now)
         self.rate.update(now)
         self.pump()
+        self.limit.sent(now, self.in_flight)
+        self._crowd = self.in_flight
 
     # --- the way of a row ----------------------------------------------------------------------------------------
 
@@ -311,7 +319,7 @@ class RowPump:
         answer = read_bad_answer(status, header(raw, b"content-type"), body, wait_s)
         if status < 500 and status != 429:
             self.last_answer = now
-        self._judge(flight, answer, body, now)
+        self._judge(flight, answer, body, now, connection.sent_at)
 
     def _lost(self, connection: Connection, fault: WireFault, detail: str) -> None:
         self._lose(connection, fault, detail)
@@ -322,24 +330,29 @@ class RowPump:
         flight: Flight = connection.exchange
         connection.exchange = None
         self._end(flight)
-        self._judge(flight, BadAnswer(fault=fault, message=describe_fault(fault, detail)), b"", self._monotonic())
+        answer = BadAnswer(fault=fault, message=describe_fault(fault, detail))
+        self._judge(flight, answer, b"", self._monotonic(), connection.sent_at)
 
     def _refused(self, detail: str) -> None:
         if not self.pool.open_count:
             self._events.on_gone(detail)
 
-    def _judge(self, flight: Flight, answer: BadAnswer, body: bytes, now: float) -> None:
-        decision = self._judgement.judge(flight, answer, body, now)
-        self._heed(decision, answer, flight, now)
+    def _judge(self, flight: Flight, answer: BadAnswer, body: bytes, now: float, sent_at: float) -> None:
+        crowd = max(self._crowd, self.in_flight + 1)
+        trusted = self._trusted or self.limit.answered > self._answered_before
+        decision = self._judgement.judge(flight, answer, body, now, crowd=crowd, trusted=trusted)
+        self._heed(decision, answer, flight, now, sent_at)
         self._settle(flight.queued)
 
-    def _heed(self, decision: Decision, answer: BadAnswer, flight: Flight, now: float) -> None:
+    def _heed(self, decision: Decision, answer: BadAnswer, flight: Flight, now: float, sent_at: float) -> None:
         signal = decision.signal
         if signal is Signal.OVERLOADED:
-            self.limit.overloaded(now, self.in_flight + 1)
-            pause_s = answer.retry_after_s or (PAUSE_S if self.in_flight else PAUSE_EMPTY_S)
-            self._paused_until = now + min(pause_s, MAX_PAUSE_S)
-        elif signal is Signal.OUT_OF_MEMORY:
-            self.limit.out_of_memory(now, self.tokens_in_flight + flight.reservation)
+            self.limit.overloaded(now, sent_at, self.in_flight)
+            if answer.retry_after_s:
+                self._paused_until = now + min(answer.retry_after_s, MAX_PAUSE_S)
+        elif signal is Signal.OUT_OF_MEMORY and not flight.company:
+            self.limit.out_of_memory(now, sent_at, self.tokens_in_flight + flight.reservation)
+        elif signal is Signal.OUT_OF_MEMORY and decision.action is Action.FAIL_ROW:
+            self.limit.memory_was_enough()
         elif signal is Signal.SICK:
             self._events.on_sick(decision.message)

@@ -4,6 +4,9 @@ An adapter's rows stay together, adapters and chunks come in the order given. A 
 which makes the server load it; one canary at a time, because a server loads one adapter at a time and stops generating
 meanwhile. The next adapter is warmed when the rows before it run low, not earlier: a server drops an idle adapter as
 soon as another one is wanted.
+
+A row that fails takes all with it that are in flight. Those that were there too often are suspects: they are sent apart
+from the others, and with ever fewer of their like, until the one at fault is alone.
 """
 
 import heapq
@@ -31,8 +34,9 @@ class RowQueue:
         self._loaded: dict[str, None] = {}
         self._current: AdapterRows | None = None
         self._canary: AdapterRows | None = None
-        self._alone: deque[tuple[QueuedWork, int]] = deque()
-        self._alone_out = False
+        self._apart: dict[int, deque[tuple[QueuedWork, int]]] = {}
+        """Suspects, by how many of them may be in flight together."""
+        self._apart_out = 0
         self._retries: list[tuple[float, int, QueuedWork, int]] = []
         self._retry_count = 0
         self._schemas: set[int] = set()
@@ -70,8 +74,8 @@ class RowQueue:
     def take(self, now: float, in_flight: int) -> Flight | None:
         """Take the next row, if one may be sent while so many are in flight."""
         while True:
-            if self._alone or self._alone_out:
-                return self._take_alone(in_flight)
+            if self._apart or self._apart_out:
+                return self._take_apart(in_flight)
             if self._look_for_canary:
                 canary = self._take_canary(now)
                 if canary is not None:
@@ -82,7 +86,7 @@ class RowQueue:
                 self._current = self._next_adapter()
                 if self._current is None:
                     canary = self._take_canary(now)
-                    if canary is not None or not self._alone:
+                    if canary is not None or not self._apart:
                         return canary
             else:
                 if adapter.sent_in_turn >= TURN_ROWS:
@@ -94,8 +98,8 @@ class RowQueue:
         """A row is no longer in flight; what becomes of it is told separately."""
         adapter = flight.queued.adapter
         adapter.in_flight -= 1
-        if flight.alone:
-            self._alone_out = False
+        if flight.company:
+            self._apart_out -= 1
         if flight.canary and self._canary is adapter:
             self._canary = None
             self._look_for_canary = True
@@ -106,7 +110,7 @@ class RowQueue:
         """A row that was a canary, or the first of its schema, has shown that both work."""
         if flight.canary:
             adapter = flight.queued.adapter
-            adapter.warm, adapter.deferrals = True, 0
+            adapter.warm, adapter.deferrals, adapter.failed_alone = True, 0, 0
             self._loaded[adapter.name] = None
             self._current = None
         if flight.queued.constrained and len(self._schemas) < SCHEMAS_TRIED:
@@ -128,8 +132,8 @@ class RowQueue:
         while self._retries and self._retries[0][0] <= now:
             _, _, queued, row = heapq.heappop(self._retries)
             trouble = queued.work.trouble.get(row)
-            if trouble is not None and trouble.alone:
-                self._alone.append((queued, row))
+            if trouble is not None and trouble.company:
+                self._apart.setdefault(trouble.company, deque()).append((queued, row))
             else:
                 self._adapters.setdefault(queued.adapter.name, queued.adapter).due.append((queued, row))
         self._look_for_canary = True
@@ -138,7 +142,6 @@ class RowQueue:
         """Forget what the server had loaded and compiled: it is a new process."""
         self._loaded.clear()
         self._schemas.clear()
-        self._canary = None
         self._current = None
         for adapter in self._adapters.values():
             adapter.warm = not adapter.name
@@ -157,7 +160,8 @@ class RowQueue:
                 kept.append(entry)
         self._retries = kept
         heapq.heapify(self._retries)
-        self._alone = _without(self._alone, out)
+        apart = {company: _without(rows, out) for company, rows in self._apart.items()}
+        self._apart = {company: rows for company, rows in apart.items() if rows}
         for adapter in list(self._adapters.values()):
             adapter.due = _without(adapter.due, out)
             adapter.works = deque(queued for queued in adapter.works if queued not in out)
@@ -178,23 +182,29 @@ class RowQueue:
 
     # --- inside --------------------------------------------------------------------------------------------------
 
-    def _fly(self, queued: QueuedWork, row: int, adapter: AdapterRows, *, alone: bool = False) -> Flight:
+    def _fly(self, queued: QueuedWork, row: int, adapter: AdapterRows, *, company: int = 0) -> Flight:
         canary = not adapter.warm
         if canary:
             self._canary = adapter
             self._drop_idle_adapters()
         adapter.in_flight += 1
         self.size -= 1
-        self._alone_out = self._alone_out or alone
-        return Flight(queued, row, canary=canary, alone=alone)
+        self._apart_out += bool(company)
+        return Flight(queued, row, canary=canary, company=company)
 
-    def _take_alone(self, in_flight: int) -> Flight | None:
-        if in_flight or not self._alone:
+    def _take_apart(self, in_flight: int) -> Flight | None:
+        company = max(self._apart, default=0)  # the largest first: it clears most rows in the least time
+        if in_flight > self._apart_out or self._apart_out >= company:
             return None
-        queued, row = self._alone.popleft()
+        rows = self._apart[company]
+        if self._canary is not None and not rows[0][0].adapter.warm:
+            return None
+        queued, row = rows.popleft()
+        if not rows:
+            del self._apart[company]
         queued.held -= 1
         adapter = self._adapters.setdefault(queued.adapter.name, queued.adapter)
-        return self._fly(queued, row, adapter, alone=True)
+        return self._fly(queued, row, adapter, company=company)
 
     def _take_canary(self, now: float) -> Flight | None:
         self._look_for_canary = False
@@ -235,7 +245,7 @@ class RowQueue:
         if not schema or schema in self._schemas:
             return False
         queued.held += 1
-        self._alone.append((queued, row))
+        self._apart.setdefault(1, deque()).append((queued, row))
         return True
 
     def _drop_idle_adapters(self) -> None:

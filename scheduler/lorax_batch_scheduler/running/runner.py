@@ -23,6 +23,11 @@ MAX_LOOK_AHEAD_ROWS = 4_000
 LOOK_AHEAD_S = 0.25
 """So much time whoever gives work may need."""
 
+CHECK_S = 1.0
+"""How often rows that are overdue are looked for."""
+SIGNS_OF_LIFE = 3
+BETWEEN_SIGNS_S = 1.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerSettings:
@@ -72,6 +77,7 @@ class ServerRunner:
         self._ready_time: datetime | None = clock.now()
         self._busy = asyncio.Event()
         self._trouble = asyncio.Event()
+        self._stalled = False
         self._stopped = asyncio.Event()
         self._empty = asyncio.Event()
         self._pump = RowPump(
@@ -125,7 +131,7 @@ class ServerRunner:
     @property
     def look_ahead_rows(self) -> int:
         """How many rows it wants to have queued."""
-        wanted = max(2 * self._pump.limit.rows, int(self._pump.rate.rows_per_second * LOOK_AHEAD_S))
+        wanted = max(2 * self._pump.limit.target_rows, int(self._pump.rate.rows_per_second * LOOK_AHEAD_S))
         return max(MIN_LOOK_AHEAD_ROWS, min(MAX_LOOK_AHEAD_ROWS, wanted))
 
     @property
@@ -145,7 +151,7 @@ class ServerRunner:
             limits=self.limits,
             base_model_id=None,
             in_flight=pump.in_flight,
-            in_flight_limit=pump.limit.rows,
+            in_flight_limit=pump.limit.target_rows,
             rows_per_second=pump.rate.rows_per_second,
             tokens_per_second=pump.rate.tokens_per_second,
             warm_adapters=pump.queue.warm_adapters,
@@ -214,7 +220,7 @@ class ServerRunner:
         if not self._condition.ready and now - self._condition.since > self._settings.hold_s:
             self._pump.withdraw(lambda _: True)
         if now >= self._next_check:
-            self._next_check = now + max(1.0, self._settings.sweep_s)
+            self._next_check = now + max(CHECK_S, self._settings.sweep_s)
             self._end_overdue_rows(now)
             self._look_for_stall(now)
 
@@ -261,9 +267,10 @@ class ServerRunner:
         if pump.last_answer > self._watchdog.last_answer:
             self._condition.proved()
             self._watchdog.answered(pump.last_answer)
-        if not pump.in_flight or pump.queue.warming or not self._condition.ready:
+        if not pump.in_flight or self._stalled or not self._condition.ready:
             self._watchdog.rest(now)
         elif self._watchdog.stalled(now, pump.rate.latency_s):
+            self._stalled = True
             self._trouble.set()
 
     async def _nurse(self) -> None:
@@ -271,8 +278,9 @@ class ServerRunner:
         while True:
             await self._trouble.wait()
             self._trouble.clear()
-            if self._condition.ready:
+            if self._stalled and self._condition.ready:
                 await self._break_stall()
+            self._stalled = False
             while not self._condition.ready:
                 await self._clock.sleep(self._condition.next_probe_s())
                 await self._ask()
@@ -283,26 +291,29 @@ class ServerRunner:
         except ServerUnreachableError as error:
             self._gone(error.detail)
             return
-        if self._condition.state is ServerState.SUSPECT and await self._probe.health() is not Health.WELL:
+        if self._condition.state is ServerState.SUSPECT and not (await self._probe.health()).well:
             return
         self._log.info("server_recovered", server=self.server_id)
-        first_rows = 1 if self._condition.state is ServerState.SUSPECT else None
+        same_process = self._condition.state is ServerState.SUSPECT
         self._condition.recovered()
         self.limits = limits = _with_model(limits, self.slot)
         self._ready_time = self._clock.now()
         if not self._draining:
-            self._pump.start_over(limits, first_rows)
+            self._pump.start_over(limits, 1 if same_process else None, trusted=not same_process)
             self._busy.set()
             self._ask_for_work()
 
     async def _break_stall(self) -> None:
         """Rows are in flight and none has been answered for long: find out why, and get the server going again."""
         pump = self._pump
-        health = await self._probe.health()
-        running = await self._probe.rows_running() if health is Health.WELL else None
-        if not pump.in_flight or pump.queue.warming:
+        warming = pump.queue.warming
+        if warming and not await self._loads_nothing():
             return
-        if health is not Health.WELL:
+        health = await self._probe.health()
+        running = await self._probe.rows_running() if health.well else None
+        if not pump.in_flight or pump.queue.warming is not warming:
+            return
+        if not health.well:
             self._log.warning("server_silent", server=self.server_id, rows=pump.in_flight)
             self._gone("it stopped answering") if health is Health.SILENT else self._sick("/health says it is not well")
             pump.abandon()
@@ -315,6 +326,24 @@ class ServerRunner:
             oldest = waiting[: max(1, len(waiting) // 4)] if self._watchdog.stalls < 2 else waiting
             self._log.warning("server_stalled", server=self.server_id, rows=len(waiting), resent=len(oldest))
             pump.give_up_connections(oldest, WireFault.STALLED, "")
+
+    async def _loads_nothing(self) -> bool:
+        """Tell whether an adapter that a row waits for is not being loaded after all.
+
+        A shard that loads answers nothing else meanwhile: one that is well several times over is free. A router that
+        does not even tell its limits is no longer there.
+        """
+        for _ in range(SIGNS_OF_LIFE):
+            health = await self._probe.health()
+            if health is Health.SILENT:
+                try:
+                    await self._probe.read_limits()
+                except ServerUnreachableError:
+                    return True
+            if health is not Health.WELL:
+                return False
+            await self._clock.sleep(BETWEEN_SIGNS_S)
+        return True
 
 
 def _with_model(limits: ServerLimits, slot: Slot) -> ServerLimits:

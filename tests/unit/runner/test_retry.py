@@ -3,7 +3,7 @@
 import pytest
 from lorax_batch_scheduler.lorax_servers import WireFault
 from lorax_batch_scheduler.running.bad_answer import BadAnswer, read_bad_answer
-from lorax_batch_scheduler.running.retry import MAX_ATTEMPTS, Action, RowFacts, Signal, decide
+from lorax_batch_scheduler.running.retry import MAX_ATTEMPTS, MAX_EXCUSED, Action, RowFacts, Signal, decide
 from lorax_batch_scheduler.work import RowTrouble
 
 PREFIX = "Request failed during generation: Server error: "
@@ -27,8 +27,8 @@ def _json(value):
     return b'"' + value.replace("\\", "\\\\").replace('"', '\\"').encode() + b'"'
 
 
-def after(answer, *, adapter="", constrained=False, alone=False, **trouble):
-    facts = RowFacts(adapter=adapter, constrained=constrained, alone=alone)
+def after(answer, *, adapter="", constrained=False, company=0, crowd=40, trusted=True, **trouble):
+    facts = RowFacts(adapter=adapter, constrained=constrained, company=company, crowd=crowd, trusted=trusted)
     return decide(answer, facts, RowTrouble(**trouble), 0.5)
 
 
@@ -130,8 +130,8 @@ SCHEMA_TEXTS = [
 def test_a_schema_that_does_not_compile_costs_only_its_own_row(message):
     answer = lorax(424, "generation", PREFIX + message)
     assert after(answer).action is Action.RETRY_HERE
-    assert after(answer, constrained=True).action is Action.RETRY_ALONE
-    alone = after(answer, constrained=True, alone=True, batch_failures=1)
+    assert after(answer, constrained=True).action is Action.RETRY_APART
+    alone = after(answer, constrained=True, company=1, batch_failures=1)
     assert (alone.action, alone.code) == (Action.FAIL_ROW, "invalid_schema")
 
 
@@ -155,6 +155,7 @@ def test_a_server_without_structured_output_fails_only_constrained_rows():
         (lorax(424, "generation", PREFIX + "shape mismatch"), Signal.NONE),
         (BadAnswer(fault=WireFault.RESET), Signal.NONE),
         (BadAnswer(fault=WireFault.CUT), Signal.NONE),
+        (BadAnswer(fault=WireFault.STALLED), Signal.NONE),
         (text(502, "<html>Bad Gateway</html>"), Signal.SICK),
         (text(503, "upstream connect error"), Signal.SICK),
     ],
@@ -163,9 +164,26 @@ def test_a_failure_of_all_rows_is_no_attempt_but_isolates_the_row_that_keeps_bei
     first = after(answer)
     assert first.action in (Action.RETRY_HERE, Action.RETRY_ELSEWHERE)
     assert (first.counts, first.batch_failure, first.signal) == (False, True, signal)
-    assert after(answer, batch_failures=1).action is Action.RETRY_ALONE
-    assert after(answer, batch_failures=2).action is Action.RETRY_ALONE, "it was not alone yet"
-    assert after(answer, batch_failures=2, alone=True).action is Action.FAIL_ROW
+    assert after(answer, batch_failures=1).action is Action.RETRY_APART
+    assert after(answer, batch_failures=2).action is Action.RETRY_APART, "it was not alone yet"
+    assert after(answer, batch_failures=2, company=1).action is Action.FAIL_ROW
+
+
+def test_suspects_are_sent_with_a_quarter_as_many_each_time_until_one_is_alone():
+    answer = lorax(424, "generation", PREFIX + "shape mismatch")
+    companies = [after(answer, batch_failures=1, crowd=900).company]
+    while companies[-1] > 1:
+        companies.append(after(answer, batch_failures=2, company=companies[-1], crowd=900).company)
+    assert companies == [225, 56, 14, 3, 1]
+
+
+def test_a_server_that_answers_nobody_is_to_blame_itself_but_not_for_ever():
+    answer = lorax(424, "generation", PREFIX + "CUDA error: device-side assert triggered")
+    excused = after(answer, trusted=False, batch_failures=2, company=1)
+    assert (excused.action, excused.batch_failure, excused.excused) == (Action.RETRY_ELSEWHERE, False, True)
+    assert after(answer, trusted=False, batch_failures=2, company=1, excused=MAX_EXCUSED).action is Action.FAIL_ROW
+    poison = lorax(424, "generation", PREFIX + "shape mismatch")
+    assert after(poison, trusted=False).batch_failure, "only what says that the server is sick is put down to it"
 
 
 def test_a_broken_shard_sends_its_rows_elsewhere():
@@ -204,7 +222,6 @@ COUNTED = [
     (text(302, ""), "unexpected_status"),
     (BadAnswer(fault=WireFault.GARBAGE), "invalid_response"),
     (BadAnswer(fault=WireFault.TIMED_OUT), "row_timed_out"),
-    (BadAnswer(fault=WireFault.STALLED), "row_timed_out"),
 ]
 
 

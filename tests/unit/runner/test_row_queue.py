@@ -143,13 +143,41 @@ def test_a_row_to_be_sent_alone_waits_until_nothing_is_in_flight():
     server = Server(make_work(6))
     server.send(3)
     flight = server.end(retry_at=0.0)
-    flight.queued.work.trouble[flight.row] = RowTrouble(alone=True)
+    flight.queued.work.trouble[flight.row] = RowTrouble(company=1)
     assert server.send() == []
     server.end_all()
     assert server.send() == [("", 0, 0)]
-    assert server.flights[0].alone
+    assert server.flights[0].company == 1
     server.end_all()
     assert len(server.send()) == 3
+
+
+def test_suspects_go_together_in_companies_the_largest_first_and_with_nobody_else():
+    server = Server(make_work(12))
+    server.send(7)
+    for company in (4, 4, 4, 4, 4, 1):
+        flight = server.end(retry_at=0.0)
+        flight.queued.work.trouble[flight.row] = RowTrouble(company=company)
+    assert server.send() == [], "a row that nobody suspects is in flight"
+    server.end()
+    assert [row for _, _, row in server.send()] == [0, 1, 2, 3]
+    server.end()
+    assert [row for _, _, row in server.send()] == [4], "its place is free for the next suspect"
+    server.end_all()
+    assert [row for _, _, row in server.send()] == [5]
+    server.end_all()
+    assert len(server.send()) == 5
+
+
+def test_suspects_of_a_cold_adapter_are_warmed_by_one_of_them():
+    server = Server(make_work(3, adapter="a"))
+    for row in range(3):
+        server.send(1)
+        flight = server.end(succeeded=False, retry_at=0.0)
+        flight.queued.work.trouble[row] = RowTrouble(company=3)
+    assert len(server.send()) == 1
+    server.end()
+    assert len(server.send()) == 2
 
 
 def test_the_first_row_of_a_schema_goes_alone():
@@ -187,7 +215,7 @@ def test_withdrawn_chunks_have_all_their_rows_again():
     server.send(4)
     server.end(retry_at=9.0)
     flight = server.end(retry_at=0.0)
-    flight.queued.work.trouble[flight.row] = RowTrouble(alone=True)
+    flight.queued.work.trouble[flight.row] = RowTrouble(company=1)
     server.queue.release_due(0.0)
     (queued,) = server.queue.withdraw(lambda candidate: candidate.work.job_id == "x")
     assert sorted(queued.work.waiting) == [0, 1, 4, 5, 6, 7, 8, 9]
