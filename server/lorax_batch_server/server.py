@@ -1,7 +1,7 @@
 """The gRPC listener: our services, health and reflection on one port."""
 
 import asyncio
-from typing import Final
+from typing import Any, Final
 
 import grpc
 import structlog
@@ -45,32 +45,30 @@ _log = structlog.get_logger(__name__)
 
 
 class ApiServer:
-    """Listens, and stops without cutting off what can end by itself."""
+    """Listens, and stops without cutting off what can end by itself. None: a service that this role does not offer."""
 
     def __init__(
         self,
-        batch_inference: BatchInferenceService,
-        datasets: DatasetsService,
         fleet: FleetService,
         *,
+        batch_inference: BatchInferenceService | None,
+        datasets: DatasetsService | None,
         metrics: ApiMetrics,
         stopping: Stopping,
     ) -> None:
         self._stopping = stopping
         self._health = health_aio.HealthServicer()
         self._server = grpc.aio.server(interceptors=[CallInterceptor(metrics, stopping)], options=_OPTIONS)
-        batch_inference_pb2_grpc.add_BatchInferenceServicer_to_server(batch_inference, self._server)
-        datasets_pb2_grpc.add_DatasetsServicer_to_server(datasets, self._server)
+        offered: list[tuple[Any, str]] = [(fleet_pb2, "Fleet")]
+        if batch_inference is not None:
+            offered.append((batch_inference_pb2, "BatchInference"))
+            batch_inference_pb2_grpc.add_BatchInferenceServicer_to_server(batch_inference, self._server)
+        if datasets is not None:
+            offered.append((datasets_pb2, "Datasets"))
+            datasets_pb2_grpc.add_DatasetsServicer_to_server(datasets, self._server)
         fleet_pb2_grpc.add_FleetServicer_to_server(fleet, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        self._names = [
-            module.DESCRIPTOR.services_by_name[name].full_name
-            for module, name in (
-                (batch_inference_pb2, "BatchInference"),
-                (datasets_pb2, "Datasets"),
-                (fleet_pb2, "Fleet"),
-            )
-        ]
+        self._names = [module.DESCRIPTOR.services_by_name[name].full_name for module, name in offered]
         health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
         reflection.enable_server_reflection([*self._names, health_name, reflection.SERVICE_NAME], self._server)
 
