@@ -131,13 +131,22 @@ class Service:
         assert code == -signal.SIGKILL, f"it ended with {code}:\n{self.log.read_text()[-4000:]}"
         self._process = None
 
-    def stop(self) -> int:
-        """Ask it to end; return its exit code."""
+    def terminate(self) -> None:
+        """Ask it to end."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
-        code = self._process.wait(60)
+
+    def wait_ended(self, timeout_s: float = 60.0) -> int:
+        """Return its exit code when it has ended."""
+        assert self._process is not None
+        code = self._process.wait(timeout_s)
         self._process = None
         return code
+
+    def stop(self) -> int:
+        """Ask it to end; return its exit code."""
+        self.terminate()
+        return self.wait_ended()
 
     @contextmanager
     def client(self) -> Iterator[Client]:

@@ -17,6 +17,7 @@ from lorax_batch.v1 import (
     fleet_pb2_grpc,
 )
 from lorax_batch_scheduler.errors import ConfigurationError
+from lorax_batch_scheduler.failpoints import failpoint
 
 from lorax_batch_server.batch_inference import BatchInferenceService
 from lorax_batch_server.datasets import DatasetsService
@@ -100,6 +101,11 @@ class ApiServer:
     async def stop(self, grace_s: float) -> None:
         """Refuse new calls, end streams at once, let the other calls end, and cut off what is left after the grace."""
         await self._health.enter_graceful_shutdown()
-        self._stopping.begin()
+        await self._end_streams()
         # Shielded: a stop that is given up half-way leaves calls and the port behind.
         await asyncio.shield(self._server.stop(grace_s))
+
+    @failpoint(before="drain.before_streams_end", after="drain.after_streams_end")
+    async def _end_streams(self) -> None:
+        """Readiness is gone by now: balancers send nobody here any more."""
+        self._stopping.begin()

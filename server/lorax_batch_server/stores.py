@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import structlog
 from lorax_batch_scheduler.errors import ConfigurationError, ObjectStoreError
+from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.objects.urls import open_object_store
 from lorax_batch_scheduler.ports import ObjectStore
 from lorax_batch_scheduler.postgres.database import Database
@@ -84,6 +85,7 @@ async def _open_objects(stack: AsyncExitStack, settings: Settings, directory: Da
         raise ConfigurationError(f"{error}; check --object-store (LORAX_BATCH_OBJECT_STORE)") from error
 
 
+@failpoint(before="start.before_database", after="start.after_database")
 async def _open_database(stack: AsyncExitStack, dsn: str) -> Database:
     database = Database(dsn)
     # Closed also when opening is given up half-way.
