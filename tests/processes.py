@@ -17,6 +17,8 @@ from lorax_batch_client import Client
 from lorax_batch_scheduler.failpoints import LOG_VARIABLE, VARIABLE
 
 START_S = 60.0
+# gRPC's own pauses between two tries to connect grow to many seconds: a service would be up long before it is seen.
+_IMPATIENT = [(f"grpc.{which}_reconnect_backoff_ms", 100) for which in ("initial", "min", "max")]
 
 
 class Simulator:
@@ -105,7 +107,7 @@ class Service:
 
     def wait_ready(self) -> None:
         """Return when it answers."""
-        with grpc.insecure_channel(self.target) as channel:
+        with grpc.insecure_channel(self.target, _IMPATIENT) as channel:
             try:
                 grpc.channel_ready_future(channel).result(timeout=START_S)
             except grpc.FutureTimeoutError:

@@ -47,6 +47,17 @@ class Replicas:
         service.start(failpoints)
         return service
 
+    def prepare(self, role: str, *servers: str, **settings: object) -> Service:
+        """Start a process that waits right before it connects to PostgreSQL, for `let_go`: then it is there at once."""
+        service = self.make(role, *servers, **settings)
+        service.begin(f"start.before_database=hold:{service.directory / 'go'}")
+        return service
+
+    def let_go(self, service: Service) -> None:
+        """Let a prepared process go on, and return when it answers."""
+        (service.directory / "go").touch()
+        service.wait_ready()
+
     def logged(self, event: str) -> list[dict[str, Any]]:
         """Return what all processes have logged of one event."""
         return [line for service in self._services for line in log_lines(service) if line.get("event") == event]

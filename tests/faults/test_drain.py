@@ -48,11 +48,12 @@ def test_rows_that_take_longer_than_the_grace_are_handed_back(
         rows = make_rows("drain", 300)
         rows[5:9] = make_rows("drain", 9, words="fault:hang")[5:9]
         hung = [key_of("drain", number) for number in range(5, 9)]
+        other = replicas.prepare("all", two.url, lease_s=LONG_LEASE_S)
         leaving = replicas.start("all", one.url, lease_s=LONG_LEASE_S, shutdown_grace_s=grace_s)
         with leaving.client() as client:
             job_id = submit(client, rows).job_id
             JobStory(client, job_id).until(lambda job: job.counts.ended == 296 and job.counts.in_flight == 4)
-        other = replicas.start("all", two.url, lease_s=LONG_LEASE_S)
+        replicas.let_go(other)
         with other.client() as client:
             story = JobStory(client, job_id)
             story.until(lambda job: job.counts.ended == 296)
@@ -72,30 +73,26 @@ def test_rows_that_take_longer_than_the_grace_are_handed_back(
 
 
 def test_a_rolling_restart_of_everything_repeats_no_call(replicas: Replicas, tmp_path: Path) -> None:
-    """Two APIs and two schedulers are replaced one by one under load: every call is made once, every caller served."""
+    """Two processes, API and scheduler each, are replaced under load: every call is made once, every caller served."""
     with Simulator(*SLOW) as one, Simulator(*SLOW) as two:
         settings: dict[str, Any] = {"lease_s": LONG_LEASE_S, "shutdown_grace_s": 20.0}
-        kinds = [("scheduler", one.url), ("api",), ("scheduler", two.url), ("api",)]
-        old = [replicas.make(*kind, **settings) for kind in kinds]
-        new = [replicas.make(*kind, **settings) for kind in kinds]
-        for number, service in enumerate(new):
-            service.begin(f"start.before_database=hold:{tmp_path / f'go-{number}'}")
+        old = [replicas.make("all", each.url, **settings) for each in (one, two)]
+        new = [replicas.prepare("all", each.url, **settings) for each in (one, two)]
         for service in old:
-            # The large upload's second part: it is in the middle when that API process has to go.
-            service.begin(f"upload.after_part=hold:{tmp_path / 'never'}@2" if service is old[1] else "")
+            # The second part of the large upload: it is in the middle when the first process has to go.
+            service.begin(f"upload.after_part=hold:{tmp_path / 'never'}@2" if service is old[0] else "")
         for service in old:
             service.wait_ready()
         for service in new:
             poll_until(service.fired, lambda names: names == ["start.before_database"], timeout_s=60)
         rows, large = make_rows("rolling", 5_000, adapters=("", "org/a")), make_rows("large", 40, words="x" * 500_000)
-        with client_of(old[1], old[3], new[1], new[3]) as client, at_the_same_time() as begin:
+        with client_of(*old, *new) as client, at_the_same_time() as begin:
             job_id = submit(client, rows).job_id
             watched, read = begin(watch_to_the_end, client, job_id), begin(follow_results, client, job_id)
             uploaded = begin(client.upload_dataset, large)
-            poll_until(old[1].fired, lambda names: names == ["upload.after_part"])
-            for number, (leaving, coming) in enumerate(zip(old, new, strict=True)):
-                (tmp_path / f"go-{number}").touch()
-                coming.wait_ready()
+            poll_until(old[0].fired, lambda names: names == ["upload.after_part"])
+            for leaving, coming in zip(old, new, strict=True):
+                replicas.let_go(coming)
                 assert leaving.stop() == 0
                 assert not watched.done(), "the job had ended before the last one was replaced"
             job = watched.result()
@@ -176,17 +173,15 @@ def test_what_a_leaving_process_is_in_the_middle_of_is_gone_on_with_at_once(
 ) -> None:
     """SIGTERM within ingest or finalising ends the process, and another one does that work without awaiting a lease."""
     with Simulator(*SLOW) as simulator:
-        never = tmp_path / "never"
-        other = replicas.make("all", simulator.url, lease_s=LONG_LEASE_S)
-        leaving = replicas.start(
-            "scheduler", simulator.url, failpoints=f"{point}=hold:{never}", lease_s=LONG_LEASE_S, shutdown_grace_s=60.0
-        )
-        api = replicas.start("api")
+        other = replicas.prepare("all", simulator.url, lease_s=LONG_LEASE_S)
+        held = f"{point}=hold:{tmp_path / 'never'}"
+        leaving = replicas.start("all", simulator.url, failpoints=held, lease_s=LONG_LEASE_S, shutdown_grace_s=60.0)
         rows = make_rows("middle", 50)
-        with api.client() as client:
+        with client_of(leaving, other) as client:
             story = JobStory(client, client.create_job(client.upload_dataset(rows), base_model=MODEL))
+            story.until(lambda job: not job.is_terminal)
             poll_until(leaving.fired, lambda names: names == [point])
-            other.start()
+            replicas.let_go(other)
             leaving.terminate()
             assert leaving.wait_ended() == 0
             job = story.finish()

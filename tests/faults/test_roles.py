@@ -134,6 +134,7 @@ def test_both_schedulers_are_killed_at_once_under_watchers(replicas: Replicas, t
     with Simulator(*SLOW) as one, Simulator(*SLOW) as two:
         api = replicas.start("api")
         both = [replicas.start("scheduler", simulator.url) for simulator in (one, two)]
+        successor = replicas.prepare("scheduler", one.url)
         rows = make_rows("stranded", 2_500, adapters=("", "org/a"))
         with api.client() as client, at_the_same_time() as begin:
             job_id = submit(client, rows).job_id
@@ -147,7 +148,7 @@ def test_both_schedulers_are_killed_at_once_under_watchers(replicas: Replicas, t
             assert not watched.done()
             poll_until(lambda: list(client.list_servers()), lambda servers: servers == [])
             assert client.get_job(job_id).counts.ended == stored
-            replicas.start("scheduler", one.url)
+            replicas.let_go(successor)
             assert watched.result().state is JobState.SUCCEEDED
             assert len(read.result()) == len(rows)
             check_all_rows(download_files(client, watched.result(), tmp_path), rows)
@@ -158,12 +159,14 @@ def test_one_scheduler_ingests_a_dataset_and_the_other_takes_over_when_it_dies(
 ) -> None:
     """A dataset is ingested by one process, which may take its time, and by another one only after its death."""
     held = tmp_path / "never"
+    second, api = replicas.prepare("scheduler"), replicas.make("api")
+    api.begin()
     first = replicas.start("scheduler", failpoints=f"ingest.before_finish=hold:{held}")
-    api = replicas.start("api")
+    api.wait_ready()
     with api.client() as client:
         slow = client.upload_dataset(make_rows("slow", 50))
         poll_until(first.fired, lambda names: names == ["ingest.before_finish"])
-        second = replicas.start("scheduler")
+        replicas.let_go(second)
         quick = client.wait_for_dataset(client.upload_dataset(make_rows("quick", 50)))
         assert ready_datasets(replicas) == [quick.dataset_id]
         assert {line["event"] for line in log_lines(second)} >= {"dataset_ready"}
