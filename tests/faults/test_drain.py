@@ -165,9 +165,7 @@ def test_a_start_that_is_asked_to_stop_is_given_up(
         service.close()
 
 
-@pytest.mark.parametrize(
-    "point", ["ingest.before_claim", "ingest.before_finish", "finalise.before_put", "finalise.before_finish"]
-)
+@pytest.mark.parametrize("point", ["ingest.before_finish", "finalise.before_finish"])
 def test_what_a_leaving_process_is_in_the_middle_of_is_gone_on_with_at_once(
     replicas: Replicas, tmp_path: Path, point: str
 ) -> None:
