@@ -17,6 +17,8 @@ from lorax_batch_client import Client
 from lorax_batch_scheduler.failpoints import LOG_VARIABLE, VARIABLE
 
 START_S = 60.0
+# gRPC's own pauses between two tries to connect grow to many seconds: a service would be up long before it is seen.
+_IMPATIENT = [(f"grpc.{which}_reconnect_backoff_ms", 100) for which in ("initial", "min", "max")]
 
 
 class Simulator:
@@ -105,7 +107,7 @@ class Service:
 
     def wait_ready(self) -> None:
         """Return when it answers."""
-        with grpc.insecure_channel(self.target) as channel:
+        with grpc.insecure_channel(self.target, _IMPATIENT) as channel:
             try:
                 grpc.channel_ready_future(channel).result(timeout=START_S)
             except grpc.FutureTimeoutError:
@@ -131,13 +133,22 @@ class Service:
         assert code == -signal.SIGKILL, f"it ended with {code}:\n{self.log.read_text()[-4000:]}"
         self._process = None
 
-    def stop(self) -> int:
-        """Ask it to end; return its exit code."""
+    def terminate(self) -> None:
+        """Ask it to end."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
-        code = self._process.wait(60)
+
+    def wait_ended(self, timeout_s: float = 60.0) -> int:
+        """Return its exit code when it has ended."""
+        assert self._process is not None
+        code = self._process.wait(timeout_s)
         self._process = None
         return code
+
+    def stop(self) -> int:
+        """Ask it to end; return its exit code."""
+        self.terminate()
+        return self.wait_ended()
 
     @contextmanager
     def client(self) -> Iterator[Client]:

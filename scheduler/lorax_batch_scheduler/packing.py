@@ -61,6 +61,8 @@ class Snapshot:
 
     jobs: tuple[WaitingJob, ...]
     servers: tuple[ServerView, ...]
+    elsewhere: tuple[ServerView, ...] = ()
+    """Servers of other processes: nothing can be given to them, but jobs may wait for them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +101,11 @@ def plan(snapshot: Snapshot) -> list[Action]:
         for (job_id, model), chunk_count in taker.gives.items()
     ]
     served = {give.job_id for give in gives(actions)}
-    actions += [wait for job in jobs if job.job_id not in served and (wait := _explain(job, snapshot.servers))]
+    actions += [
+        wait
+        for job in jobs
+        if job.job_id not in served and (wait := _explain(job, snapshot.servers + snapshot.elsewhere))
+    ]
     return actions
 
 

@@ -9,7 +9,7 @@ import grpc
 from lorax_batch.v1 import fleet_pb2 as pb
 from lorax_batch.v1 import fleet_pb2_grpc
 from lorax_batch_scheduler.errors import InvalidInputError
-from lorax_batch_scheduler.fleet import ServerStatus, Slot
+from lorax_batch_scheduler.fleet import ServerStatus
 
 from lorax_batch_server.checks import Checks
 from lorax_batch_server.translate_fleet import server_message, slot_message
@@ -20,11 +20,9 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class FleetView(Protocol):
-    """What the scheduler shows of its fleet; both answer at once."""
+    """What all living schedulers show of their servers, whichever process is asked."""
 
-    def slots(self) -> Sequence[Slot]: ...
-
-    def servers(self) -> Sequence[ServerStatus]: ...
+    async def servers(self) -> Sequence[ServerStatus]: ...
 
 
 class FleetService(fleet_pb2_grpc.FleetServicer):
@@ -34,17 +32,22 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
         self._fleet = fleet
 
     async def ListSlots(self, request: pb.ListSlotsRequest, context: _Context) -> pb.ListSlotsResponse:
-        servers = {server.slot.slot_id: server for server in self._fleet.servers()}
-        slots, token = page_of(
-            self._fleet.slots(), lambda slot: slot.slot_id, "slots", request.page_size, request.page_token
+        servers, token = page_of(
+            await self._fleet.servers(),
+            lambda server: server.slot.slot_id,
+            "slots",
+            request.page_size,
+            request.page_token,
         )
-        return pb.ListSlotsResponse(
-            slots=[slot_message(slot, servers.get(slot.slot_id)) for slot in slots], next_page_token=token
-        )
+        return pb.ListSlotsResponse(slots=[slot_message(server) for server in servers], next_page_token=token)
 
     async def ListServers(self, request: pb.ListServersRequest, context: _Context) -> pb.ListServersResponse:
         servers, token = page_of(
-            self._fleet.servers(), lambda server: server.server_id, "servers", request.page_size, request.page_token
+            await self._fleet.servers(),
+            lambda server: server.server_id,
+            "servers",
+            request.page_size,
+            request.page_token,
         )
         return pb.ListServersResponse(servers=[server_message(server) for server in servers], next_page_token=token)
 

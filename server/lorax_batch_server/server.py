@@ -1,7 +1,7 @@
 """The gRPC listener: our services, health and reflection on one port."""
 
 import asyncio
-from typing import Final
+from typing import Any, Final
 
 import grpc
 import structlog
@@ -17,6 +17,7 @@ from lorax_batch.v1 import (
     fleet_pb2_grpc,
 )
 from lorax_batch_scheduler.errors import ConfigurationError
+from lorax_batch_scheduler.failpoints import failpoint
 
 from lorax_batch_server.batch_inference import BatchInferenceService
 from lorax_batch_server.datasets import DatasetsService
@@ -45,32 +46,30 @@ _log = structlog.get_logger(__name__)
 
 
 class ApiServer:
-    """Listens, and stops without cutting off what can end by itself."""
+    """Listens, and stops without cutting off what can end by itself. None: a service that this role does not offer."""
 
     def __init__(
         self,
-        batch_inference: BatchInferenceService,
-        datasets: DatasetsService,
         fleet: FleetService,
         *,
+        batch_inference: BatchInferenceService | None,
+        datasets: DatasetsService | None,
         metrics: ApiMetrics,
         stopping: Stopping,
     ) -> None:
         self._stopping = stopping
         self._health = health_aio.HealthServicer()
         self._server = grpc.aio.server(interceptors=[CallInterceptor(metrics, stopping)], options=_OPTIONS)
-        batch_inference_pb2_grpc.add_BatchInferenceServicer_to_server(batch_inference, self._server)
-        datasets_pb2_grpc.add_DatasetsServicer_to_server(datasets, self._server)
+        offered: list[tuple[Any, str]] = [(fleet_pb2, "Fleet")]
+        if batch_inference is not None:
+            offered.append((batch_inference_pb2, "BatchInference"))
+            batch_inference_pb2_grpc.add_BatchInferenceServicer_to_server(batch_inference, self._server)
+        if datasets is not None:
+            offered.append((datasets_pb2, "Datasets"))
+            datasets_pb2_grpc.add_DatasetsServicer_to_server(datasets, self._server)
         fleet_pb2_grpc.add_FleetServicer_to_server(fleet, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        self._names = [
-            module.DESCRIPTOR.services_by_name[name].full_name
-            for module, name in (
-                (batch_inference_pb2, "BatchInference"),
-                (datasets_pb2, "Datasets"),
-                (fleet_pb2, "Fleet"),
-            )
-        ]
+        self._names = [module.DESCRIPTOR.services_by_name[name].full_name for module, name in offered]
         health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
         reflection.enable_server_reflection([*self._names, health_name, reflection.SERVICE_NAME], self._server)
 
@@ -102,6 +101,11 @@ class ApiServer:
     async def stop(self, grace_s: float) -> None:
         """Refuse new calls, end streams at once, let the other calls end, and cut off what is left after the grace."""
         await self._health.enter_graceful_shutdown()
-        self._stopping.begin()
+        await self._end_streams()
         # Shielded: a stop that is given up half-way leaves calls and the port behind.
         await asyncio.shield(self._server.stop(grace_s))
+
+    @failpoint(before="drain.before_streams_end", after="drain.after_streams_end")
+    async def _end_streams(self) -> None:
+        """Readiness is gone by now: balancers send nobody here any more."""
+        self._stopping.begin()

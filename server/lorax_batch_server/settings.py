@@ -23,6 +23,7 @@ from pydantic_settings import (
 )
 
 from lorax_batch_server.listen_address import ListenAddress, parse_listen
+from lorax_batch_server.role import Role
 from lorax_batch_server.server_spec import parse_servers
 
 PREFIX: Final = "LORAX_BATCH_"
@@ -40,6 +41,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, validate_default=True)
 
+    role: Role = Field(
+        default=Role.ALL, description="api: serve callers; scheduler: ingest, run servers, end jobs; all: both"
+    )
     listen: str = Field(
         default="localhost:50051", description="HOST:PORT of the gRPC listener; port 0 takes a free one"
     )
@@ -192,9 +196,27 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:  # 
             )
 
     try:
-        return Sourced()
+        settings = Sourced()
     except pydantic.ValidationError as error:
         raise ConfigurationError("; ".join(sources.explain(fault) for fault in error.errors())) from error
+    _check_role(settings)
+    return settings
+
+
+def _check_role(settings: Settings) -> None:
+    """Refuse half a service on stores that its other half can't reach."""
+    if settings.role is Role.ALL:
+        return
+    needed = (
+        ("database_url", settings.database_url, "the embedded PostgreSQL serves one process only"),
+        ("object_store", settings.object_store, "the data directory belongs to one process only"),
+    )
+    for name, value, why in needed:
+        if value is None:
+            raise ConfigurationError(
+                f"role {settings.role} shares its work with other processes, but {name} is not set, and {why}: give "
+                f"--{name.replace('_', '-')} ({PREFIX}{name.upper()}), the same to all of them, or use --role all"
+            )
 
 
 def unknown_variables(environment: Mapping[str, str], others: frozenset[str] = frozenset()) -> list[str]:

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Final
 
 from lorax_batch.v1 import fleet_pb2
-from lorax_batch_scheduler.fleet import ServerState, ServerStatus, Slot
+from lorax_batch_scheduler.fleet import ServerState, ServerStatus
 
 from lorax_batch_server.timestamps import timestamp
 
@@ -13,16 +13,16 @@ STATE_NUMBERS: Final[dict[ServerState, fleet_pb2.ServerState.ValueType]] = {
 }
 
 
-def slot_message(slot: Slot, server: ServerStatus | None) -> fleet_pb2.Slot:
-    """Return the message for a slot and the server on it."""
-    answers = server is not None and server.state is not ServerState.UNREACHABLE
+def slot_message(server: ServerStatus) -> fleet_pb2.Slot:
+    """Return the message for the slot of a server: one that is unreachable is not there."""
+    slot, answers = server.slot, server.state is not ServerState.UNREACHABLE
     return fleet_pb2.Slot(
         slot_id=slot.slot_id,
         kind=slot.kind,
         url=slot.url,
         declared_model=slot.declared_model or "",
-        server_id=server.server_id if server is not None and answers else "",
-        reason=server.reason if server is not None else "no server has been looked for yet",
+        server_id=server.server_id if answers else "",
+        reason=server.reason,
     )
 
 

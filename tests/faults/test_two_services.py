@@ -1,68 +1,28 @@
 """Two services on one PostgreSQL and one object store: they share jobs, and one goes on when the other dies."""
 
-import asyncio
 import itertools
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from lorax_batch_client import JobState
-from lorax_batch_scheduler.postgres.embedded import EmbeddedPostgres
 
 from tests.end_to_end.job_story import JobStory, submit
 from tests.end_to_end.poll import poll_until
 from tests.end_to_end.result_files import check_all_rows, download_files
 from tests.end_to_end.rows import make_rows
-from tests.postgres_fixtures import TEST_SETTINGS
-from tests.processes import Service, Simulator
+from tests.faults.replicas import Replicas
+from tests.faults.replicas import replicas as replicas
+from tests.processes import Simulator
 
 pytestmark = pytest.mark.timeout(90)
 
 LLAMA = "llama-2-7b"
 SLOW = ("--time-scale", "0.1", "--max-concurrent-requests", "32")
-Start = Callable[..., Service]
 
 
-@pytest.fixture(scope="module")
-def shared_postgres(postgres_directory: Path) -> Iterator[str]:
-    """Yield the DSN of a PostgreSQL that belongs to neither service."""
-    server = EmbeddedPostgres(postgres_directory / "two-services", settings=TEST_SETTINGS)
-    with asyncio.Runner() as runner:
-        yield runner.run(server.start())
-        runner.run(server.stop())
-
-
-@pytest.fixture
-def start(shared_postgres: str, tmp_path: Path) -> Iterator[Start]:
-    """Yield what starts a service of that PostgreSQL."""
-    services: list[Service] = []
-
-    def begin(*servers: str) -> Service:
-        directory = tmp_path / f"service-{len(services)}"
-        directory.mkdir()
-        config = directory / "settings.toml"
-        config.write_text("lease_s = 2.0", encoding="utf-8")
-        service = Service(
-            directory,
-            *servers,
-            arguments=(
-                *("--config", str(config), "--database-url", shared_postgres),
-                *("--object-store", str(tmp_path / "objects")),
-            ),
-        )
-        services.append(service)
-        service.start()
-        return service
-
-    yield begin
-    for service in services:
-        service.close()
-        print(service.log.read_text()[-6000:])
-
-
-def test_a_killed_service_leaves_its_rows_to_the_other(start: Start, tmp_path: Path) -> None:
+def test_a_killed_service_leaves_its_rows_to_the_other(replicas: Replicas, tmp_path: Path) -> None:
     with Simulator(*SLOW) as one, Simulator(*SLOW) as two:
-        first, second = start(one.url), start(two.url)
+        first, second = replicas.start("all", one.url), replicas.start("all", two.url)
         rows = make_rows("both", 5_000, adapters=("", "org/a"))
         with first.client() as client:
             job_id = submit(client, rows).job_id
@@ -82,9 +42,9 @@ def test_a_killed_service_leaves_its_rows_to_the_other(start: Start, tmp_path: P
         assert second.stop() == 0
 
 
-def test_two_services_with_different_servers_do_not_get_into_each_others_way(start: Start, tmp_path: Path) -> None:
+def test_two_services_with_different_servers_leave_each_other_alone(replicas: Replicas, tmp_path: Path) -> None:
     with Simulator(*SLOW) as mistral, Simulator(*SLOW, "--model-id", "meta-llama/Llama-2-7b-hf") as llama:
-        first, second = start(mistral.url), start(llama.url)
+        first, second = replicas.start("all", mistral.url), replicas.start("all", llama.url)
         with first.client() as client:
             waiting = submit(client, make_rows("nowhere", 10), base_model="llama-2-13b")
             waiting.until(lambda job: bool(job.reason))

@@ -96,6 +96,16 @@ def test_a_job_that_waits_is_told_why() -> None:
     assert "waiting for its turn" in reason(server("s", wanted=0))
 
 
+def test_servers_of_other_processes_are_waited_for_but_given_nothing() -> None:
+    elsewhere = (server("e", model="m"), server("f", model="n"))
+    jobs = (job("m", rows("a", 1)), job("n", rows("a", 1), model="n"), job("o", rows("a", 1), model="o"))
+    actions = plan(Snapshot(jobs=jobs, servers=(server("s", wanted=0),), elsewhere=elsewhere))
+    assert list(gives(actions)) == []
+    told = {wait.job_id: wait for wait in waits(actions)}
+    assert {job_id: wait.stranded for job_id, wait in told.items()} == {"m": False, "n": False, "o": True}
+    assert told["o"].reason == "waiting for a server of o: none hosts it (hosted: m, n)"
+
+
 def test_a_job_with_rows_at_a_server_does_not_wait() -> None:
     at_work = WaitingJob(
         job_id="j", base_model_id="m", priority=0, create_time=START, rows=(rows("a", 1),), given_rows=5

@@ -20,10 +20,16 @@ RETRIED_METHODS: Final = {
 LARGEST_MESSAGE_BYTES: Final = 64 << 20
 
 
-def channel_options(target: str) -> list[tuple[str, Any]]:
-    """Return the options for a channel to `target`."""
+_REPEATABLE: Final = frozenset(method for methods in RETRIED_METHODS.values() for method in methods)
+ATTEMPTS: Final = 4
+ATTEMPTS_OF_MANY: Final = 2
+"""Where there are other replicas, calls rather go on there."""
+
+
+def channel_options(target: str, *, attempts: int = ATTEMPTS) -> list[tuple[str, Any]]:
+    """Return the options for a channel to `target`; `attempts` counts those of a call that may be sent twice."""
     options: list[tuple[str, Any]] = [
-        ("grpc.service_config", _service_config()),
+        ("grpc.service_config", _service_config(attempts)),
         ("grpc.max_receive_message_length", LARGEST_MESSAGE_BYTES),
         # gRPC's own 1 to 120 s would keep a watch away long after the service is back.
         ("grpc.initial_reconnect_backoff_ms", 100),
@@ -40,20 +46,34 @@ def channel_options(target: str) -> list[tuple[str, Any]]:
 
 
 def check_target(target: str) -> str:
-    """Return the target, or raise ValueError when it can't be one."""
-    if "://" in target and not target.startswith(("dns://", "unix://")):
-        raise ValueError(f"'{target}' is not a gRPC target: leave out the scheme, as in '{DEFAULT_TARGET}'")
-    if not target:
-        raise ValueError(f"the target is empty: give a host and port, as in '{DEFAULT_TARGET}'")
+    """Return the target, or raise ValueError when it can't be one, nor a list of such."""
+    for one in split_targets(target):
+        if "://" in one and not one.startswith(("dns://", "unix://")):
+            raise ValueError(f"'{one}' is not a gRPC target: leave out the scheme, as in '{DEFAULT_TARGET}'")
+        if not one:
+            raise ValueError(f"the target is empty: give a host and port, as in '{DEFAULT_TARGET}'")
     return target
 
 
-def _service_config() -> str:
+def split_targets(target: str) -> list[str]:
+    """Return the replicas that a target names, with commas between them."""
+    if target.startswith(("ipv4:", "ipv6:")):
+        return [target]  # gRPC's own lists of addresses, between which it balances itself
+    return [one.strip() for one in target.split(",")]
+
+
+def may_be_sent_twice(request: object) -> bool:
+    """Tell whether the call that takes this request can be repeated at another replica without harm."""
+    # The contract names every request after its method.
+    return type(request).__name__.removesuffix("Request") in _REPEATABLE
+
+
+def _service_config(attempts: int) -> str:
     names = [
         {"service": service, "method": method} for service, methods in RETRIED_METHODS.items() for method in methods
     ]
     retry = {
-        "maxAttempts": 4,
+        "maxAttempts": attempts,
         "initialBackoff": "0.1s",
         "maxBackoff": "1s",
         "backoffMultiplier": 2,

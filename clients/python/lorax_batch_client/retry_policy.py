@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from lorax_batch_client.errors import BrokenStreamError, ClientError
+from lorax_batch_client.errors import BrokenStreamError, ClientError, UnavailableError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,10 +31,12 @@ class Patience:
         self,
         policy: RetryPolicy,
         *,
+        replicas: int = 1,
         monotonic: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._policy = policy
+        self._replicas = replicas
         self._monotonic = monotonic
         self._chance = chance
         self._contacted = False
@@ -65,6 +67,8 @@ class Patience:
         self._failures += 1
         if self._is_spent(error, now - self._failing_since):
             raise error
+        if isinstance(error, UnavailableError) and self._failures < self._replicas:
+            return 0.0  # there is a replica that has not been tried yet
         if error.facts.retry_after is not None:
             return error.facts.retry_after.total_seconds()
         longest = self._policy.longest_delay.total_seconds()

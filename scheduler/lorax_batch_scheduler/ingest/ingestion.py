@@ -47,8 +47,9 @@ def dataset_prefix(dataset_id: str) -> str:
 class Ingestion:
     """The loop that ingests datasets, one at a time; run it as one task.
 
-    Every attempt writes under a prefix of its own, and only `finish_ingest` makes one of them count: a crash at any
-    point, or another process at the same dataset, costs work and nothing else.
+    A dataset is claimed under the name of a scheduler and is its own while the scheduler's lease lasts. Every attempt
+    writes under a prefix of its own, and only `finish_ingest` of the claim's holder makes one of them count: a crash
+    at any point costs work and nothing else.
 
     *Resources*: one child process, and scratch space for the compressed rows of one dataset under `scratch_root`, which
     belongs to this object alone and is emptied when it starts.
@@ -62,6 +63,7 @@ class Ingestion:
         *,
         clock: Clock,
         new_id: Callable[[], str],
+        scheduler_id: Callable[[], str],
         limits: IngestLimits | None = None,
         import_roots: Sequence[Path] = (),
     ) -> None:
@@ -70,13 +72,16 @@ class Ingestion:
         self._scratch_root = scratch_root
         self._clock = clock
         self._new_id = new_id
+        self._scheduler_id = scheduler_id
+        self._claimed_by = ""
+        """The name that the dataset at hand was claimed under; another one since then means that the claim is lost."""
         self._limits = limits or IngestLimits()
         self._import_roots = import_roots
         self._not_before: dict[str, float] = {}
         self._process_failures: dict[str, int] = {}
 
     async def run(self) -> None:
-        """Ingest until cancelled."""
+        """Ingest until cancelled; a dataset at hand stays claimed, see `release`."""
         await asyncio.to_thread(self._clear_scratch)
         swept = False
         while True:
@@ -91,11 +96,16 @@ class Ingestion:
                 _log.warning("ingest_waits", error=str(error))
                 await self._clock.sleep(_RETRY_S)
 
+    async def release(self) -> None:
+        """Leave what was begun to other processes; after `run` has ended. Raises `DatabaseError`."""
+        await self._datasets.release_datasets(self._claimed_by)
+
     async def ingest_next(self) -> bool:
-        """Ingest the oldest dataset that waits; False when none does. Raises `DatabaseError`."""
+        """Ingest the oldest dataset that nobody else does; False when there is none. Raises `DatabaseError`."""
         now = self._clock.monotonic()
         self._not_before = {key: when for key, when in self._not_before.items() if when > now}
-        dataset = await self._datasets.next_dataset_to_ingest(list(self._not_before))
+        self._claimed_by = self._scheduler_id()
+        dataset = await self._claim(self._claimed_by)
         if dataset is None:
             return False
         dataset_id = dataset.dataset_id
@@ -106,7 +116,7 @@ class Ingestion:
             await asyncio.to_thread(scratch.mkdir, parents=True)
             await self._ingest(dataset, scratch, prefix)
         except (StateConflictError, NotFoundError):
-            # Another process was faster, or the dataset was deleted meanwhile.
+            # The claim was lost with the scheduler's lease, or the dataset was deleted meanwhile.
             _log.info("ingest_superseded", dataset_id=dataset_id)
             await self._objects.delete_prefix(prefix)
         except (ObjectStoreError, IngestProcessError, OSError) as error:
@@ -115,8 +125,17 @@ class Ingestion:
             await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
         return True
 
+    @failpoint(before="ingest.before_claim", after="ingest.after_claim")
+    async def _claim(self, scheduler_id: str) -> Dataset | None:
+        return await self._datasets.claim_dataset(scheduler_id, list(self._not_before))
+
     async def sweep(self) -> None:
-        """Delete what earlier runs left behind of datasets whose fate is decided."""
+        """Delete what earlier runs left behind of datasets whose fate is decided, unless another process does."""
+        async with self._datasets.sweeping() as owned:
+            if owned:
+                await self._sweep()
+
+    async def _sweep(self) -> None:
         async for dataset_id in self._stored_ids("uploads/"):
             dataset = await self._decided(dataset_id)
             if dataset is not None:
@@ -151,12 +170,15 @@ class Ingestion:
 
     @failpoint(before="ingest.before_finish", after="ingest.after_finish")
     async def _finish(self, dataset_id: str, outcome: IngestOutcome, prefix: str) -> None:
-        await self._datasets.finish_ingest(dataset_id, outcome.summary, outcome.chunks, prefix)
+        await self._datasets.finish_ingest(
+            dataset_id, outcome.summary, outcome.chunks, prefix, scheduler_id=self._claimed_by
+        )
 
     @failpoint(before="ingest.before_fail", after="ingest.after_fail")
     async def _fail(self, dataset_id: str, reason: str, outcome: IngestOutcome | None) -> None:
         summary = outcome.summary if outcome else None
-        await self._datasets.fail_ingest(dataset_id, reason, summary.invalid if summary else InvalidReport(), summary)
+        report = summary.invalid if summary else InvalidReport()
+        await self._datasets.fail_ingest(dataset_id, reason, report, summary, scheduler_id=self._claimed_by)
         _log.info("dataset_failed", dataset_id=dataset_id, reason=reason)
         await self._tidy(dataset_id, "")
 
@@ -189,16 +211,20 @@ class Ingestion:
             raise InvalidInputError("path", message) from error
 
     async def _put_off(self, dataset_id: str, prefix: str, error: LoraxBatchError | OSError) -> None:
-        """Try the dataset again later; give it up when its process dies again and again."""
+        """Try the dataset again later, here or elsewhere; give it up when its process dies again and again."""
         _log.warning("ingest_failed", dataset_id=dataset_id, error=str(error))
         self._not_before[dataset_id] = self._clock.monotonic() + _RETRY_S
+        if isinstance(error, IngestProcessError) and self._is_hopeless(dataset_id):
+            await self._fail(dataset_id, f"{error} ({_MAX_PROCESS_FAILURES} times)", None)
+        else:
+            await self.release()
         await self._objects.delete_prefix(prefix)
-        if isinstance(error, IngestProcessError):
-            failures = self._process_failures.get(dataset_id, 0) + 1
+
+    def _is_hopeless(self, dataset_id: str) -> bool:
+        failures = self._process_failures.pop(dataset_id, 0) + 1
+        if failures < _MAX_PROCESS_FAILURES:
             self._process_failures[dataset_id] = failures
-            if failures >= _MAX_PROCESS_FAILURES:
-                del self._process_failures[dataset_id]
-                await self._fail(dataset_id, f"{error} ({failures} times)", None)
+        return failures >= _MAX_PROCESS_FAILURES
 
     async def _tidy(self, dataset_id: str, kept_prefix: str) -> None:
         """Delete the upload and what other attempts left. A crash before the end of this is mended by `sweep`."""

@@ -1,6 +1,7 @@
 """What the scheduler needs of the outside, as protocols with their values."""
 
 from lorax_batch_scheduler.ports.dataset_store import DatasetStore
+from lorax_batch_scheduler.ports.fleet_store import FleetStore
 from lorax_batch_scheduler.ports.job_store import EventStore, JobStore
 from lorax_batch_scheduler.ports.lease import (
     ChunkResults,
@@ -20,6 +21,7 @@ __all__ = [
     "CommitReceipt",
     "DatasetStore",
     "EventStore",
+    "FleetStore",
     "JobActivity",
     "JobStore",
     "LeaseStore",

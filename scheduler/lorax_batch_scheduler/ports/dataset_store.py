@@ -1,6 +1,7 @@
 """Where datasets are kept."""
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from lorax_batch_scheduler.dataset import ChunkEntry, Dataset, DatasetSummary, InvalidReport, NewDataset, UploadPart
@@ -45,20 +46,46 @@ class DatasetStore(Protocol):
         """Return the stored parts by their first byte."""
         ...
 
-    async def next_dataset_to_ingest(self, excluded: Sequence[str]) -> Dataset | None:
-        """Return the oldest VALIDATING dataset that is not in `excluded`."""
+    async def claim_dataset(self, scheduler_id: str, excluded: Sequence[str]) -> Dataset | None:
+        """Make a living scheduler the one that ingests the oldest VALIDATING dataset which is not in `excluded`.
+
+        None: nobody has to, or others do. The claim lasts until it is given back, or as long as the scheduler's lease.
+        """
+        ...
+
+    async def release_datasets(self, scheduler_id: str) -> None:
+        """Give back what a scheduler has claimed and not finished."""
         ...
 
     async def finish_ingest(
-        self, dataset_id: str, summary: DatasetSummary, chunks: Sequence[ChunkEntry], storage_prefix: str
+        self,
+        dataset_id: str,
+        summary: DatasetSummary,
+        chunks: Sequence[ChunkEntry],
+        storage_prefix: str,
+        *,
+        scheduler_id: str,
     ) -> Dataset:
-        """In one transaction: store summary and chunk index, make the dataset READY, its waiting jobs QUEUED."""
+        """In one transaction: store summary and chunk index, make the dataset READY, its waiting jobs QUEUED.
+
+        Raises `StateConflictError` when it was decided already, or is not this scheduler's any more.
+        """
         ...
 
     async def fail_ingest(
-        self, dataset_id: str, reason: str, report: InvalidReport, summary: DatasetSummary | None
+        self,
+        dataset_id: str,
+        reason: str,
+        report: InvalidReport,
+        summary: DatasetSummary | None,
+        *,
+        scheduler_id: str,
     ) -> Dataset:
-        """In one transaction: make the dataset FAILED, and its waiting jobs."""
+        """In one transaction: make the dataset FAILED, and its waiting jobs. Raises as `finish_ingest`."""
+        ...
+
+    def sweeping(self) -> AbstractAsyncContextManager[bool]:
+        """Be the one process that deletes what earlier ones left; yields False when another one is."""
         ...
 
     async def forget_upload_parts(self, dataset_id: str) -> None:

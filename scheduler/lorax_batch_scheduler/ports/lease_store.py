@@ -16,11 +16,11 @@ class LeaseStore(Protocol):
         ...
 
     async def renew_scheduler(self, scheduler_id: str, lease: timedelta) -> bool:
-        """Renew the lease, and free what dead schedulers had; False: this one was declared dead."""
+        """Renew the lease, and free the chunks and datasets of dead schedulers; False: this one was declared dead."""
         ...
 
     async def unregister_scheduler(self, scheduler_id: str) -> None:
-        """Give all leases back."""
+        """Give all leases and claims back."""
         ...
 
     async def rows_left(self, job_ids: Sequence[str]) -> list[RowsLeft]:

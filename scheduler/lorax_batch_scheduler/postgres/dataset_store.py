@@ -1,7 +1,8 @@
 """Datasets in PostgreSQL."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
@@ -101,16 +102,28 @@ class PostgresDatasetStore:
             records = await connection.fetch(SQL.upload_parts, dataset_id)
         return [UploadPart(first_byte=r["first_byte"], byte_count=r["byte_count"], key=r["key"]) for r in records]
 
-    async def next_dataset_to_ingest(self, excluded: Sequence[str]) -> Dataset | None:
+    async def claim_dataset(self, scheduler_id: str, excluded: Sequence[str]) -> Dataset | None:
         async with self._database.connection() as connection:
-            record = await connection.fetchrow(SQL.next_dataset_to_ingest, list(excluded))
+            record = await connection.fetchrow(SQL.claim_dataset, scheduler_id, list(excluded))
         return to_dataset(record) if record else None
 
+    async def release_datasets(self, scheduler_id: str) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute(SQL.release_datasets, scheduler_id)
+
     async def finish_ingest(
-        self, dataset_id: str, summary: DatasetSummary, chunks: Sequence[ChunkEntry], storage_prefix: str
+        self,
+        dataset_id: str,
+        summary: DatasetSummary,
+        chunks: Sequence[ChunkEntry],
+        storage_prefix: str,
+        *,
+        scheduler_id: str,
     ) -> Dataset:
         async with self._database.transaction() as connection:
-            record = await _store_ingest(connection, dataset_id, DatasetState.READY, "", summary, storage_prefix)
+            record = await _store_ingest(
+                connection, dataset_id, scheduler_id, DatasetState.READY, "", summary, storage_prefix
+            )
             await connection.copy_records_to_table(
                 "dataset_chunks", columns=_CHUNK_COLUMNS, records=((dataset_id, *_chunk_row(chunk)) for chunk in chunks)
             )
@@ -120,17 +133,34 @@ class PostgresDatasetStore:
         return to_dataset(record)
 
     async def fail_ingest(
-        self, dataset_id: str, reason: str, report: InvalidReport, summary: DatasetSummary | None
+        self,
+        dataset_id: str,
+        reason: str,
+        report: InvalidReport,
+        summary: DatasetSummary | None,
+        *,
+        scheduler_id: str,
     ) -> Dataset:
         async with self._database.transaction() as connection:
             record = await _store_ingest(
-                connection, dataset_id, DatasetState.FAILED, reason, summary or _nothing_known(report), ""
+                connection, dataset_id, scheduler_id, DatasetState.FAILED, reason, summary or _nothing_known(report), ""
             )
             for job_id in await _validating_jobs(connection, dataset_id):
                 await move_job(
                     connection, job_id, JobEvent.DATASET_FAILED, reason=f"dataset '{dataset_id}' failed: {reason}"
                 )
         return to_dataset(record)
+
+    @asynccontextmanager
+    async def sweeping(self) -> AsyncIterator[bool]:
+        async with self._database.connection() as connection:
+            # Held by the session. When it breaks two may sweep at once: deleting what is gone harms nobody.
+            owned: bool = await connection.fetchval(SQL.try_sweeping)
+            try:
+                yield owned
+            finally:
+                if owned and not connection.is_closed():
+                    await connection.execute(SQL.end_sweeping)
 
     async def forget_upload_parts(self, dataset_id: str) -> None:
         async with self._database.connection() as connection:
@@ -172,16 +202,23 @@ async def _validating_jobs(connection: Connection, dataset_id: str) -> list[str]
 
 
 async def _store_ingest(
-    connection: Connection, dataset_id: str, state: DatasetState, reason: str, summary: DatasetSummary, prefix: str
+    connection: Connection,
+    dataset_id: str,
+    scheduler_id: str,
+    state: DatasetState,
+    reason: str,
+    summary: DatasetSummary,
+    prefix: str,
 ) -> asyncpg.Record:
     current = await _lock(connection, dataset_id)
     record = await connection.fetchrow(
         SQL.store_ingest, dataset_id, state, reason, summary.sha256, summary.row_count, summary.invalid.line_count,
         summary.prompt_tokens, msgspec.to_builtins(summary.models), summary.model_count,
-        msgspec.to_builtins(summary.invalid), prefix, summary.byte_count or current["stored_bytes"],
+        msgspec.to_builtins(summary.invalid), prefix, summary.byte_count or current["stored_bytes"], scheduler_id,
     )  # fmt: skip
     if record is None:
-        raise StateConflictError("dataset", dataset_id, current["state"], DatasetState.VALIDATING)
+        claim = f"{current['state']}, claimed by {current['scheduler_id'] or 'nobody'}"
+        raise StateConflictError("dataset", dataset_id, claim, f"{DatasetState.VALIDATING}, claimed by {scheduler_id}")
     await connection.execute(SQL.notify_datasets, dataset_id)
     return record
 

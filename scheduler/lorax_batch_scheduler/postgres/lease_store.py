@@ -33,19 +33,22 @@ class PostgresLeaseStore:
             await connection.execute(SQL.register_scheduler, scheduler_id, lease)
             if exclusive:
                 await connection.execute(SQL.remove_other_schedulers, scheduler_id)
-            await connection.execute(SQL.free_orphaned_chunks)
+            await self._free_chunks(connection)
+            await connection.execute(SQL.free_orphaned_datasets)
 
     async def renew_scheduler(self, scheduler_id: str, lease: timedelta) -> bool:
         async with self._database.transaction() as connection:
             renewed = await connection.fetchval(SQL.renew_scheduler, scheduler_id, lease)
             if await connection.execute(SQL.remove_dead_schedulers) != "DELETE 0":
                 await self._free_chunks(connection)
+            await connection.execute(SQL.free_orphaned_datasets)
         return renewed is not None
 
     async def unregister_scheduler(self, scheduler_id: str) -> None:
         async with self._database.transaction() as connection:
             await connection.execute(SQL.unregister_scheduler, scheduler_id)
             await self._free_chunks(connection)
+            await connection.execute(SQL.free_orphaned_datasets)
 
     async def _free_chunks(self, connection: Connection) -> None:
         freed = await connection.fetch(SQL.free_orphaned_chunks)

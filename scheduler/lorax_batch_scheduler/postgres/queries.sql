@@ -44,16 +44,49 @@ RETURNING *
 -- In the order of their bytes.
 SELECT first_byte, byte_count, key FROM upload_parts WHERE dataset_id = $1 ORDER BY first_byte
 
--- next_dataset_to_ingest --
--- The oldest one that nobody here is busy with.
-SELECT * FROM datasets WHERE state = 'VALIDATING' AND dataset_id <> ALL ($1::text[]) ORDER BY dataset_no LIMIT 1
+-- claim_dataset --
+-- The oldest one to ingest that nobody else is busy with; first what a claim has taken whose answer was lost.
+WITH alive AS (
+    SELECT scheduler_id FROM schedulers WHERE scheduler_id = $1 AND lease_until > now() FOR KEY SHARE
+), free AS (
+    SELECT dataset_id FROM datasets
+    WHERE state = 'VALIDATING' AND (scheduler_id IS NULL OR scheduler_id = $1) AND dataset_id <> ALL ($2::text[])
+    ORDER BY scheduler_id IS NULL, dataset_no LIMIT 1
+    FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE datasets SET scheduler_id = alive.scheduler_id FROM free, alive WHERE datasets.dataset_id = free.dataset_id
+RETURNING datasets.*
+
+-- release_datasets --
+-- Gives back what a scheduler has claimed to ingest.
+UPDATE datasets SET scheduler_id = NULL WHERE state = 'VALIDATING' AND scheduler_id = $1
+RETURNING pg_notify('lorax_batch_datasets', dataset_id)
+
+-- free_orphaned_datasets --
+-- Claims of schedulers that are gone; what is just being finished is left for the next time.
+UPDATE datasets SET scheduler_id = NULL
+WHERE dataset_id IN (
+    SELECT dataset_id FROM datasets
+    WHERE state = 'VALIDATING' AND scheduler_id IS NOT NULL AND NOT EXISTS (
+        SELECT FROM schedulers WHERE schedulers.scheduler_id = datasets.scheduler_id)
+    FOR NO KEY UPDATE SKIP LOCKED)
+RETURNING pg_notify('lorax_batch_datasets', dataset_id)
+
+-- try_sweeping --
+-- One process at a time deletes what earlier ones left behind.
+SELECT pg_try_advisory_lock(7367)
+
+-- end_sweeping --
+-- Gives the lock back.
+SELECT pg_advisory_unlock(7367)
 
 -- store_ingest --
--- What ingest found out; guarded, so that a second run of it changes nothing.
+-- What ingest found out; guarded, so that a second run of it, or one that has lost its claim, changes nothing.
 UPDATE datasets SET
     state = $2, reason = $3, sha256 = $4, row_count = $5, invalid_row_count = $6, prompt_tokens = $7, models = $8,
-    model_count = $9, invalid = $10, storage_prefix = $11, stored_bytes = $12, finish_time = now(), update_time = now()
-WHERE dataset_id = $1 AND state = 'VALIDATING'
+    model_count = $9, invalid = $10, storage_prefix = $11, stored_bytes = $12, finish_time = now(), update_time = now(),
+    scheduler_id = NULL
+WHERE dataset_id = $1 AND state = 'VALIDATING' AND scheduler_id = $13
 RETURNING *
 
 -- forget_upload_parts --
@@ -241,6 +274,21 @@ RETURNING job_id
 -- unregister_scheduler --
 -- Leaves with all its leases.
 DELETE FROM schedulers WHERE scheduler_id = $1
+
+-- record_servers --
+-- How a scheduler's servers are; nothing once it was declared dead.
+WITH alive AS (
+    SELECT scheduler_id FROM schedulers WHERE scheduler_id = $1 FOR KEY SHARE
+)
+INSERT INTO servers (scheduler_id, server_id, status)
+SELECT scheduler_id, status ->> 'server_id', status FROM alive, jsonb_array_elements($2::jsonb) AS given (status)
+ON CONFLICT (scheduler_id, server_id) DO UPDATE SET status = excluded.status, update_time = now()
+
+-- servers --
+-- Those of living schedulers but one; what several of them use is told once.
+SELECT DISTINCT ON (server_id) status FROM servers JOIN schedulers USING (scheduler_id)
+WHERE lease_until > now() AND scheduler_id <> $1
+ORDER BY server_id, state <> 'READY', update_time DESC
 
 -- rows_left --
 -- What nobody runs.

@@ -19,7 +19,7 @@ _log = structlog.get_logger()
 
 
 class LeaseKeeper:
-    """The name under which this process holds chunks; a lost lease means a new name."""
+    """The name under which this process holds chunks and datasets; a lost lease means a new name."""
 
     def __init__(
         self,
@@ -27,19 +27,22 @@ class LeaseKeeper:
         leases: LeaseStore,
         new_id: Callable[[], str],
         clock: Clock,
-        on_lost: Callable[[], None],
         exclusive: bool,
         lease: timedelta = LEASE,
     ) -> None:
         self._leases = leases
         self._new_id = new_id
         self._clock = clock
-        self._on_lost = on_lost
+        self._on_lost: list[Callable[[], None]] = []
         self._exclusive = exclusive
         self._lease = lease
         self.scheduler_id = new_id()
         self.sure_until = math.inf if exclusive else -math.inf
         """Monotonic seconds: behind it others may have declared this scheduler dead, and run its chunks."""
+
+    def on_lost(self, forget: Callable[[], None]) -> None:
+        """Call `forget` whenever the lease was lost: what was claimed under the old name is not ours any more."""
+        self._on_lost.append(forget)
 
     async def register(self) -> None:
         """Make this scheduler known."""
@@ -68,7 +71,8 @@ class LeaseKeeper:
         """Others may run our chunks by now: begin again under another name, with no chunk."""
         _log.warning("lease_lost", scheduler=self.scheduler_id)
         # First, while nothing can be claimed under either name: what is claimed later is not lost.
-        self._on_lost()
+        for forget in self._on_lost:
+            forget()
         self.scheduler_id = self._new_id()
         await self.register()
 

@@ -1,9 +1,9 @@
 """The scheduler: keeps servers busy with the rows of jobs, and brings every job to its end."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -11,7 +11,7 @@ from lorax_batch_scheduler.clock import Clock
 from lorax_batch_scheduler.errors import DatabaseError, NotFoundError, ObjectNotFoundError, StateConflictError
 from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.job import RUNNABLE_STATES, JobEvent, JobState
-from lorax_batch_scheduler.packing import GiveChunks, Snapshot, gives, plan, waits
+from lorax_batch_scheduler.packing import GiveChunks, ServerView, Snapshot, gives, plan, waits
 from lorax_batch_scheduler.ports.job_store import EventStore, JobStore
 from lorax_batch_scheduler.ports.lease import JobActivity
 from lorax_batch_scheduler.ports.lease_store import LeaseStore
@@ -23,7 +23,7 @@ from lorax_batch_scheduler.scheduling.job_book import JobBook, KnownJob
 from lorax_batch_scheduler.scheduling.job_care import due_move
 from lorax_batch_scheduler.scheduling.job_ending import JobEnding
 from lorax_batch_scheduler.scheduling.job_reader import JobReader
-from lorax_batch_scheduler.scheduling.lease_keeper import LEASE, LeaseKeeper
+from lorax_batch_scheduler.scheduling.lease_keeper import LeaseKeeper
 from lorax_batch_scheduler.scheduling.static_fleet import StaticFleet
 from lorax_batch_scheduler.scheduling.wait_reasons import WaitReasons
 from lorax_batch_scheduler.scheduling.work_supply import WorkSupply
@@ -32,6 +32,8 @@ from lorax_batch_scheduler.work import ChunkWork
 POLL_INTERVAL_S: Final = 1.0
 """Deadlines and lost wake-ups are noticed this late."""
 AFTER_ERROR_S: Final = 0.5
+HAND_BACK_S: Final = 10.0
+"""How long a shutdown tries to commit the last results and to give the leases back, once no row is in flight."""
 
 _log = structlog.get_logger()
 
@@ -45,22 +47,20 @@ class Scheduler:
         jobs: JobStore,
         events: EventStore,
         leases: LeaseStore,
+        keeper: LeaseKeeper,
         loader: ChunkLoader,
         make_finaliser: Callable[[Committer], Finaliser],
         clock: Clock,
-        new_id: Callable[[], str],
         exclusive: bool,
         commit_interval: timedelta,
-        lease: timedelta = LEASE,
     ) -> None:
         self._jobs = jobs
         self._events = events
         self._leases = leases
         self._clock = clock
         self._book = JobBook()
-        self._keeper = LeaseKeeper(
-            leases=leases, new_id=new_id, clock=clock, on_lost=self._lease_lost, exclusive=exclusive, lease=lease
-        )
+        self._keeper = keeper
+        keeper.on_lost(self._lease_lost)
         self.committer = Committer(
             leases=leases,
             scheduler_id=lambda: self._keeper.scheduler_id,
@@ -95,18 +95,20 @@ class Scheduler:
             on_stopped=lambda job_id: self._fleet.withdraw(job_id),
         )
         self._fleet = StaticFleet([])
+        self._elsewhere: Callable[[], Sequence[ServerView]] = tuple
         self._returned: list[ChunkWork] = []
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
         self._stopping = False
         self._claims_are_certain = True
         self._grace_s = 0.0
 
     # --- what others call ---
 
-    def use(self, fleet: StaticFleet) -> None:
-        """Say which servers there are; before `run`."""
-        self._fleet = fleet
+    def use(self, fleet: StaticFleet, *, elsewhere: Callable[[], Sequence[ServerView]]) -> None:
+        """Say which servers there are, here and at other schedulers; before `run`."""
+        self._fleet, self._elsewhere = fleet, elsewhere
 
     def wake(self) -> None:
         """Something may be there to do."""
@@ -117,42 +119,49 @@ class Scheduler:
         self._returned.append(work)
         self._wake.set()
 
-    async def stop(self, grace_s: float) -> None:
+    def stop(self, grace_s: float) -> None:
         """Claim nothing more, let rows in flight end for so long, hand the rest back; `run` then returns."""
         self._stopping, self._grace_s = True, grace_s
         self._stop.set()
 
+    def hurry(self) -> None:
+        """Wait no longer for rows in flight; what has its answer is still committed, and the rest handed back."""
+        self._hurry.set()
+
     async def run(self) -> None:
-        """Schedule until `stop`."""
-        await self._keeper.register()
+        """Schedule until `stop`, under the name that `keeper` has registered."""
         stop_hearing = self._events.on_change(self._heard)
         try:
             async with asyncio.TaskGroup() as group:
                 loop = group.create_task(self._loop())
-                others = [
-                    group.create_task(coroutine)
-                    for coroutine in (
-                        self.committer.run(),
-                        self._keeper.run(),
-                        self._ending.run(),
-                        *(watch.run() for watch in self._fleet.watches),
-                    )
-                ]
+                claiming = [group.create_task(each) for each in (self._keeper.run(), self._ending.run())]
+                watching = [group.create_task(watch.run()) for watch in self._fleet.watches]
+                committing = group.create_task(self.committer.run())
                 await self._stop.wait()
-                loop.cancel()
-                await asyncio.wait([loop])
+                await _end([loop])
+                await self._let_rows_end()
+                # From here on nobody takes or renews a lease, so that what is handed back stays so.
+                await _end(claiming)
                 await self._hand_back()
-                for task in others:
-                    task.cancel()
+                await _end([*watching, committing])
         finally:
             stop_hearing()
 
+    async def _let_rows_end(self) -> None:
+        """Send no more rows, and wait for those in flight: as long as the grace lasts, or until somebody hurries."""
+        async with asyncio.TaskGroup() as group:
+            closing = group.create_task(self._fleet.close(self._grace_s))
+            hurried = group.create_task(self._hurry.wait())
+            await asyncio.wait([closing, hurried], return_when=asyncio.FIRST_COMPLETED)
+            await _end([closing, hurried])
+        if closing.cancelled():
+            await self._fleet.close(0.0)
+
     @failpoint(before="drain.before_hand_back", after="drain.after_hand_back")
     async def _hand_back(self) -> None:
-        await self._fleet.close(self._grace_s)
         self._take_returned()
         try:
-            async with asyncio.timeout(max(self._grace_s, 1.0)):
+            async with asyncio.timeout(HAND_BACK_S):
                 await self.committer.flush()
                 await self._leases.unregister_scheduler(self._keeper.scheduler_id)
         except (TimeoutError, DatabaseError) as error:
@@ -208,7 +217,7 @@ class Scheduler:
             if known.invalid_left:
                 await self._settle_invalid(known)
         jobs = self._book.waiting_jobs(self._clock.monotonic())
-        actions = plan(Snapshot(jobs=jobs, servers=self._fleet.views(self._book)))
+        actions = plan(Snapshot(jobs=jobs, servers=self._fleet.views(self._book), elsewhere=(*self._elsewhere(),)))
         await self._assign(list(gives(actions)))
         async with asyncio.TaskGroup() as group:
             for action in gives(actions):
@@ -348,3 +357,12 @@ class Scheduler:
                 )
             )
         return found
+
+
+async def _end(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel tasks and wait until they have ended."""
+    ending = list(tasks)
+    for task in ending:
+        task.cancel()
+    if ending:
+        await asyncio.wait(ending)

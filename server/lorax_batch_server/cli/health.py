@@ -7,6 +7,7 @@ import typer
 from lorax_batch_server.cli.exit_code import ExitCode
 from lorax_batch_server.cli.options import DEFAULT_TARGET, JsonOption, TargetOption, checked_target
 from lorax_batch_server.cli.output import print_json
+from lorax_batch_server.cli.reporting_group import CommandError
 
 TIMEOUT_SECONDS: Final = 4.0
 """Below the 5 s that a container gives its health check."""
@@ -14,7 +15,11 @@ TIMEOUT_SECONDS: Final = 4.0
 
 def health(as_json: JsonOption = False, target: TargetOption = DEFAULT_TARGET) -> None:
     """Ask the service whether it takes calls; exit 3 when it does not."""
-    status = _ask(checked_target(target))
+    from lorax_batch_client.channel import split_targets
+
+    if len(split_targets(checked_target(target))) > 1:
+        raise CommandError(f"--target: '{target}' names several services, but this asks one: give one of them")
+    status = _ask(target)
     if as_json:
         print_json({"target": target, "status": status})
     else:

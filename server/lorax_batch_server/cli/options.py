@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 
 TargetOption = Annotated[
     str,
-    typer.Option("--target", envvar="LORAX_BATCH_TARGET", metavar="HOST:PORT", help="The service to talk to."),
+    typer.Option(
+        "--target",
+        envvar="LORAX_BATCH_TARGET",
+        metavar="HOST:PORT[,HOST:PORT...]",
+        help="The service to talk to; of several replicas, another one when the first can't be reached.",
+    ),
 ]
 DEFAULT_TARGET = "localhost:50051"
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 START_SECONDS: Final = 120.0
 ANY_PARAMETERS: Final = 10**18
 """A limit makes sense for a service that many share; whoever names servers of their own knows what they host."""
-NOT_INHERITED: Final = {"LORAX_BATCH_DATABASE_URL", "LORAX_BATCH_OBJECT_STORE", "LORAX_BATCH_METRICS_PORT"}
+NOT_INHERITED: Final = {
+    "LORAX_BATCH_DATABASE_URL",
+    "LORAX_BATCH_OBJECT_STORE",
+    "LORAX_BATCH_METRICS_PORT",
+    "LORAX_BATCH_ROLE",
+}
 """What the caller set for a service of theirs, and would make this one share its data or its port."""
 
 

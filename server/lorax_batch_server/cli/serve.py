@@ -12,7 +12,17 @@ ServerOption = Annotated[
 ]
 
 
+RoleOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="all|api|scheduler",
+        help="What this process does; api and scheduler need --database-url and --object-store, shared by all.",
+    ),
+]
+
+
 def serve(
+    role: RoleOption = None,
     listen: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where to serve gRPC.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where the embedded PostgreSQL and object store live.")] = None,
     database_url: Annotated[str | None, typer.Option(help="A PostgreSQL of yours instead of the embedded one.")] = None,
@@ -35,6 +45,7 @@ def serve(
     Settings come from options, then `LORAX_BATCH_*` variables, then the file of --config, then defaults.
     """
     given = {
+        "role": role,
         "listen": listen,
         "data_dir": data_dir,
         "database_url": database_url,

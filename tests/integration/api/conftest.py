@@ -16,7 +16,7 @@ from google.rpc import error_details_pb2, status_pb2
 from lorax_batch.v1 import batch_inference_pb2_grpc, datasets_pb2_grpc, fleet_pb2_grpc
 from lorax_batch_scheduler.catalogue import Catalogue
 from lorax_batch_scheduler.clock import SystemClock
-from lorax_batch_scheduler.fleet import ServerStatus, Slot
+from lorax_batch_scheduler.fleet import ServerStatus
 from lorax_batch_scheduler.ingest.imports import resolve_import
 from lorax_batch_scheduler.ingest.uploads import DatasetUpload, UploadLimits
 from lorax_batch_scheduler.objects.directory import DirectoryObjectStore
@@ -48,13 +48,9 @@ class StandingFleet:
     """A fleet that stays as the test made it."""
 
     def __init__(self) -> None:
-        self.standing_slots: list[Slot] = []
         self.standing_servers: list[ServerStatus] = []
 
-    def slots(self) -> list[Slot]:
-        return self.standing_slots
-
-    def servers(self) -> list[ServerStatus]:
+    async def servers(self) -> list[ServerStatus]:
         return self.standing_servers
 
 
@@ -171,7 +167,9 @@ async def api(stores: Stores, tmp_path: Path) -> AsyncIterator[Api]:
                 upload_idle_s=0.3,
             )
         )
-        server = ApiServer(jobs, datasets, FleetService(fleet_view), metrics=metrics, stopping=stopping)
+        server = ApiServer(
+            FleetService(fleet_view), batch_inference=jobs, datasets=datasets, metrics=metrics, stopping=stopping
+        )
         hub_task = asyncio.create_task(hub.run())
         address = await server.start(ListenAddress(host="127.0.0.1", port=0))
         async with grpc.aio.insecure_channel(str(address)) as channel:

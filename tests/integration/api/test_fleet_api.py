@@ -33,9 +33,9 @@ def server(slot: Slot, state: ServerState, limits: ServerLimits | None) -> Serve
 def furnish(api: Api) -> None:
     slots = [Slot(slot_id=f"slot_{n}", kind="static", url=f"http://host{n}:80") for n in range(3)]
     limits = ServerLimits(model_id="mistralai/Mistral-7B-v0.1", max_concurrent_requests=128, max_total_tokens=4096)
-    api.fleet_view.standing_slots = slots[::-1]
     api.fleet_view.standing_servers = [
         server(slots[0], ServerState.READY, limits),
+        server(slots[2], ServerState.SUSPECT, limits),
         server(slots[1], ServerState.UNREACHABLE, None),
     ]
 
@@ -47,13 +47,13 @@ async def test_slots_tell_the_server_on_them_or_why_there_is_none(api: Api) -> N
     assert told == [
         ("slot_0", "server_0", ""),
         ("slot_1", "", "connection refused"),
-        ("slot_2", "", "no server has been looked for yet"),
+        ("slot_2", "server_2", ""),
     ]
 
 
 async def test_servers_tell_their_limits_and_load(api: Api) -> None:
     furnish(api)
-    ready, unreachable = (await api.fleet.ListServers(pb.ListServersRequest())).servers
+    ready, unreachable, _ = (await api.fleet.ListServers(pb.ListServersRequest())).servers
     assert (ready.state, ready.base_model_id, ready.max_concurrent_requests) == (
         pb.SERVER_STATE_READY,
         "mistral-7b",

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import pytest_asyncio
@@ -15,7 +16,10 @@ from lorax_batch_scheduler.ingest.uploads import DatasetUpload, UploadLimits
 from lorax_batch_scheduler.objects.directory import DirectoryObjectStore
 from lorax_batch_scheduler.postgres.database import Database
 from lorax_batch_scheduler.postgres.dataset_store import PostgresDatasetStore
+from lorax_batch_scheduler.postgres.lease_store import PostgresLeaseStore
 from lorax_batch_scheduler.postgres.listener import Listener
+
+LEASE = timedelta(seconds=60)
 
 
 @dataclass(kw_only=True)
@@ -25,10 +29,12 @@ class Place:
     database: Database
     datasets: PostgresDatasetStore
     objects: DirectoryObjectStore
+    leases: PostgresLeaseStore
     folder: Path
+    scheduler_id: str = "scheduler-1"
     ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
-    def ingestion(self, **options: object) -> Ingestion:
+    def ingestion(self, *, scheduler_id: str = "", **options: object) -> Ingestion:
         """Return what a fresh process would run."""
         return Ingestion(
             self.datasets,
@@ -36,8 +42,14 @@ class Place:
             self.folder / "scratch",
             clock=SystemClock(),
             new_id=lambda: f"attempt-{next(self.ids)}",
+            scheduler_id=lambda: scheduler_id or self.scheduler_id,
             **options,  # type: ignore[arg-type]
         )
+
+    async def begin_another_life(self) -> None:
+        """Do what the next process on an embedded database does: all others are dead."""
+        self.scheduler_id = f"{self.scheduler_id}+1"
+        await self.leases.register_scheduler(self.scheduler_id, LEASE, exclusive=True)
 
     async def begin(
         self, dataset_id: str = "ds_1", on_invalid: OnInvalid = OnInvalid.FAIL, limits: UploadLimits | None = None
@@ -89,8 +101,11 @@ async def place(database: str, tmp_path: Path) -> AsyncIterator[Place]:
     listener = Listener(database)
     listening = asyncio.create_task(listener.run())
     async with DirectoryObjectStore(tmp_path / "objects") as objects:
+        leases = PostgresLeaseStore(connected)
+        await leases.register_scheduler("scheduler-1", LEASE, exclusive=False)
         yield Place(
             database=connected,
+            leases=leases,
             datasets=PostgresDatasetStore(connected, listener),
             objects=objects,
             folder=tmp_path,

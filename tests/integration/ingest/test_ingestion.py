@@ -3,15 +3,17 @@
 import asyncio
 import gzip
 import hashlib
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from lorax_batch_scheduler.dataset import ChunkEntry, DatasetState, DatasetSummary, NewDataset, OnInvalid
+from lorax_batch_scheduler.dataset import ChunkEntry, Dataset, DatasetState, DatasetSummary, NewDataset, OnInvalid
 from lorax_batch_scheduler.errors import DatabaseError, ObjectStoreError
 from lorax_batch_scheduler.ingest.limits import IngestLimits
 from lorax_batch_scheduler.ingest.pack_upload import PART_BYTES, store_file
 
-from tests.integration.ingest.conftest import Place
+from tests.integration.ingest.conftest import LEASE, Place
 from tests.unit.ingest.lines_of import chat_line
 
 ROWS = b"".join(chat_line(f"r{n}", f"text {n}", model=f"m{n % 3}") for n in range(200))
@@ -99,13 +101,14 @@ async def test_a_crash_at_any_point_is_mended_by_the_next_run(place: Place, monk
         target = place.objects if hasattr(place.objects, point) else place.datasets
         happen = getattr(target, point)
 
-        async def crash(*arguments: object) -> None:
-            await happen(*arguments)
+        async def crash(*arguments: object, **named: object) -> None:
+            await happen(*arguments, **named)
             raise CrashError
 
         patch.setattr(target, point, crash)
         with pytest.raises(CrashError):
             await place.ingestion().ingest_next()
+    await place.begin_another_life()
     again = place.ingestion()
     await again.sweep()
     while await again.ingest_next():
@@ -117,16 +120,79 @@ async def test_a_crash_at_any_point_is_mended_by_the_next_run(place: Place, monk
     assert await place.datasets.upload_parts("ds_1") == []
 
 
-async def test_two_at_one_dataset_end_with_one_result(place: Place):
+async def test_of_two_processes_one_ingests_a_dataset(place: Place):
     await place.upload(ROWS)
-    second = place.ingestion()
+    await place.leases.register_scheduler("scheduler-2", LEASE, exclusive=False)
+    first, second = place.ingestion(), place.ingestion(scheduler_id="scheduler-2")
     second._scratch_root = place.folder / "scratch-2"
     async with asyncio.TaskGroup() as group:
-        group.create_task(place.ingestion().ingest_next())
-        group.create_task(second.ingest_next())
+        tasks = [group.create_task(each.ingest_next()) for each in (first, second)]
+    assert sorted(task.result() for task in tasks) == [False, True]
     dataset = await place.datasets.get_dataset("ds_1")
     assert dataset.state is DatasetState.READY
     assert await place.keys() == [f"{dataset.storage_prefix}pack-00000"]
+
+
+async def test_who_has_lost_its_claim_changes_nothing(place: Place, monkeypatch):
+    await place.upload(ROWS)
+    finish, late = place.datasets.finish_ingest, asyncio.Event()
+
+    async def taken_over(*arguments: Any, **named: Any) -> Dataset:
+        if late.is_set():
+            return await finish(*arguments, **named)
+        late.set()
+        await place.begin_another_life()
+        assert await place.ingestion().ingest_next()
+        return await finish(*arguments, **named)
+
+    monkeypatch.setattr(place.datasets, "finish_ingest", taken_over)
+    assert await place.ingestion().ingest_next()
+    dataset = await place.datasets.get_dataset("ds_1")
+    assert dataset.storage_prefix == "datasets/ds_1/attempt-2/"
+    assert await place.keys() == [f"{dataset.storage_prefix}pack-00000"]
+
+
+async def test_a_claim_whose_answer_was_lost_is_found_again(place: Place):
+    await place.upload(ROWS)
+    claimed = await place.datasets.claim_dataset(place.scheduler_id, [])
+    assert claimed is not None
+    assert await place.datasets.claim_dataset(place.scheduler_id, []) == claimed
+
+
+async def test_nobody_claims_without_a_lease(place: Place):
+    await place.upload(ROWS)
+    assert not await place.ingestion(scheduler_id="scheduler-unknown").ingest_next()
+    await place.leases.unregister_scheduler(place.scheduler_id)
+    assert not await place.ingestion().ingest_next()
+
+
+async def test_what_a_leaving_process_has_begun_is_there_for_others_at_once(place: Place):
+    await place.upload(ROWS)
+    await place.leases.register_scheduler("scheduler-2", LEASE, exclusive=False)
+    leaving = place.ingestion()
+    leaving._claimed_by = place.scheduler_id
+    assert await place.datasets.claim_dataset(place.scheduler_id, []) is not None
+    assert not await place.ingestion(scheduler_id="scheduler-2").ingest_next()
+    await leaving.release()
+    assert await place.ingestion(scheduler_id="scheduler-2").ingest_next()
+
+
+async def test_a_dead_schedulers_claim_is_freed_by_the_next_renewal_of_another(place: Place):
+    await place.upload(ROWS)
+    await place.leases.register_scheduler("scheduler-2", timedelta(), exclusive=False)
+    await place.leases.register_scheduler("scheduler-3", LEASE, exclusive=False)
+    async with place.database.connection() as connection:
+        await connection.execute("UPDATE datasets SET scheduler_id = 'scheduler-2'")
+    assert not await place.ingestion(scheduler_id="scheduler-3").ingest_next()
+    assert await place.leases.renew_scheduler("scheduler-3", LEASE)
+    assert await place.ingestion(scheduler_id="scheduler-3").ingest_next()
+
+
+async def test_one_process_at_a_time_sweeps(place: Place):
+    async with place.datasets.sweeping() as first, place.datasets.sweeping() as second:
+        assert (first, second) == (True, False)
+    async with place.datasets.sweeping() as again:
+        assert again
 
 
 async def test_a_dataset_that_is_deleted_meanwhile_leaves_nothing(place: Place, monkeypatch):
@@ -134,11 +200,11 @@ async def test_a_dataset_that_is_deleted_meanwhile_leaves_nothing(place: Place, 
     finish = place.datasets.finish_ingest
 
     async def too_late(
-        dataset_id: str, summary: DatasetSummary, chunks: list[ChunkEntry], storage_prefix: str
+        dataset_id: str, summary: DatasetSummary, chunks: list[ChunkEntry], storage_prefix: str, *, scheduler_id: str
     ) -> object:
         await place.datasets.delete_dataset(dataset_id)
         await place.objects.delete_prefix(f"uploads/{dataset_id}/")
-        return await finish(dataset_id, summary, chunks, storage_prefix)
+        return await finish(dataset_id, summary, chunks, storage_prefix, scheduler_id=scheduler_id)
 
     monkeypatch.setattr(place.datasets, "finish_ingest", too_late)
     await place.ingestion().ingest_next()
@@ -183,7 +249,7 @@ async def test_a_lost_part_fails_the_dataset(place: Place):
 
 
 async def test_a_database_out_of_reach_is_waited_for(place: Place, monkeypatch):
-    async def out_of_reach(excluded: object) -> None:
+    async def out_of_reach(scheduler_id: str, excluded: object) -> None:
         raise DatabaseError("no route")
 
     waits: list[float] = []
@@ -197,7 +263,7 @@ async def test_a_database_out_of_reach_is_waited_for(place: Place, monkeypatch):
         def monotonic(self) -> float:
             return 0.0
 
-    monkeypatch.setattr(place.datasets, "next_dataset_to_ingest", out_of_reach)
+    monkeypatch.setattr(place.datasets, "claim_dataset", out_of_reach)
     ingestion = place.ingestion()
     ingestion._clock = Impatient()  # type: ignore[assignment]
     with pytest.raises(CrashError):

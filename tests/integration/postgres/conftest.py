@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -78,7 +79,20 @@ class Stores:
             or [ModelCount(f"adapter-{number}", count) for number, count in enumerate(row_counts)],
             model_count=len(models or row_counts),
         )
-        return await self.datasets.finish_ingest(dataset_id, summary, chunks, f"datasets/{dataset_id}/1/")
+        async with self.claimed(dataset_id) as scheduler_id:
+            prefix = f"datasets/{dataset_id}/1/"
+            return await self.datasets.finish_ingest(dataset_id, summary, chunks, prefix, scheduler_id=scheduler_id)
+
+    @asynccontextmanager
+    async def claimed(self, dataset_id: str) -> AsyncIterator[str]:
+        """Yield the scheduler, there for this alone, that has claimed the dataset to ingest it."""
+        scheduler_id = f"ingest-{dataset_id}"
+        await self.leases.register_scheduler(scheduler_id, LEASE, exclusive=False)
+        claimed = await self.datasets.claim_dataset(scheduler_id, [])
+        assert claimed is not None
+        assert claimed.dataset_id == dataset_id
+        yield scheduler_id
+        await self.leases.unregister_scheduler(scheduler_id)
 
     async def queued_job(self, job_id: str = "job_1", dataset_id: str = "ds_1", **fields: object) -> Job:
         """Store a job."""

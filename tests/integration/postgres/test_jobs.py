@@ -37,7 +37,9 @@ async def test_a_job_waits_for_its_dataset_and_is_queued_when_it_is_ready(stores
     await stores.datasets.create_dataset(NewDataset(dataset_id="ds_2", name="later", source_path="/x"))
     job = await stores.queued_job("job_1", "ds_2")
     assert (job.state, job.counts.total) == (JobState.VALIDATING, 0)
-    await stores.datasets.fail_ingest("ds_2", "12 invalid lines", InvalidReport(line_count=12), None)
+    async with stores.claimed("ds_2") as scheduler_id:
+        report = InvalidReport(line_count=12)
+        await stores.datasets.fail_ingest("ds_2", "12 invalid lines", report, None, scheduler_id=scheduler_id)
     job = await stores.jobs.get_job("job_1")
     assert (job.state, job.reason) == (JobState.FAILED, "dataset 'ds_2' failed: 12 invalid lines")
     assert job.end_time is not None

@@ -41,6 +41,13 @@ def test_half_of_a_delay_is_left_to_chance(time: HandMovedTime):
     assert Patience(POLICY, monotonic=time, chance=lambda: 0.0).delay_after(REFUSED) == 0.5
 
 
+def test_each_replica_is_tried_once_before_any_waiting(time: HandMovedTime):
+    patience = Patience(POLICY, replicas=3, monotonic=time, chance=lambda: 1.0)
+    assert [patience.delay_after(REFUSED) for _ in range(4)] == [0, 0, 4, 5]
+    patience.reset()
+    assert patience.delay_after(REFUSED) == 0
+
+
 def test_a_permanent_error_is_raised_at_once(patience: Patience):
     with pytest.raises(NotFoundError):
         patience.delay_after(NotFoundError("gone"))

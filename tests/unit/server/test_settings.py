@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lorax_batch_scheduler.errors import ConfigurationError
@@ -66,6 +67,20 @@ def test_the_source_of_a_wrong_value_is_told(monkeypatch: pytest.MonkeyPatch, co
         load_settings()
     with pytest.raises(ConfigurationError, match="can't be read"):
         load_settings(config)
+
+
+@pytest.mark.parametrize("role", ["api", "scheduler"])
+def test_half_a_service_does_not_start_on_stores_of_its_own(role: str) -> None:
+    shared: dict[str, Any] = {"database_url": "postgresql://host/db", "object_store": "s3://bucket/prefix"}
+    assert load_settings(role=role, **shared).role == role
+    for missing, option in (("database_url", "--database-url"), ("object_store", "--object-store")):
+        with pytest.raises(ConfigurationError, match=f"^role {role} .*{missing} is not set.* give {option} "):
+            load_settings(role=role, **{**shared, missing: None})
+
+
+def test_an_unknown_role_is_told_with_those_there_are() -> None:
+    with pytest.raises(ConfigurationError, match=r"setting role = 'worker': .*'all', 'api' or 'scheduler'"):
+        load_settings(role="worker")
 
 
 def test_the_address_of_the_database_is_not_shown(config: Path) -> None:

@@ -10,5 +10,6 @@ class AsyncClient(DatasetCalls, JobCalls, ResultCalls, FleetCalls):
     """A connection to one lorax-batch service, for one event loop.
 
     Every call raises a `ClientError` with a message for a person. Streams go on by themselves after a broken
-    connection, for as long as the `retry` policy says.
+    connection, for as long as the `retry` policy says. A target may name several replicas of the service, with commas
+    between them (`api-1:50051,api-2:50051`): when one can't be reached, calls and streams go on at the next.
     """

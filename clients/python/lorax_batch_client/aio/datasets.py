@@ -48,7 +48,7 @@ class DatasetCalls(Connection):
             return await self._upload(upload, may_exist=bool(request_id))
 
     async def _upload(self, upload: Upload, *, may_exist: bool) -> Dataset:
-        patience = Patience(self._retry)
+        patience = self._patience()
         while True:
             try:
                 status = await self._upload_status(upload) if may_exist else None
@@ -62,7 +62,7 @@ class DatasetCalls(Connection):
 
     async def _upload_status(self, upload: Upload) -> datasets_pb2.GetUploadStatusResponse | None:
         with contextlib.suppress(NotFoundError):
-            return await self._call(self._datasets.GetUploadStatus, upload.status_request())
+            return await self._call(lambda: self._datasets.GetUploadStatus, upload.status_request())
         return None
 
     async def _send(self, upload: Upload, patience: Patience) -> Dataset:
@@ -84,7 +84,7 @@ class DatasetCalls(Connection):
 
     async def wait_for_dataset(self, dataset: Dataset | str, *, poll_seconds: float = 0.2) -> Dataset:
         """Return the dataset once it is READY or FAILED."""
-        patience = Patience(self._retry)
+        patience = self._patience()
         while True:
             try:
                 found = await self.get_dataset(dataset)
@@ -103,18 +103,18 @@ class DatasetCalls(Connection):
         request = datasets_pb2.ImportDatasetRequest(
             path=path, name=name, on_invalid=on_invalid.to_proto(), request_id=request_id or make_request_id()
         )
-        return Dataset.from_proto((await self._call(self._datasets.ImportDataset, request)).dataset)
+        return Dataset.from_proto((await self._call(lambda: self._datasets.ImportDataset, request)).dataset)
 
     async def get_dataset(self, dataset: Dataset | str) -> Dataset:
         """Return a dataset by value, id or name: the newest of that name."""
         request = datasets_pb2.GetDatasetRequest(dataset=dataset_ref(dataset))
-        return Dataset.from_proto((await self._call(self._datasets.GetDataset, request)).dataset)
+        return Dataset.from_proto((await self._call(lambda: self._datasets.GetDataset, request)).dataset)
 
     async def list_datasets(self, *, page_size: int = 0) -> AsyncIterator[Dataset]:
         """Yield all datasets, newest first; further pages are asked for as they are needed."""
         request = datasets_pb2.ListDatasetsRequest(page_size=page_size)
         while True:
-            page = await self._call(self._datasets.ListDatasets, request)
+            page = await self._call(lambda: self._datasets.ListDatasets, request)
             for message in page.datasets:
                 yield Dataset.from_proto(message)
             if not page.next_page_token:
@@ -124,5 +124,5 @@ class DatasetCalls(Connection):
     async def delete_dataset(self, dataset: Dataset | str) -> None:
         """Delete a dataset with its bytes; jobs that have ended keep their results."""
         await self._call(
-            self._datasets.DeleteDataset, datasets_pb2.DeleteDatasetRequest(dataset_id=dataset_ref(dataset))
+            lambda: self._datasets.DeleteDataset, datasets_pb2.DeleteDatasetRequest(dataset_id=dataset_ref(dataset))
         )

@@ -19,7 +19,7 @@ class FleetCalls(Connection):
         """Yield all slots."""
         request = fleet_pb2.ListSlotsRequest(page_size=page_size)
         while True:
-            page = await self._call(self._fleet.ListSlots, request)
+            page = await self._call(lambda: self._fleet.ListSlots, request)
             for message in page.slots:
                 yield Slot.from_proto(message)
             if not page.next_page_token:
@@ -30,7 +30,7 @@ class FleetCalls(Connection):
         """Yield all servers."""
         request = fleet_pb2.ListServersRequest(page_size=page_size)
         while True:
-            page = await self._call(self._fleet.ListServers, request)
+            page = await self._call(lambda: self._fleet.ListServers, request)
             for message in page.servers:
                 yield Server.from_proto(message)
             if not page.next_page_token:

@@ -53,7 +53,7 @@ class ResultCalls(Connection):
     ) -> AsyncIterator[ResultBlock]:
         """Yield the rows as packed JSON lines of about 256 KiB, unparsed; else as `results`."""
         cursor = ResultCursor(job_id_of(job), after_offset=after_offset, follow=follow, only=only, order=order)
-        return self._read(self._results.StreamResults, cursor)
+        return self._read(lambda: self._results.StreamResults, cursor)
 
     async def download(
         self, job: Job | str, output: str | os.PathLike[str], *, errors: str | os.PathLike[str] | None = None
@@ -69,10 +69,10 @@ class ResultCalls(Connection):
     async def _download_file(self, job: Job | str, kind: ResultKind, path: str | os.PathLike[str]) -> ResultFile:
         cursor = DownloadCursor(job_id_of(job), kind)
         with part_file(path) as file:
-            async for data in self._read(self._results.DownloadResults, cursor):
+            async for data in self._read(lambda: self._results.DownloadResults, cursor):
                 await asyncio.to_thread(file.write, data)
         return cursor.file
 
     def download_bytes(self, job: Job | str, kind: ResultKind = ResultKind.OUTPUT) -> AsyncIterator[bytes]:
         """Yield the bytes of one file of an ended job; raises at the end when they are not what the service holds."""
-        return self._read(self._results.DownloadResults, DownloadCursor(job_id_of(job), kind))
+        return self._read(lambda: self._results.DownloadResults, DownloadCursor(job_id_of(job), kind))

@@ -1,4 +1,4 @@
-"""The channel to the service, and the three ways to call over it."""
+"""The channels to the replicas of the service, and the ways to call over them."""
 
 import contextlib
 import time
@@ -9,11 +9,18 @@ from typing import Self, TypeVar
 
 import grpc
 
-from lorax_batch_client.channel import DEFAULT_TARGET, channel_options, check_target
+from lorax_batch_client.channel import (
+    ATTEMPTS,
+    ATTEMPTS_OF_MANY,
+    DEFAULT_TARGET,
+    channel_options,
+    may_be_sent_twice,
+)
 from lorax_batch_client.cursor import Cursor
 from lorax_batch_client.error_mapping import error_from_rpc
-from lorax_batch_client.errors import BrokenStreamError, ClientError
+from lorax_batch_client.errors import BrokenStreamError, ClientError, UnavailableError
 from lorax_batch_client.retry_policy import Patience, RetryPolicy
+from lorax_batch_client.targets import Targets
 
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
@@ -22,7 +29,7 @@ Sleep = Callable[[float], object]
 
 
 class Connection:
-    """A lazily opened channel; closed by `close` or at the end of `with`."""
+    """Lazily opened channels, one a replica; closed by `close` or at the end of `with`."""
 
     def __init__(
         self,
@@ -33,12 +40,13 @@ class Connection:
         credentials: grpc.ChannelCredentials | None = None,
         sleep: Sleep = time.sleep,
     ) -> None:
-        self.target = check_target(target)
+        self._targets = Targets(target)
+        self.target = target
         self._timeout_seconds = timeout.total_seconds()
         self._retry = retry or RetryPolicy()
         self._credentials = credentials
         self._sleep = sleep
-        self._opened: grpc.Channel | None = None
+        self._opened: dict[str, grpc.Channel] = {}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.target!r})"
@@ -52,33 +60,49 @@ class Connection:
         self.close()
 
     def close(self) -> None:
-        """End all calls and close the channel; a later call opens a new one."""
-        if self._opened is not None:
-            self._opened.close()
-            self._opened = None
+        """End all calls and close the channels; a later call opens a new one."""
+        while self._opened:
+            self._opened.popitem()[1].close()
 
     @property
     def _channel(self) -> grpc.Channel:
-        if self._opened is None:
-            options = channel_options(self.target)
+        target = self._targets.current
+        if target not in self._opened:
+            options = channel_options(target, attempts=ATTEMPTS if len(self._targets) == 1 else ATTEMPTS_OF_MANY)
             if self._credentials is None:
-                self._opened = grpc.insecure_channel(self.target, options)
+                self._opened[target] = grpc.insecure_channel(target, options)
             else:
-                self._opened = grpc.secure_channel(self.target, self._credentials, options)
-        return self._opened
+                self._opened[target] = grpc.secure_channel(target, self._credentials, options)
+        return self._opened[target]
 
-    def _call(self, method: "grpc.UnaryUnaryMultiCallable[RequestT, ResponseT]", request: RequestT) -> ResponseT:
-        with self._mapped_errors():
-            return method(request, timeout=self._timeout_seconds)
+    def _patience(self) -> Patience:
+        """Return what decides how long one operation goes on."""
+        return Patience(self._retry, replicas=len(self._targets))
+
+    def _call(
+        self, method: "Callable[[], grpc.UnaryUnaryMultiCallable[RequestT, ResponseT]]", request: RequestT
+    ) -> ResponseT:
+        """Call the replica in use; the next ones where it can't be reached and a second call does no harm."""
+        tries = len(self._targets) if may_be_sent_twice(request) else 1
+        while True:
+            tries -= 1
+            try:
+                with self._mapped_errors():
+                    return method()(request, timeout=self._timeout_seconds)
+            except UnavailableError:
+                if not tries:
+                    raise
 
     def _read(
-        self, method: "grpc.UnaryStreamMultiCallable[RequestT, ResponseT]", cursor: Cursor[RequestT, ResponseT, ItemT]
+        self,
+        method: "Callable[[], grpc.UnaryStreamMultiCallable[RequestT, ResponseT]]",
+        cursor: Cursor[RequestT, ResponseT, ItemT],
     ) -> Iterator[ItemT]:
         """Yield what the cursor makes of a stream, over as many connections as it takes."""
-        patience = Patience(self._retry)
+        patience = self._patience()
         while True:
             try:
-                for message in self._read_once(method, cursor.request()):
+                for message in self._read_once(method(), cursor.request()):
                     patience.reset()
                     yield from cursor.take(message)
                 if cursor.is_complete:
@@ -100,7 +124,11 @@ class Connection:
 
     @contextlib.contextmanager
     def _mapped_errors(self) -> Iterator[None]:
+        target = self._targets.current
         try:
             yield
         except grpc.RpcError as error:
-            raise error_from_rpc(error, self.target) from error
+            mapped = error_from_rpc(error, target)
+            if isinstance(mapped, UnavailableError):
+                self._targets.move_on(target)
+            raise mapped from error

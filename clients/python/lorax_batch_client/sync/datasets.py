@@ -46,7 +46,7 @@ class DatasetCalls(Connection):
             return self._upload(upload, may_exist=bool(request_id))
 
     def _upload(self, upload: Upload, *, may_exist: bool) -> Dataset:
-        patience = Patience(self._retry)
+        patience = self._patience()
         while True:
             try:
                 status = self._upload_status(upload) if may_exist else None
@@ -60,7 +60,7 @@ class DatasetCalls(Connection):
 
     def _upload_status(self, upload: Upload) -> datasets_pb2.GetUploadStatusResponse | None:
         with contextlib.suppress(NotFoundError):
-            return self._call(self._datasets.GetUploadStatus, upload.status_request())
+            return self._call(lambda: self._datasets.GetUploadStatus, upload.status_request())
         return None
 
     def _send(self, upload: Upload, patience: Patience) -> Dataset:
@@ -79,7 +79,7 @@ class DatasetCalls(Connection):
 
     def wait_for_dataset(self, dataset: Dataset | str, *, poll_seconds: float = 0.2) -> Dataset:
         """Return the dataset once it is READY or FAILED."""
-        patience = Patience(self._retry)
+        patience = self._patience()
         while True:
             try:
                 found = self.get_dataset(dataset)
@@ -98,18 +98,18 @@ class DatasetCalls(Connection):
         request = datasets_pb2.ImportDatasetRequest(
             path=path, name=name, on_invalid=on_invalid.to_proto(), request_id=request_id or make_request_id()
         )
-        return Dataset.from_proto((self._call(self._datasets.ImportDataset, request)).dataset)
+        return Dataset.from_proto((self._call(lambda: self._datasets.ImportDataset, request)).dataset)
 
     def get_dataset(self, dataset: Dataset | str) -> Dataset:
         """Return a dataset by value, id or name: the newest of that name."""
         request = datasets_pb2.GetDatasetRequest(dataset=dataset_ref(dataset))
-        return Dataset.from_proto((self._call(self._datasets.GetDataset, request)).dataset)
+        return Dataset.from_proto((self._call(lambda: self._datasets.GetDataset, request)).dataset)
 
     def list_datasets(self, *, page_size: int = 0) -> Iterator[Dataset]:
         """Yield all datasets, newest first; further pages are asked for as they are needed."""
         request = datasets_pb2.ListDatasetsRequest(page_size=page_size)
         while True:
-            page = self._call(self._datasets.ListDatasets, request)
+            page = self._call(lambda: self._datasets.ListDatasets, request)
             for message in page.datasets:
                 yield Dataset.from_proto(message)
             if not page.next_page_token:
@@ -118,4 +118,6 @@ class DatasetCalls(Connection):
 
     def delete_dataset(self, dataset: Dataset | str) -> None:
         """Delete a dataset with its bytes; jobs that have ended keep their results."""
-        self._call(self._datasets.DeleteDataset, datasets_pb2.DeleteDatasetRequest(dataset_id=dataset_ref(dataset)))
+        self._call(
+            lambda: self._datasets.DeleteDataset, datasets_pb2.DeleteDatasetRequest(dataset_id=dataset_ref(dataset))
+        )

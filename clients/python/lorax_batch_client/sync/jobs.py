@@ -53,12 +53,12 @@ class JobCalls(Connection):
             error_threshold=error_threshold,
             default_max_tokens=default_max_tokens,
         )
-        return Job.from_proto((self._call(self._jobs.CreateJob, request)).job)
+        return Job.from_proto((self._call(lambda: self._jobs.CreateJob, request)).job)
 
     def get_job(self, job: Job | str) -> Job:
         """Return the job as it is now."""
         request = batch_inference_pb2.GetJobRequest(job_id=job_id_of(job))
-        return Job.from_proto((self._call(self._jobs.GetJob, request)).job)
+        return Job.from_proto((self._call(lambda: self._jobs.GetJob, request)).job)
 
     def list_jobs(self, selection: JobFilter | None = None, *, page_size: int = 0) -> Iterator[Job]:
         """Yield the selected jobs, newest first; further pages are asked for as they are needed."""
@@ -66,7 +66,7 @@ class JobCalls(Connection):
         if selection is not None:
             request.filter.CopyFrom(selection.to_proto())
         while True:
-            page = self._call(self._jobs.ListJobs, request)
+            page = self._call(lambda: self._jobs.ListJobs, request)
             for message in page.jobs:
                 yield Job.from_proto(message)
             if not page.next_page_token:
@@ -86,31 +86,31 @@ class JobCalls(Connection):
         request = update_job_request(
             job, priority=priority, deadline=deadline, labels=labels, clear_deadline=clear_deadline
         )
-        return Job.from_proto((self._call(self._jobs.UpdateJob, request)).job)
+        return Job.from_proto((self._call(lambda: self._jobs.UpdateJob, request)).job)
 
     def cancel_job(self, job: Job | str, *, reason: str = "") -> Job:
         """Ask a job to stop; its finished rows are kept."""
         request = batch_inference_pb2.CancelJobRequest(job_id=job_id_of(job), reason=reason)
-        return Job.from_proto((self._call(self._jobs.CancelJob, request)).job)
+        return Job.from_proto((self._call(lambda: self._jobs.CancelJob, request)).job)
 
     def pause_job(self, job: Job | str) -> Job:
         """Send no more rows of a job; those in flight end and are kept."""
         request = batch_inference_pb2.PauseJobRequest(job_id=job_id_of(job))
-        return Job.from_proto((self._call(self._jobs.PauseJob, request)).job)
+        return Job.from_proto((self._call(lambda: self._jobs.PauseJob, request)).job)
 
     def resume_job(self, job: Job | str) -> Job:
         """Queue a paused job again."""
         request = batch_inference_pb2.ResumeJobRequest(job_id=job_id_of(job))
-        return Job.from_proto((self._call(self._jobs.ResumeJob, request)).job)
+        return Job.from_proto((self._call(lambda: self._jobs.ResumeJob, request)).job)
 
     def retry_job(self, job: Job | str, *, request_id: str = "") -> Job:
         """Return a new job of the rows of an ended one that did not succeed."""
         request = batch_inference_pb2.RetryJobRequest(job_id=job_id_of(job), request_id=request_id or make_request_id())
-        return Job.from_proto((self._call(self._jobs.RetryJob, request)).job)
+        return Job.from_proto((self._call(lambda: self._jobs.RetryJob, request)).job)
 
     def delete_job(self, job: Job | str) -> None:
         """Delete an ended job with its results."""
-        self._call(self._jobs.DeleteJob, batch_inference_pb2.DeleteJobRequest(job_id=job_id_of(job)))
+        self._call(lambda: self._jobs.DeleteJob, batch_inference_pb2.DeleteJobRequest(job_id=job_id_of(job)))
 
     def watch(self, target: WatchTarget = None, *, after_sequence: int | None = None) -> Iterator[JobEvent]:
         """Yield what happens to a job, several jobs, the jobs of a filter, or all jobs.
@@ -119,7 +119,7 @@ class JobCalls(Connection):
         a repeated state change; after too long an interruption the watch begins anew with snapshots. A watch of named
         jobs ends when they have ended.
         """
-        return self._read(self._jobs.WatchJobs, WatchCursor(target, after_sequence))
+        return self._read(lambda: self._jobs.WatchJobs, WatchCursor(target, after_sequence))
 
     def wait(self, job: Job | str) -> Job:
         """Return the job once it has ended, however it ended."""

@@ -1,0 +1,90 @@
+"""The part of a service that callers talk to: what its calls need, and the task that feeds watches."""
+
+from functools import partial
+from pathlib import Path
+
+from lorax_batch_scheduler.catalogue import Catalogue
+from lorax_batch_scheduler.clock import Clock
+from lorax_batch_scheduler.ingest.imports import resolve_import
+from lorax_batch_scheduler.ingest.uploads import DatasetUpload, UploadLimits
+
+from lorax_batch_server.batch_inference import BatchInferenceService, JobParts
+from lorax_batch_server.datasets import DatasetParts, DatasetsService
+from lorax_batch_server.download import Download
+from lorax_batch_server.ids import new_dataset_id, new_job_id
+from lorax_batch_server.input_order import InputOrder
+from lorax_batch_server.job_intake import JobIntake, JobTerms
+from lorax_batch_server.metrics import ApiMetrics
+from lorax_batch_server.object_removal import ObjectRemoval
+from lorax_batch_server.result_stream import ResultStream
+from lorax_batch_server.settings import Settings
+from lorax_batch_server.stopping import Stopping
+from lorax_batch_server.stores import Stores
+from lorax_batch_server.translate_job import JobTranslator
+from lorax_batch_server.watch import WatchHub
+
+
+class ApiPart:
+    """Jobs and datasets as callers reach them. It has no state of its own: any number of these serve one database."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        stores: Stores,
+        *,
+        catalogue: Catalogue,
+        metrics: ApiMetrics,
+        stopping: Stopping,
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._stores = stores
+        self._metrics = metrics
+        self._removal = ObjectRemoval(stores.objects)
+        self._hub = WatchHub(stores.jobs, stores.jobs, stopping)
+        self.batch_inference = BatchInferenceService(self._job_parts(catalogue, stopping, clock))
+        self.datasets = DatasetsService(self._dataset_parts())
+
+    async def run(self) -> None:
+        """Tell watchers what happens, until cancelled."""
+        await self._hub.run()
+
+    def _job_parts(self, catalogue: Catalogue, stopping: Stopping, clock: Clock) -> JobParts:
+        settings, stores = self._settings, self._stores
+        terms = JobTerms(
+            max_parameters=settings.max_parameters,
+            default_max_tokens=settings.default_max_tokens,
+            price_micros_per_million=settings.price_micros_per_million,
+        )
+        return JobParts(
+            jobs=stores.jobs,
+            catalogue=catalogue,
+            intake=JobIntake(stores.jobs, stores.datasets, catalogue, terms, clock, new_job_id),
+            hub=self._hub,
+            results=ResultStream(stores.jobs, stores.results, stores.jobs, stopping),
+            input_order=InputOrder(stores.jobs, stores.results, stopping),
+            download=Download(stores.jobs, stores.objects, stopping),
+            removal=self._removal,
+            translator=JobTranslator(settings.currency),
+            metrics=self._metrics,
+            clock=clock,
+            new_id=new_job_id,
+        )
+
+    def _dataset_parts(self) -> DatasetParts:
+        settings, stores = self._settings, self._stores
+        return DatasetParts(
+            datasets=stores.datasets,
+            objects=stores.objects,
+            begin_upload=self._begin_upload,
+            removal=self._removal,
+            metrics=self._metrics,
+            new_id=new_dataset_id,
+            resolve_import=partial(resolve_import, roots=[Path(root) for root in settings.import_roots]),
+            max_dataset_bytes=settings.max_dataset_bytes,
+        )
+
+    async def _begin_upload(self, dataset_id: str, *, offset: int) -> DatasetUpload:
+        limits = UploadLimits(max_bytes=self._settings.max_dataset_bytes)
+        stores = self._stores
+        return await DatasetUpload.begin(stores.datasets, stores.objects, dataset_id, offset=offset, limits=limits)

@@ -1,0 +1,183 @@
+"""The part of a service that runs jobs: takes datasets in, sends rows to servers, brings jobs to their end."""
+
+import asyncio
+import random
+import secrets
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+import structlog
+from lorax_batch_scheduler.catalogue import Catalogue
+from lorax_batch_scheduler.clock import Clock
+from lorax_batch_scheduler.errors import DatabaseError
+from lorax_batch_scheduler.fleet import ServerLimits, Slot
+from lorax_batch_scheduler.ingest.ingestion import Ingestion
+from lorax_batch_scheduler.ingest.limits import IngestLimits
+from lorax_batch_scheduler.lorax_servers.probe import ServerProbe
+from lorax_batch_scheduler.ports.row_runner import RowRunner
+from lorax_batch_scheduler.running.runner import RunnerSettings, ServerRunner
+from lorax_batch_scheduler.scheduling.chunk_loader import ChunkLoader
+from lorax_batch_scheduler.scheduling.committer import Committer
+from lorax_batch_scheduler.scheduling.finaliser import Finaliser
+from lorax_batch_scheduler.scheduling.fleet_record import FleetRecord
+from lorax_batch_scheduler.scheduling.lease_keeper import LeaseKeeper
+from lorax_batch_scheduler.scheduling.scheduler import Scheduler
+from lorax_batch_scheduler.scheduling.slot_watch import SlotWatch
+from lorax_batch_scheduler.scheduling.static_fleet import StaticFleet
+
+from lorax_batch_server.data_directory import DataDirectory
+from lorax_batch_server.server_spec import parse_servers
+from lorax_batch_server.settings import Settings
+from lorax_batch_server.stores import Stores
+
+RELEASE_S: Final = 5.0
+"""How long a shutdown tries to give a dataset back; else the others wait for the end of the lease."""
+
+_log = structlog.get_logger(__name__)
+
+
+class SchedulerPart:
+    """One scheduler with its lease, its servers and its ingest; `run` and `stop` are its life.
+
+    *Resources*: the scratch space of `directory`, connections to its servers, a child process while it ingests.
+    """
+
+    def __init__(
+        self, settings: Settings, stores: Stores, directory: DataDirectory, *, catalogue: Catalogue, clock: Clock
+    ) -> None:
+        self._settings = settings
+        self._stores = stores
+        self._catalogue = catalogue
+        self._clock = clock
+        # Nobody else can use the embedded database: whoever had leases before is dead.
+        self._exclusive = stores.embedded is not None
+        self._keeper = LeaseKeeper(
+            leases=stores.leases,
+            new_id=lambda: f"scheduler_{secrets.token_hex(8)}",
+            clock=clock,
+            exclusive=self._exclusive,
+            lease=timedelta(seconds=settings.lease_s),
+        )
+        self._scheduler = self._make_scheduler()
+        self._fleet = self._make_fleet()
+        self._record = FleetRecord(
+            stores.fleet,
+            self._fleet,
+            scheduler_id=lambda: self._keeper.scheduler_id,
+            clock=clock,
+            alone=self._exclusive,
+        )
+        self._scheduler.use(self._fleet, elsewhere=lambda: self._record.elsewhere)
+        self._ingestion = self._make_ingestion(directory)
+        self._stopped = asyncio.Event()
+
+    async def run(self) -> None:
+        """Run jobs until `stop`."""
+        await self._keeper.register()
+        async with asyncio.TaskGroup() as group:
+            ingesting = group.create_task(self._ingestion.run())
+            scheduling = group.create_task(self._scheduler.run())
+            recording = group.create_task(self._record.run())
+            await self._stopped.wait()
+            ingesting.cancel()
+            await asyncio.wait([ingesting])
+            await self._release_dataset()
+            await asyncio.wait([scheduling])
+            # Last of all: operators see the servers drain.
+            recording.cancel()
+
+    async def _release_dataset(self) -> None:
+        """Let another process ingest what was begun here, without waiting for the rows in flight to end."""
+        try:
+            async with asyncio.timeout(RELEASE_S):
+                await self._ingestion.release()
+        except (TimeoutError, DatabaseError) as error:
+            _log.warning("dataset_not_released", error=repr(error))
+
+    def stop(self, grace_s: float) -> None:
+        """Claim nothing more, let rows in flight end for so long, hand the rest back; `run` then returns."""
+        self._scheduler.stop(grace_s)
+        self._stopped.set()
+
+    def hurry(self) -> None:
+        """Wait no longer for rows in flight."""
+        self._scheduler.hurry()
+
+    def _make_scheduler(self) -> Scheduler:
+        stores = self._stores
+        loader = ChunkLoader(stores.objects)
+
+        def make_finaliser(committer: Committer) -> Finaliser:
+            return Finaliser(
+                leases=stores.leases,
+                results=stores.results,
+                objects=stores.objects,
+                loader=loader,
+                committer=committer,
+                max_attempts=self._settings.finalise_attempts,
+            )
+
+        return Scheduler(
+            jobs=stores.jobs,
+            events=stores.jobs,
+            leases=stores.leases,
+            keeper=self._keeper,
+            loader=loader,
+            make_finaliser=make_finaliser,
+            clock=self._clock,
+            exclusive=self._exclusive,
+            commit_interval=timedelta(seconds=self._settings.commit_interval_s),
+        )
+
+    def _make_fleet(self) -> StaticFleet:
+        settings, scheduler = self._settings, self._scheduler
+
+        def make_runner(slot: Slot, limits: ServerLimits) -> RowRunner:
+            return ServerRunner(
+                server_id=slot.slot_id,
+                url=slot.url,
+                limits=limits,
+                slot=slot,
+                sink=scheduler.committer,
+                clock=self._clock,
+                chance=random.Random(),  # noqa: S311 - jitter, not a secret
+                on_returned=scheduler.returned,
+                on_idle=scheduler.wake,
+                log=structlog.get_logger("runner"),
+                settings=RunnerSettings(stall_after_s=settings.stall_after_s),
+            )
+
+        def on_change() -> None:
+            scheduler.wake()
+            self._record.wake()
+
+        def make_watch(slot: Slot) -> SlotWatch:
+            return SlotWatch(
+                slot,
+                probe=ServerProbe(slot.url),
+                make_runner=make_runner,
+                base_model_of=self._base_model_of,
+                on_change=on_change,
+                clock=self._clock,
+            )
+
+        slots = parse_servers(settings.servers, default_model=settings.default_server_model)
+        return StaticFleet([make_watch(slot) for slot in slots])
+
+    def _base_model_of(self, model: str) -> str:
+        """Return the catalogue's name of a model, or its own where the catalogue does not know it."""
+        known = self._catalogue.find(model)
+        return known.name if known is not None else model
+
+    def _make_ingestion(self, directory: DataDirectory) -> Ingestion:
+        return Ingestion(
+            self._stores.datasets,
+            self._stores.objects,
+            directory.scratch,
+            clock=self._clock,
+            new_id=lambda: secrets.token_hex(4),
+            scheduler_id=lambda: self._keeper.scheduler_id,
+            limits=IngestLimits(max_line_bytes=self._settings.max_line_bytes),
+            import_roots=[Path(root) for root in self._settings.import_roots],
+        )

@@ -1,0 +1,98 @@
+"""Where everything is kept: opened before the parts of a service are made, closed after them."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+from lorax_batch_scheduler.errors import ConfigurationError, ObjectStoreError
+from lorax_batch_scheduler.failpoints import failpoint
+from lorax_batch_scheduler.objects.urls import open_object_store
+from lorax_batch_scheduler.ports import ObjectStore
+from lorax_batch_scheduler.postgres.database import Database
+from lorax_batch_scheduler.postgres.dataset_store import PostgresDatasetStore
+from lorax_batch_scheduler.postgres.fleet_store import PostgresFleetStore
+from lorax_batch_scheduler.postgres.job_store import PostgresJobStore
+from lorax_batch_scheduler.postgres.lease_store import PostgresLeaseStore
+from lorax_batch_scheduler.postgres.listener import Listener
+from lorax_batch_scheduler.postgres.migrations import migrate
+from lorax_batch_scheduler.postgres.result_store import PostgresResultStore
+
+from lorax_batch_server.data_directory import DataDirectory
+from lorax_batch_server.embedded_database import EmbeddedDatabase
+from lorax_batch_server.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stores:
+    """Where everything is kept."""
+
+    directory: DataDirectory | None
+    """None: a process that runs no jobs keeps nothing on this machine."""
+    objects: ObjectStore
+    listener: Listener
+    embedded: EmbeddedDatabase | None
+    datasets: PostgresDatasetStore
+    jobs: PostgresJobStore
+    leases: PostgresLeaseStore
+    results: PostgresResultStore
+    fleet: PostgresFleetStore
+
+
+@asynccontextmanager
+async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
+    """Own the data directory, start PostgreSQL when it is the embedded one, and bring its schema up to date."""
+    async with AsyncExitStack() as stack:
+        directory = None
+        if settings.role.runs_jobs:
+            directory = DataDirectory(settings.data_dir)
+            directory.open()
+            stack.callback(directory.close)
+        objects = await _open_objects(stack, settings, directory)
+        embedded = None
+        if settings.database_url is not None:
+            dsn = settings.database_url.get_secret_value()
+        else:
+            assert directory is not None, "only a role that runs jobs goes without --database-url"
+            embedded = EmbeddedDatabase(directory.postgres)
+            stack.push_async_callback(embedded.stop)
+            dsn = await embedded.start()
+        database = await _open_database(stack, dsn)
+        listener = Listener(dsn)
+        yield Stores(
+            directory=directory,
+            objects=objects,
+            listener=listener,
+            embedded=embedded,
+            datasets=PostgresDatasetStore(database, listener),
+            jobs=PostgresJobStore(database, listener),
+            leases=PostgresLeaseStore(database),
+            results=PostgresResultStore(database),
+            fleet=PostgresFleetStore(database),
+        )
+
+
+async def _open_objects(stack: AsyncExitStack, settings: Settings, directory: DataDirectory | None) -> ObjectStore:
+    url = settings.object_store
+    if url is None:
+        assert directory is not None, "only a role that runs jobs goes without --object-store"
+        url = str(directory.objects)
+    try:
+        return await stack.enter_async_context(open_object_store(url))
+    except ObjectStoreError as error:
+        raise ConfigurationError(f"{error}; check --object-store (LORAX_BATCH_OBJECT_STORE)") from error
+
+
+@failpoint(before="start.before_database", after="start.after_database")
+async def _open_database(stack: AsyncExitStack, dsn: str) -> Database:
+    database = Database(dsn)
+    # Closed also when opening is given up half-way.
+    stack.push_async_callback(database.close)
+    await database.open()
+    async with database.connection() as connection:
+        applied = await migrate(connection)
+    if applied:
+        _log.info("schema_migrated", versions=applied)
+    return database
