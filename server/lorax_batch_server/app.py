@@ -33,7 +33,9 @@ from lorax_batch_scheduler.postgres.job_store import PostgresJobStore
 from lorax_batch_scheduler.postgres.lease_store import PostgresLeaseStore
 from lorax_batch_scheduler.postgres.listener import Listener
 from lorax_batch_scheduler.postgres.migrations import migrate
+from lorax_batch_scheduler.postgres.removal_store import PostgresRemovalStore
 from lorax_batch_scheduler.postgres.result_store import PostgresResultStore
+from lorax_batch_scheduler.removals import Removals
 from lorax_batch_scheduler.running.runner import RunnerSettings, ServerRunner
 from lorax_batch_scheduler.scheduling.chunk_loader import ChunkLoader
 from lorax_batch_scheduler.scheduling.committer import Committer
@@ -54,7 +56,6 @@ from lorax_batch_server.input_order import InputOrder
 from lorax_batch_server.job_intake import JobIntake, JobTerms
 from lorax_batch_server.listen_address import ListenAddress
 from lorax_batch_server.metrics import ApiMetrics, MetricsListener
-from lorax_batch_server.object_removal import ObjectRemoval
 from lorax_batch_server.result_stream import ResultStream
 from lorax_batch_server.server import ApiServer
 from lorax_batch_server.server_spec import parse_servers
@@ -104,6 +105,7 @@ class Stores:
     jobs: PostgresJobStore
     leases: PostgresLeaseStore
     results: PostgresResultStore
+    removals: PostgresRemovalStore
 
 
 @asynccontextmanager
@@ -142,6 +144,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             jobs=PostgresJobStore(database, listener),
             leases=PostgresLeaseStore(database),
             results=PostgresResultStore(database),
+            removals=PostgresRemovalStore(database),
         )
 
 
@@ -160,9 +163,11 @@ class Service:
         self._scheduler = self._make_scheduler()
         self._fleet = self._make_fleet(self._scheduler)
         self._scheduler.use(self._fleet)
+        self._removals = Removals(stores.removals, stores.objects, clock=self._clock)
         self._ingestion = Ingestion(
             stores.datasets,
             stores.objects,
+            self._removals,
             stores.directory.scratch,
             clock=self._clock,
             new_id=lambda: secrets.token_hex(4),
@@ -182,6 +187,7 @@ class Service:
                 background.append(group.create_task(stores.embedded.supervise()))
             scheduling = group.create_task(self._scheduler.run())
             ingesting = group.create_task(self._ingestion.run())
+            background.append(group.create_task(self._removals.run()))
             if self._settings.metrics_port is not None:
                 listener = MetricsListener.start(
                     self._registry, self._settings.metrics_host, self._settings.metrics_port
@@ -276,7 +282,6 @@ class Service:
 
     def _make_server(self) -> ApiServer:
         settings, stores = self._settings, self._stores
-        removal = ObjectRemoval(stores.objects)
         jobs = JobParts(
             jobs=stores.jobs,
             catalogue=self._catalogue,
@@ -296,7 +301,7 @@ class Service:
             results=ResultStream(stores.jobs, stores.results, stores.jobs, self._stopping),
             input_order=InputOrder(stores.jobs, stores.results, self._stopping),
             download=Download(stores.jobs, stores.objects, self._stopping),
-            removal=removal,
+            removals=self._removals,
             translator=JobTranslator(settings.currency),
             metrics=self._metrics,
             clock=self._clock,
@@ -306,7 +311,7 @@ class Service:
             datasets=stores.datasets,
             objects=stores.objects,
             begin_upload=self._begin_upload,
-            removal=removal,
+            removals=self._removals,
             metrics=self._metrics,
             new_id=new_dataset_id,
             resolve_import=partial(resolve_import, roots=[Path(root) for root in settings.import_roots]),

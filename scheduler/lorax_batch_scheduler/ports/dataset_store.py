@@ -52,21 +52,20 @@ class DatasetStore(Protocol):
     async def finish_ingest(
         self, dataset_id: str, summary: DatasetSummary, chunks: Sequence[ChunkEntry], storage_prefix: str
     ) -> Dataset:
-        """In one transaction: store summary and chunk index, make the dataset READY, its waiting jobs QUEUED."""
+        """In one transaction: store summary and chunk index, make the dataset READY, its waiting jobs QUEUED.
+
+        The upload, and what other attempts have stored, is given up: see `Removals`.
+        """
         ...
 
     async def fail_ingest(
         self, dataset_id: str, reason: str, report: InvalidReport, summary: DatasetSummary | None
     ) -> Dataset:
-        """In one transaction: make the dataset FAILED, and its waiting jobs."""
-        ...
-
-    async def forget_upload_parts(self, dataset_id: str) -> None:
-        """The objects of the parts are deleted."""
+        """In one transaction: make the dataset FAILED, and its waiting jobs; all its objects are given up."""
         ...
 
     async def delete_dataset(self, dataset_id: str) -> Dataset:
-        """Forget the dataset and return what it was, so that its objects can be deleted.
+        """Forget the dataset, give up its objects, and return what it was.
 
         Raises `StateConflictError` while a job that has not ended uses it.
         """

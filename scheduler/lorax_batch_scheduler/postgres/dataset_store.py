@@ -18,12 +18,14 @@ from lorax_batch_scheduler.dataset import (
 )
 from lorax_batch_scheduler.errors import BusyError, NotFoundError, OffsetMismatchError, StateConflictError
 from lorax_batch_scheduler.job import JobEvent
+from lorax_batch_scheduler.object_names import dataset_prefix, uploads_prefix
 from lorax_batch_scheduler.ports.page import Page
 from lorax_batch_scheduler.postgres.database import Connection, Database
 from lorax_batch_scheduler.postgres.job_move import add_job_chunks, move_job
 from lorax_batch_scheduler.postgres.listener import Listener
 from lorax_batch_scheduler.postgres.page_token import decode_page_token, encode_page_token
 from lorax_batch_scheduler.postgres.records import to_dataset
+from lorax_batch_scheduler.postgres.removal_store import plan_removal
 from lorax_batch_scheduler.postgres.statements import SQL
 
 _CHUNK_COLUMNS = (
@@ -132,10 +134,6 @@ class PostgresDatasetStore:
                 )
         return to_dataset(record)
 
-    async def forget_upload_parts(self, dataset_id: str) -> None:
-        async with self._database.connection() as connection:
-            await connection.execute(SQL.forget_upload_parts, dataset_id)
-
     async def delete_dataset(self, dataset_id: str) -> Dataset:
         async with self._database.transaction() as connection:
             record = await _lock(connection, dataset_id)
@@ -145,6 +143,8 @@ class PostgresDatasetStore:
                     "dataset", dataset_id, f"in use by {', '.join(users)}", "unused", "cancel the jobs or wait for them"
                 )
             await connection.execute(SQL.delete_dataset, dataset_id)
+            await plan_removal(connection, uploads_prefix(dataset_id))
+            await plan_removal(connection, dataset_prefix(dataset_id))
             await connection.execute(SQL.notify_datasets, dataset_id)
         return to_dataset(record)
 
@@ -182,6 +182,9 @@ async def _store_ingest(
     )  # fmt: skip
     if record is None:
         raise StateConflictError("dataset", dataset_id, current["state"], DatasetState.VALIDATING)
+    await connection.execute(SQL.forget_upload_parts, dataset_id)
+    await plan_removal(connection, uploads_prefix(dataset_id))
+    await plan_removal(connection, dataset_prefix(dataset_id), keep=prefix)
     await connection.execute(SQL.notify_datasets, dataset_id)
     return record
 

@@ -7,7 +7,13 @@ from typing import Final
 import structlog
 
 from lorax_batch_scheduler.clock import Clock
-from lorax_batch_scheduler.errors import DatabaseError, ObjectNotFoundError, ObjectStoreError, StateConflictError
+from lorax_batch_scheduler.errors import (
+    DatabaseError,
+    NotFoundError,
+    ObjectNotFoundError,
+    ObjectStoreError,
+    StateConflictError,
+)
 from lorax_batch_scheduler.scheduling.committer import Committer
 from lorax_batch_scheduler.scheduling.finaliser import Finaliser
 from lorax_batch_scheduler.scheduling.job_book import KnownJob
@@ -66,7 +72,7 @@ class JobEnding:
             except ObjectNotFoundError as error:
                 _log.error("finalising_impossible", job_id=job_id, error=str(error), retry_s=DAMAGED_RETRY_S)
                 await self._clock.sleep(DAMAGED_RETRY_S)
-            except StateConflictError as error:
+            except (StateConflictError, NotFoundError) as error:
                 _log.info("finalised_elsewhere", job_id=job_id, error=str(error))
             except Exception:
                 # Whatever is wrong with this job, the others go on.

@@ -16,6 +16,8 @@ from lorax_batch_scheduler.objects.directory import DirectoryObjectStore
 from lorax_batch_scheduler.postgres.database import Database
 from lorax_batch_scheduler.postgres.dataset_store import PostgresDatasetStore
 from lorax_batch_scheduler.postgres.listener import Listener
+from lorax_batch_scheduler.postgres.removal_store import PostgresRemovalStore
+from lorax_batch_scheduler.removals import Removals
 
 
 @dataclass(kw_only=True)
@@ -33,11 +35,16 @@ class Place:
         return Ingestion(
             self.datasets,
             self.objects,
+            self.removals(),
             self.folder / "scratch",
             clock=SystemClock(),
             new_id=lambda: f"attempt-{next(self.ids)}",
             **options,  # type: ignore[arg-type]
         )
+
+    def removals(self) -> Removals:
+        """Return what deletes objects that were given up."""
+        return Removals(PostgresRemovalStore(self.database), self.objects, clock=SystemClock())
 
     async def begin(
         self, dataset_id: str = "ds_1", on_invalid: OnInvalid = OnInvalid.FAIL, limits: UploadLimits | None = None
