@@ -67,6 +67,9 @@ from lorax_batch_server.watch import WatchHub
 API_GRACE_S: Final = 5.0
 """How long unary calls may take to end in a shutdown; streams end at once and go on elsewhere."""
 
+FAILED: Final = 1
+"""The exit status of a service in which something failed that nothing handles."""
+
 _log = structlog.get_logger(__name__)
 
 OnReady = Callable[[ListenAddress], None]
@@ -77,9 +80,13 @@ async def serve(settings: Settings, *, on_ready: OnReady = lambda _: None) -> No
 
     Raises:
         ConfigurationError: it can't start as it is configured.
+        SystemExit: it failed, and has said so in its log.
     """
-    check_armed()
     if ARMED:
+        # Only the process that checks a dataset runs it; what is armed there is inherited from here.
+        import lorax_batch_scheduler.ingest.engine  # noqa: F401
+
+        check_armed()
         _log.warning("failpoints_armed", names=sorted(ARMED))
     stop, hurry = asyncio.Event(), asyncio.Event()
 
@@ -89,8 +96,23 @@ async def serve(settings: Settings, *, on_ready: OnReady = lambda _: None) -> No
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked_to_stop)
-    async with open_stores(settings) as stores:
-        await Service(settings, stores).run(stop, hurry, on_ready)
+    try:
+        async with open_stores(settings) as stores:
+            await Service(settings, stores).run(stop, hurry, on_ready)
+    except Exception as error:
+        cause = _sole_cause(error)
+        if isinstance(cause, ConfigurationError):
+            raise cause from error
+        # One task that failed has ended all others: whoever supervises the process starts a whole one again.
+        _log.critical("service_failed", error=repr(cause), exc_info=error)
+        raise SystemExit(FAILED) from error
+
+
+def _sole_cause(error: Exception) -> Exception:
+    """Return what task groups wrapped, when it is one thing."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
