@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,8 @@ from lorax_batch_scheduler.postgres.embedded import USER
 from tests.invariants.database import check_database
 
 START_S = 60.0
+_ASK_OFTEN = [(f"grpc.{name}_reconnect_backoff_ms", 50) for name in ("initial", "min", "max")]
+"""gRPC would ask once a second and less whether a service is there."""
 
 
 class Simulator:
@@ -76,6 +79,7 @@ class Service:
         self.target = f"unix:{self._sockets.name}/service.sock"
         self._arguments = [argument for server in servers for argument in ("--server", server)] + list(arguments)
         self._process: subprocess.Popen[bytes] | None = None
+        self._log_start = 0
 
     def __enter__(self) -> Self:
         self.start()
@@ -87,7 +91,7 @@ class Service:
     def close(self) -> None:
         """Leave nothing behind."""
         try:
-            if self._process is not None and self._process.poll() is None:
+            if self.alive:
                 self.check_database()
         finally:
             if self._process is not None:
@@ -105,6 +109,11 @@ class Service:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process is not None and self._process.poll() is None
+
     def start(self, failpoints: str = "") -> None:
         """Start it with these failpoints armed, and return when it answers."""
         self.begin(failpoints)
@@ -114,6 +123,7 @@ class Service:
         """Start it with these failpoints armed: it may die before it ever answers."""
         command = [sys.executable, "-m", "lorax_batch_server", "serve", "--listen", self.target]
         with self.log.open("ab") as log:
+            self._log_start = log.tell()
             self._process = subprocess.Popen(
                 [*command, "--data-dir", str(self.directory / "data"), *self._arguments],
                 stdin=subprocess.DEVNULL,
@@ -124,7 +134,7 @@ class Service:
 
     def wait_ready(self) -> None:
         """Return when it answers."""
-        with grpc.insecure_channel(self.target) as channel:
+        with grpc.insecure_channel(self.target, _ASK_OFTEN) as channel:
             try:
                 grpc.channel_ready_future(channel).result(timeout=START_S)
             except grpc.FutureTimeoutError:
@@ -137,11 +147,30 @@ class Service:
         self._process.wait(30)
         self._process = None
 
+    def end(self) -> None:
+        """Kill it if it is there: what the next test starts finds only its data."""
+        if self._process is not None:
+            self.kill()
+
     def fired(self) -> list[str]:
         """Return the names of the failpoints that have fired, over all lives, in their order."""
         if not self._fired_log.exists():
             return []
         return [line.split()[1] for line in self._fired_log.read_text(encoding="utf-8").splitlines()]
+
+    def wait_ended(self, timeout_s: float = 30.0) -> int:
+        """Return its exit code when it has ended by itself."""
+        assert self._process is not None
+        code = self._process.wait(timeout_s)
+        self._process = None
+        return code
+
+    def wait_logged(self, event: str, timeout_s: float = 30.0) -> None:
+        """Return when it has logged an event in this life."""
+        deadline = time.monotonic() + timeout_s
+        while event not in (said := self.log.read_text(encoding="utf-8")[self._log_start :]):
+            assert time.monotonic() < deadline, f"it did not log {event}:\n{said[-4000:]}"
+            time.sleep(0.02)
 
     def wait_killed(self, timeout_s: float = 30.0) -> None:
         """Return when a failpoint has killed it."""

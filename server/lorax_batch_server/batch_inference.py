@@ -99,10 +99,12 @@ class BatchInferenceService(batch_inference_pb2_grpc.BatchInferenceServicer):
         )
         return pb.CancelJobResponse(job=self._message(job))
 
+    @failpoint(before="pause.before_move", after="pause.after_move")
     async def PauseJob(self, request: pb.PauseJobRequest, context: _Context) -> pb.PauseJobResponse:
         job = await self._move(request.job_id, JobEvent.PAUSE, "paused by a caller", idempotent_in=(JobState.PAUSED,))
         return pb.PauseJobResponse(job=self._message(job))
 
+    @failpoint(before="resume.before_move", after="resume.after_move")
     async def ResumeJob(self, request: pb.ResumeJobRequest, context: _Context) -> pb.ResumeJobResponse:
         job = await self._move(request.job_id, JobEvent.RESUME, "resumed by a caller", idempotent_in=_RESUMED)
         return pb.ResumeJobResponse(job=self._message(job))
