@@ -1,24 +1,31 @@
 """Services and simulated servers as processes of the test's own, which it may kill."""
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote
 
 import grpc
 from lorax_batch_client import Client
 from lorax_batch_scheduler.failpoints import LOG_VARIABLE, VARIABLE
+from lorax_batch_scheduler.postgres.embedded import USER
+
+from tests.invariants.database import check_database
 
 START_S = 60.0
-# gRPC's own pauses between two tries to connect grow to many seconds: a service would be up long before it is seen.
-_IMPATIENT = [(f"grpc.{which}_reconnect_backoff_ms", 100) for which in ("initial", "min", "max")]
+_ASK_OFTEN = [(f"grpc.{name}_reconnect_backoff_ms", 50) for name in ("initial", "min", "max")]
+"""gRPC would ask once a second and less whether a service is there."""
 
 
 class Simulator:
@@ -58,7 +65,10 @@ class Simulator:
 
 
 class Service:
-    """`lorax-batch serve` over a data directory that outlives it."""
+    """`lorax-batch serve` over a data directory that outlives it.
+
+    Before it is stopped or closed alive, what it has in its database is checked.
+    """
 
     def __init__(self, directory: Path, *servers: str, arguments: tuple[str, ...] = ()) -> None:
         self.directory = directory
@@ -69,6 +79,7 @@ class Service:
         self.target = f"unix:{self._sockets.name}/service.sock"
         self._arguments = [argument for server in servers for argument in ("--server", server)] + list(arguments)
         self._process: subprocess.Popen[bytes] | None = None
+        self._log_start = 0
 
     def __enter__(self) -> Self:
         self.start()
@@ -79,14 +90,29 @@ class Service:
 
     def close(self) -> None:
         """Leave nothing behind."""
-        if self._process is not None:
-            self.kill()
-        self._sockets.cleanup()
+        try:
+            if self.alive:
+                self.check_database()
+        finally:
+            if self._process is not None:
+                self.kill()
+            self._sockets.cleanup()
+
+    def check_database(self) -> None:
+        """Fail when an invariant of its database is broken; it may be at work meanwhile."""
+        # A thread, because the test may have an event loop of its own.
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(asyncio.run, check_database(self.dsn)).result()
 
     @property
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process is not None and self._process.poll() is None
 
     def start(self, failpoints: str = "") -> None:
         """Start it with these failpoints armed, and return when it answers."""
@@ -97,6 +123,7 @@ class Service:
         """Start it with these failpoints armed: it may die before it ever answers."""
         command = [sys.executable, "-m", "lorax_batch_server", "serve", "--listen", self.target]
         with self.log.open("ab") as log:
+            self._log_start = log.tell()
             self._process = subprocess.Popen(
                 [*command, "--data-dir", str(self.directory / "data"), *self._arguments],
                 stdin=subprocess.DEVNULL,
@@ -107,7 +134,7 @@ class Service:
 
     def wait_ready(self) -> None:
         """Return when it answers."""
-        with grpc.insecure_channel(self.target, _IMPATIENT) as channel:
+        with grpc.insecure_channel(self.target, _ASK_OFTEN) as channel:
             try:
                 grpc.channel_ready_future(channel).result(timeout=START_S)
             except grpc.FutureTimeoutError:
@@ -120,11 +147,23 @@ class Service:
         self._process.wait(30)
         self._process = None
 
+    def end(self) -> None:
+        """Kill it if it is there: what the next test starts finds only its data."""
+        if self._process is not None:
+            self.kill()
+
     def fired(self) -> list[str]:
         """Return the names of the failpoints that have fired, over all lives, in their order."""
         if not self._fired_log.exists():
             return []
         return [line.split()[1] for line in self._fired_log.read_text(encoding="utf-8").splitlines()]
+
+    def wait_logged(self, event: str, timeout_s: float = 30.0) -> None:
+        """Return when it has logged an event in this life."""
+        deadline = time.monotonic() + timeout_s
+        while event not in (said := self.log.read_text(encoding="utf-8")[self._log_start :]):
+            assert time.monotonic() < deadline, f"it did not log {event}:\n{said[-4000:]}"
+            time.sleep(0.02)
 
     def wait_killed(self, timeout_s: float = 30.0) -> None:
         """Return when a failpoint has killed it."""
@@ -147,6 +186,7 @@ class Service:
 
     def stop(self) -> int:
         """Ask it to end; return its exit code."""
+        self.check_database()
         self.terminate()
         return self.wait_ended()
 
@@ -158,9 +198,18 @@ class Service:
 
     def postgres_pid(self) -> int:
         """Return the pid of its PostgreSQL."""
-        return int(
-            (self.directory / "data" / "postgres" / "cluster" / "data" / "postmaster.pid").read_text().split()[0]
-        )
+        return int(self._postmaster_lines()[0])
+
+    @property
+    def dsn(self) -> str:
+        """Where its database is: the one it was given, else its own, which must run."""
+        if "--database-url" in self._arguments:
+            return self._arguments[self._arguments.index("--database-url") + 1]
+        _, _, _, port, socket_directory, *_ = self._postmaster_lines()
+        return f"postgresql://{USER}@/postgres?host={quote(socket_directory, safe='')}&port={port}"
+
+    def _postmaster_lines(self) -> list[str]:
+        return (self.directory / "data/postgres/cluster/data/postmaster.pid").read_text().splitlines()
 
 
 def write_rows(path: Path, count: int, *, max_tokens: int = 20, adapters: tuple[str, ...] = ("", "org/a")) -> set[str]:

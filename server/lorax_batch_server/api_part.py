@@ -7,6 +7,7 @@ from lorax_batch_scheduler.catalogue import Catalogue
 from lorax_batch_scheduler.clock import Clock
 from lorax_batch_scheduler.ingest.imports import resolve_import
 from lorax_batch_scheduler.ingest.uploads import DatasetUpload, UploadLimits
+from lorax_batch_scheduler.removals import Removals
 
 from lorax_batch_server.batch_inference import BatchInferenceService, JobParts
 from lorax_batch_server.datasets import DatasetParts, DatasetsService
@@ -15,7 +16,6 @@ from lorax_batch_server.ids import new_dataset_id, new_job_id
 from lorax_batch_server.input_order import InputOrder
 from lorax_batch_server.job_intake import JobIntake, JobTerms
 from lorax_batch_server.metrics import ApiMetrics
-from lorax_batch_server.object_removal import ObjectRemoval
 from lorax_batch_server.result_stream import ResultStream
 from lorax_batch_server.settings import Settings
 from lorax_batch_server.stopping import Stopping
@@ -31,6 +31,7 @@ class ApiPart:
         self,
         settings: Settings,
         stores: Stores,
+        removals: Removals,
         *,
         catalogue: Catalogue,
         metrics: ApiMetrics,
@@ -40,7 +41,7 @@ class ApiPart:
         self._settings = settings
         self._stores = stores
         self._metrics = metrics
-        self._removal = ObjectRemoval(stores.objects)
+        self._removals = removals
         self._hub = WatchHub(stores.jobs, stores.jobs, stopping)
         self.batch_inference = BatchInferenceService(self._job_parts(catalogue, stopping, clock))
         self.datasets = DatasetsService(self._dataset_parts())
@@ -64,7 +65,7 @@ class ApiPart:
             results=ResultStream(stores.jobs, stores.results, stores.jobs, stopping),
             input_order=InputOrder(stores.jobs, stores.results, stopping),
             download=Download(stores.jobs, stores.objects, stopping),
-            removal=self._removal,
+            removals=self._removals,
             translator=JobTranslator(settings.currency),
             metrics=self._metrics,
             clock=clock,
@@ -77,7 +78,7 @@ class ApiPart:
             datasets=stores.datasets,
             objects=stores.objects,
             begin_upload=self._begin_upload,
-            removal=self._removal,
+            removals=self._removals,
             metrics=self._metrics,
             new_id=new_dataset_id,
             resolve_import=partial(resolve_import, roots=[Path(root) for root in settings.import_roots]),

@@ -9,7 +9,9 @@ from typing import Final
 import structlog
 from lorax_batch_scheduler.catalogue import Catalogue
 from lorax_batch_scheduler.clock import SystemClock
+from lorax_batch_scheduler.errors import ConfigurationError
 from lorax_batch_scheduler.failpoints import ARMED, check_armed
+from lorax_batch_scheduler.removals import Removals
 from prometheus_client import CollectorRegistry
 
 from lorax_batch_server.api_part import ApiPart
@@ -26,6 +28,9 @@ from lorax_batch_server.stores import Stores, open_stores
 API_GRACE_S: Final = 5.0
 """How long unary calls may take to end in a shutdown; streams end at once and go on elsewhere."""
 
+FAILED: Final = 1
+"""The exit status of a service in which something failed that nothing handles."""
+
 _log = structlog.get_logger(__name__)
 
 OnReady = Callable[[ListenAddress], None]
@@ -36,17 +41,36 @@ async def serve(settings: Settings, *, on_ready: OnReady = lambda _: None) -> No
 
     Raises:
         ConfigurationError: it can't start as it is configured.
+        SystemExit: it failed, and has said so in its log.
     """
-    check_armed()
     if ARMED:
+        # Only the process that checks a dataset runs it; what is armed there is inherited from here.
+        import lorax_batch_scheduler.ingest.engine  # noqa: F401
+
+        check_armed()
         _log.warning("failpoints_armed", names=sorted(ARMED))
     signals = StopSignals()
     signals.install()
-    async with AsyncExitStack() as stack:
-        stores = await signals.unless_stopped(stack.enter_async_context(open_stores(settings)))
-        if stores is not None:
-            await Service(settings, stores).run(signals, on_ready)
+    try:
+        async with AsyncExitStack() as stack:
+            stores = await signals.unless_stopped(stack.enter_async_context(open_stores(settings)))
+            if stores is not None:
+                await Service(settings, stores).run(signals, on_ready)
+    except Exception as error:
+        cause = _sole_cause(error)
+        if isinstance(cause, ConfigurationError):
+            raise cause from error
+        # One task that failed has ended all others: whoever supervises the process starts a whole one again.
+        _log.critical("service_failed", error=repr(cause), exc_info=error)
+        raise SystemExit(FAILED) from error
     _log.info("stopped")
+
+
+def _sole_cause(error: Exception) -> Exception:
+    """Return what task groups wrapped, when it is one thing."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 class Service:
@@ -57,13 +81,24 @@ class Service:
         self._stores = stores
         self._registry = CollectorRegistry()
         metrics, stopping, clock = ApiMetrics(self._registry), Stopping(), SystemClock()
+        self._removals = Removals(stores.removals, stores.objects, clock=clock)
         catalogue = Catalogue.load(settings.catalogue, accept_unlisted=settings.accept_unlisted_models)
         self._api: ApiPart | None = None
         self._scheduling: SchedulerPart | None = None
         if settings.role.serves_callers:
-            self._api = ApiPart(settings, stores, catalogue=catalogue, metrics=metrics, stopping=stopping, clock=clock)
+            self._api = ApiPart(
+                settings,
+                stores,
+                catalogue=catalogue,
+                metrics=metrics,
+                stopping=stopping,
+                clock=clock,
+                removals=self._removals,
+            )
         if stores.directory is not None:
-            self._scheduling = SchedulerPart(settings, stores, stores.directory, catalogue=catalogue, clock=clock)
+            self._scheduling = SchedulerPart(
+                settings, stores, self._removals, stores.directory, catalogue=catalogue, clock=clock
+            )
         self._server = ApiServer(
             FleetService(stores.fleet),
             batch_inference=self._api.batch_inference if self._api is not None else None,
@@ -81,6 +116,7 @@ class Service:
             background = [group.create_task(stores.listener.run())]
             if stores.embedded is not None:
                 background.append(group.create_task(stores.embedded.supervise()))
+            background.append(group.create_task(self._removals.run()))
             if self._api is not None:
                 background.append(group.create_task(self._api.run()))
             scheduling = group.create_task(self._scheduling.run()) if self._scheduling is not None else None

@@ -13,6 +13,7 @@ from lorax_batch_scheduler.errors import StateConflictError
 from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.job import Job, JobEvent, JobState
 from lorax_batch_scheduler.ports import JobStore
+from lorax_batch_scheduler.removals import Removals
 
 from lorax_batch_server.checks import Checks, known_id
 from lorax_batch_server.download import Download
@@ -26,7 +27,6 @@ from lorax_batch_server.job_requests import (
     check_watch,
 )
 from lorax_batch_server.metrics import ApiMetrics
-from lorax_batch_server.object_removal import ObjectRemoval
 from lorax_batch_server.result_requests import check_download, check_stream
 from lorax_batch_server.result_stream import ResultStream
 from lorax_batch_server.translate_job import JobTranslator
@@ -50,7 +50,7 @@ class JobParts:
     results: ResultStream
     input_order: InputOrder
     download: Download
-    removal: ObjectRemoval
+    removals: Removals
     translator: JobTranslator
     metrics: ApiMetrics
     clock: Clock
@@ -99,10 +99,12 @@ class BatchInferenceService(batch_inference_pb2_grpc.BatchInferenceServicer):
         )
         return pb.CancelJobResponse(job=self._message(job))
 
+    @failpoint(before="pause.before_move", after="pause.after_move")
     async def PauseJob(self, request: pb.PauseJobRequest, context: _Context) -> pb.PauseJobResponse:
         job = await self._move(request.job_id, JobEvent.PAUSE, "paused by a caller", idempotent_in=(JobState.PAUSED,))
         return pb.PauseJobResponse(job=self._message(job))
 
+    @failpoint(before="resume.before_move", after="resume.after_move")
     async def ResumeJob(self, request: pb.ResumeJobRequest, context: _Context) -> pb.ResumeJobResponse:
         job = await self._move(request.job_id, JobEvent.RESUME, "resumed by a caller", idempotent_in=_RESUMED)
         return pb.ResumeJobResponse(job=self._message(job))
@@ -117,7 +119,9 @@ class BatchInferenceService(batch_inference_pb2_grpc.BatchInferenceServicer):
         return pb.RetryJobResponse(job=self._message(job))
 
     async def DeleteJob(self, request: pb.DeleteJobRequest, context: _Context) -> pb.DeleteJobResponse:
-        await self._parts.removal.of_job(await self._delete(_job_id(request.job_id)))
+        job_id = _job_id(request.job_id)
+        await self._delete(job_id)
+        await self._parts.removals.of(job_id)
         return pb.DeleteJobResponse()
 
     async def WatchJobs(self, request: pb.WatchJobsRequest, context: _Context) -> AsyncIterator[pb.WatchJobsResponse]:
@@ -150,8 +154,8 @@ class BatchInferenceService(batch_inference_pb2_grpc.BatchInferenceServicer):
             yield download_response(piece)
 
     @failpoint(before="delete.before_rows", after="delete.after_rows")
-    async def _delete(self, job_id: str) -> Job:
-        return await self._jobs.delete_job(job_id)
+    async def _delete(self, job_id: str) -> None:
+        await self._jobs.delete_job(job_id)
 
     def _message(self, job: Job) -> job_pb2.Job:
         return self._parts.translator.job(job, now=self._parts.clock.now())

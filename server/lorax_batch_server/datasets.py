@@ -15,12 +15,12 @@ from lorax_batch_scheduler.dataset import Dataset, DatasetState, NewDataset
 from lorax_batch_scheduler.errors import ChecksumMismatchError, InvalidInputError, NotFoundError, StateConflictError
 from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.ports import DatasetStore, ObjectStore
+from lorax_batch_scheduler.removals import Removals
 
 from lorax_batch_server.checks import MAX_REQUEST_ID_CHARACTERS, Checks, known_id
 from lorax_batch_server.dataset_requests import check_import, check_sha256, check_start, too_large
 from lorax_batch_server.errors import DatasetInUseError, IdleError
 from lorax_batch_server.metrics import ApiMetrics
-from lorax_batch_server.object_removal import ObjectRemoval
 from lorax_batch_server.timestamps import timestamp
 from lorax_batch_server.translate_dataset import STATE_NUMBERS, dataset_message
 from lorax_batch_server.upload_checksum import UploadChecksum
@@ -38,7 +38,7 @@ class DatasetParts:
     datasets: DatasetStore
     objects: ObjectStore
     begin_upload: BeginUpload
-    removal: ObjectRemoval
+    removals: Removals
     metrics: ApiMetrics
     new_id: Callable[[], str]
     resolve_import: Callable[[str], Path]
@@ -96,19 +96,18 @@ class DatasetsService(datasets_pb2_grpc.DatasetsServicer):
 
     async def DeleteDataset(self, request: pb.DeleteDatasetRequest, context: _Context) -> pb.DeleteDatasetResponse:
         dataset_id = known_id("dataset", "dataset_id", request.dataset_id)
-        parts = await self._datasets.upload_parts(dataset_id)
         try:
-            dataset = await self._delete(dataset_id)
+            await self._delete(dataset_id)
         except StateConflictError as error:
             raise DatasetInUseError(
                 "dataset", dataset_id, error.current, error.expected, "cancel the jobs or wait for them"
             ) from error
-        await self._parts.removal.of_dataset(dataset, parts)
+        await self._parts.removals.of(dataset_id)
         return pb.DeleteDatasetResponse()
 
     @failpoint(before="delete.before_dataset", after="delete.after_dataset")
-    async def _delete(self, dataset_id: str) -> Dataset:
-        return await self._datasets.delete_dataset(dataset_id)
+    async def _delete(self, dataset_id: str) -> None:
+        await self._datasets.delete_dataset(dataset_id)
 
     # --- upload ---------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from lorax_batch_scheduler.ingest.ingestion import Ingestion
 from lorax_batch_scheduler.ingest.limits import IngestLimits
 from lorax_batch_scheduler.lorax_servers.probe import ServerProbe
 from lorax_batch_scheduler.ports.row_runner import RowRunner
+from lorax_batch_scheduler.removals import Removals
 from lorax_batch_scheduler.running.runner import RunnerSettings, ServerRunner
 from lorax_batch_scheduler.scheduling.chunk_loader import ChunkLoader
 from lorax_batch_scheduler.scheduling.committer import Committer
@@ -44,7 +45,14 @@ class SchedulerPart:
     """
 
     def __init__(
-        self, settings: Settings, stores: Stores, directory: DataDirectory, *, catalogue: Catalogue, clock: Clock
+        self,
+        settings: Settings,
+        stores: Stores,
+        removals: Removals,
+        directory: DataDirectory,
+        *,
+        catalogue: Catalogue,
+        clock: Clock,
     ) -> None:
         self._settings = settings
         self._stores = stores
@@ -69,7 +77,7 @@ class SchedulerPart:
             alone=self._exclusive,
         )
         self._scheduler.use(self._fleet, elsewhere=lambda: self._record.elsewhere)
-        self._ingestion = self._make_ingestion(directory)
+        self._ingestion = self._make_ingestion(removals, directory)
         self._stopped = asyncio.Event()
 
     async def run(self) -> None:
@@ -170,10 +178,11 @@ class SchedulerPart:
         known = self._catalogue.find(model)
         return known.name if known is not None else model
 
-    def _make_ingestion(self, directory: DataDirectory) -> Ingestion:
+    def _make_ingestion(self, removals: Removals, directory: DataDirectory) -> Ingestion:
         return Ingestion(
             self._stores.datasets,
             self._stores.objects,
+            removals,
             directory.scratch,
             clock=self._clock,
             new_id=lambda: secrets.token_hex(4),

@@ -16,6 +16,7 @@ from lorax_batch_scheduler.postgres.job_store import PostgresJobStore
 from lorax_batch_scheduler.postgres.lease_store import PostgresLeaseStore
 from lorax_batch_scheduler.postgres.listener import Listener
 from lorax_batch_scheduler.postgres.migrations import migrate
+from lorax_batch_scheduler.postgres.removal_store import PostgresRemovalStore
 from lorax_batch_scheduler.postgres.result_store import PostgresResultStore
 
 from lorax_batch_server.data_directory import DataDirectory
@@ -38,6 +39,7 @@ class Stores:
     jobs: PostgresJobStore
     leases: PostgresLeaseStore
     results: PostgresResultStore
+    removals: PostgresRemovalStore
     fleet: PostgresFleetStore
 
 
@@ -70,6 +72,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             jobs=PostgresJobStore(database, listener),
             leases=PostgresLeaseStore(database),
             results=PostgresResultStore(database),
+            removals=PostgresRemovalStore(database),
             fleet=PostgresFleetStore(database),
         )
 

@@ -221,6 +221,30 @@ async def test_delete_prefix_aborts_unfinished_uploads(store: ObjectStore) -> No
     assert await keys_below(store, "") == ["e/big"]
 
 
+async def test_delete_prefix_keeps_what_it_is_told_to_keep(store: ObjectStore) -> None:
+    for key in ("d/1/a", "d/2/a", "d/2/b/c", "d/22/a", "d/3"):
+        await store.put(key, b"x")
+    kept_id, _ = await upload(store, "d/2/big", PART)
+    await upload(store, "d/1/big", PART)
+    assert await store.delete_prefix("d/", keep="d/2/") == 3
+    assert await keys_below(store, "") == ["d/2/a", "d/2/b/c"]
+    assert [each.upload_id for each in await store.unfinished_uploads("")] == [kept_id]
+    for keep in ("d/", "e/2/", "d/2"):
+        with pytest.raises(InvalidInputError):
+            await store.delete_prefix("d/", keep=keep)
+
+
+async def test_unfinished_uploads_are_told_by_prefix(store: ObjectStore) -> None:
+    first, parts = await upload(store, "d/big", PART)
+    second, _ = await upload(store, "d/big", PART)
+    third, _ = await upload(store, "e/big", PART)
+    found = {(each.key, each.upload_id) for each in await store.unfinished_uploads("d/big")}
+    assert found == {("d/big", first), ("d/big", second)}
+    await store.complete_upload("d/big", first, parts)
+    await store.abort_upload("d/big", second)
+    assert [(each.key, each.upload_id) for each in await store.unfinished_uploads("")] == [("e/big", third)]
+
+
 async def test_delete_prefix_needs_a_whole_directory(store: ObjectStore) -> None:
     await store.put("d/1", b"x")
     for prefix in ("", "d", "/", "../", "./"):

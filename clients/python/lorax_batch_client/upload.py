@@ -48,7 +48,9 @@ class Upload:
 
     def status_request(self) -> GetUploadStatusRequest:
         """Return the question how far the upload is stored."""
-        return GetUploadStatusRequest(dataset_id=self._dataset_id, request_id=self._request_id)
+        if self._dataset_id:
+            return GetUploadStatusRequest(dataset_id=self._dataset_id)
+        return GetUploadStatusRequest(request_id=self._request_id)
 
     def note_status(self, status: GetUploadStatusResponse, patience: Patience) -> bool:
         """Go on from what is stored; return whether bytes are still missing."""

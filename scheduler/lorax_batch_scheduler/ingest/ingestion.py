@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 
 from lorax_batch_scheduler.clock import Clock
-from lorax_batch_scheduler.dataset import Dataset, DatasetState, InvalidReport
+from lorax_batch_scheduler.dataset import Dataset, InvalidReport
 from lorax_batch_scheduler.errors import (
     ChecksumMismatchError,
     DatabaseError,
@@ -28,8 +28,9 @@ from lorax_batch_scheduler.ingest.limits import IngestLimits
 from lorax_batch_scheduler.ingest.outcome import IngestOutcome
 from lorax_batch_scheduler.ingest.pack_upload import store_file
 from lorax_batch_scheduler.ingest.process import IngestProcessError, ingest_in_process, packs_folder
-from lorax_batch_scheduler.ingest.uploads import uploads_prefix
+from lorax_batch_scheduler.object_names import dataset_prefix
 from lorax_batch_scheduler.ports import DatasetStore, ObjectStore
+from lorax_batch_scheduler.removals import Removals
 
 _IDLE_WAIT_S: Final = 5.0
 """The poll behind the store's notifications."""
@@ -37,11 +38,6 @@ _RETRY_S: Final = 10.0
 _MAX_PROCESS_FAILURES: Final = 3
 
 _log = structlog.get_logger()
-
-
-def dataset_prefix(dataset_id: str) -> str:
-    """Return where everything of a checked dataset lies in the object store."""
-    return f"datasets/{dataset_id}/"
 
 
 class Ingestion:
@@ -59,6 +55,7 @@ class Ingestion:
         self,
         datasets: DatasetStore,
         objects: ObjectStore,
+        removals: Removals,
         scratch_root: Path,
         *,
         clock: Clock,
@@ -69,6 +66,7 @@ class Ingestion:
     ) -> None:
         self._datasets = datasets
         self._objects = objects
+        self._removals = removals
         self._scratch_root = scratch_root
         self._clock = clock
         self._new_id = new_id
@@ -83,12 +81,8 @@ class Ingestion:
     async def run(self) -> None:
         """Ingest until cancelled; a dataset at hand stays claimed, see `release`."""
         await asyncio.to_thread(self._clear_scratch)
-        swept = False
         while True:
             try:
-                if not swept:
-                    await self.sweep()
-                    swept = True
                 if await self.ingest_next():
                     continue
                 await self._datasets.wait_for_datasets(_IDLE_WAIT_S)
@@ -129,22 +123,6 @@ class Ingestion:
     async def _claim(self, scheduler_id: str) -> Dataset | None:
         return await self._datasets.claim_dataset(scheduler_id, list(self._not_before))
 
-    async def sweep(self) -> None:
-        """Delete what earlier runs left behind of datasets whose fate is decided, unless another process does."""
-        async with self._datasets.sweeping() as owned:
-            if owned:
-                await self._sweep()
-
-    async def _sweep(self) -> None:
-        async for dataset_id in self._stored_ids("uploads/"):
-            dataset = await self._decided(dataset_id)
-            if dataset is not None:
-                await self._delete_upload(dataset_id)
-        async for dataset_id in self._stored_ids("datasets/"):
-            dataset = await self._decided(dataset_id)
-            if dataset is not None:
-                await self._delete_other_attempts(dataset_id, dataset.storage_prefix)
-
     async def _ingest(self, dataset: Dataset, scratch: Path, prefix: str) -> None:
         dataset_id = dataset.dataset_id
         options = IngestOptions(on_invalid=dataset.on_invalid, limits=self._limits)
@@ -161,7 +139,7 @@ class Ingestion:
             await self._store_pack(prefix + name, packs_folder(scratch) / name)
         await self._finish(dataset_id, outcome, prefix)
         _log.info("dataset_ready", dataset_id=dataset_id, rows=outcome.summary.row_count)
-        await self._tidy(dataset_id, prefix)
+        await self._settled(dataset_id)
 
     @failpoint(before="ingest.before_chunk_put", after="ingest.after_chunk_put")
     async def _store_pack(self, key: str, path: Path) -> None:
@@ -180,7 +158,7 @@ class Ingestion:
         report = summary.invalid if summary else InvalidReport()
         await self._datasets.fail_ingest(dataset_id, reason, report, summary, scheduler_id=self._claimed_by)
         _log.info("dataset_failed", dataset_id=dataset_id, reason=reason)
-        await self._tidy(dataset_id, "")
+        await self._settled(dataset_id)
 
     def _check_sum(self, dataset: Dataset, outcome: IngestOutcome) -> None:
         declared, actual = dataset.declared_sha256, outcome.summary.sha256
@@ -226,46 +204,9 @@ class Ingestion:
             self._process_failures[dataset_id] = failures
         return failures >= _MAX_PROCESS_FAILURES
 
-    async def _tidy(self, dataset_id: str, kept_prefix: str) -> None:
-        """Delete the upload and what other attempts left. A crash before the end of this is mended by `sweep`."""
+    async def _settled(self, dataset_id: str) -> None:
         self._process_failures.pop(dataset_id, None)
-        await self._delete_upload(dataset_id)
-        await self._delete_other_attempts(dataset_id, kept_prefix)
-
-    @failpoint(before="ingest.before_upload_deleted", after="ingest.after_upload_deleted")
-    async def _delete_upload(self, dataset_id: str) -> None:
-        # In this order: what a crash leaves lies in the object store, where `sweep` looks.
-        await self._forget_parts(dataset_id)
-        await self._objects.delete_prefix(uploads_prefix(dataset_id))
-
-    @failpoint(after="ingest.after_parts_forgotten")
-    async def _forget_parts(self, dataset_id: str) -> None:
-        await self._datasets.forget_upload_parts(dataset_id)
-
-    @failpoint(after="ingest.after_attempts_deleted")
-    async def _delete_other_attempts(self, dataset_id: str, kept_prefix: str) -> None:
-        prefix = dataset_prefix(dataset_id)
-        async for attempt in self._stored_ids(prefix):
-            if f"{prefix}{attempt}/" != kept_prefix:
-                await self._objects.delete_prefix(f"{prefix}{attempt}/")
-
-    async def _decided(self, dataset_id: str) -> Dataset | None:
-        """Return a dataset that is READY or FAILED. Those we do not know are not ours to touch."""
-        try:
-            dataset = await self._datasets.get_dataset(dataset_id)
-        except NotFoundError:
-            return None
-        decided = dataset.state in (DatasetState.READY, DatasetState.FAILED)
-        return dataset if decided and dataset.dataset_id == dataset_id else None
-
-    async def _stored_ids(self, prefix: str) -> AsyncIterator[str]:
-        """Yield the distinct names that stand behind a prefix in the object store."""
-        last = ""
-        async for info in self._objects.scan(prefix):
-            name = info.key[len(prefix) :].split("/", 1)[0]
-            if name != last:
-                last = name
-                yield name
+        await self._removals.of(dataset_id)
 
     def _clear_scratch(self) -> None:
         shutil.rmtree(self._scratch_root, ignore_errors=True)

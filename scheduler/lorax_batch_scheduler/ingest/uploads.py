@@ -6,14 +6,10 @@ from typing import Final
 from lorax_batch_scheduler.dataset import Dataset, UploadPart
 from lorax_batch_scheduler.errors import BusyError, InvalidInputError
 from lorax_batch_scheduler.failpoints import failpoint
+from lorax_batch_scheduler.object_names import uploads_prefix
 from lorax_batch_scheduler.ports import DatasetStore, ObjectStore
 
 PART_BYTES: Final = 8 << 20
-
-
-def uploads_prefix(dataset_id: str) -> str:
-    """Return where the parts of an upload lie in the object store."""
-    return f"uploads/{dataset_id}/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +54,8 @@ class DatasetUpload:
         *Raises*: `OffsetMismatchError`, `StateConflictError`, `NotFoundError`.
         """
         epoch = await datasets.begin_upload(dataset_id, offset=offset)
+        if epoch > 1:
+            await _delete_nameless(datasets, objects, dataset_id)
         return cls(datasets, objects, dataset_id, epoch=epoch, offset=offset, limits=limits)
 
     @property
@@ -112,3 +110,14 @@ class DatasetUpload:
     def _too_large(self, total_bytes: int) -> InvalidInputError:
         message = f"{total_bytes} bytes are more than the {self._limits.max_bytes} that a dataset may have: split it"
         return InvalidInputError("data", message)
+
+
+async def _delete_nameless(datasets: DatasetStore, objects: ObjectStore, dataset_id: str) -> None:
+    """Delete the parts that a stream stored before it died, too early to say so. We are the only uploader now.
+
+    One that still lives deletes its part itself, when it finds that it was fenced.
+    """
+    named = {part.key for part in await datasets.upload_parts(dataset_id)}
+    async for info in objects.scan(uploads_prefix(dataset_id)):
+        if info.key not in named:
+            await objects.delete(info.key)

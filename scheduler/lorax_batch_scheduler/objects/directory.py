@@ -21,7 +21,7 @@ from lorax_batch_scheduler.objects.files import (
     write_file,
 )
 from lorax_batch_scheduler.objects.parts import PartFiles
-from lorax_batch_scheduler.ports import ObjectInfo, UploadedPart
+from lorax_batch_scheduler.ports import ObjectInfo, UnfinishedUpload, UploadedPart
 
 _SCRATCH = ".incoming"
 """Files being written. A crash leaves some; they are removed when they are old enough to be nobody's."""
@@ -95,15 +95,21 @@ class DirectoryObjectStore:
             entries = await asyncio.to_thread(list_directory, self._root, key)
             waiting.extend(entry for entry in reversed(entries) if entry[0].startswith(prefix))
 
-    async def delete_prefix(self, prefix: str) -> int:
-        keys.check_directory(prefix)
-        for upload_id in await asyncio.to_thread(PartFiles.under_prefix, self._uploads, prefix):
-            await self.abort_upload(prefix, upload_id)
-        return await asyncio.to_thread(delete_tree, self._root / prefix, prefix)
+    async def delete_prefix(self, prefix: str, *, keep: str = "") -> int:
+        keys.check_kept(prefix, keep)
+        for upload in await self.unfinished_uploads(prefix):
+            if not keys.is_kept(upload.key, keep):
+                await self.abort_upload(upload.key, upload.upload_id)
+        kept = self._root / keep if keep else None
+        return await asyncio.to_thread(delete_tree, self._root / prefix, prefix, kept)
 
     async def start_upload(self, key: str) -> str:
         keys.check_key(key)
         return await asyncio.to_thread(PartFiles.start, self._uploads, key)
+
+    async def unfinished_uploads(self, prefix: str) -> list[UnfinishedUpload]:
+        keys.check_prefix(prefix)
+        return await asyncio.to_thread(PartFiles.under_prefix, self._uploads, prefix)
 
     async def upload_part(self, key: str, upload_id: str, number: int, data: bytes) -> UploadedPart:
         keys.check_key(key)

@@ -111,11 +111,13 @@ def delete_file(path: Path, key: str) -> None:
         sync_directory(path.parent)
 
 
-def delete_tree(path: Path, key: str) -> int:
-    """Delete all below a directory and itself, bottom up; return how many files there were."""
+def delete_tree(path: Path, key: str, kept: Path | None = None) -> int:
+    """Delete all below a directory and itself, bottom up, except one below it; return how many files there were."""
     deleted = 0
     with file_errors(key):
         for folder, _, files in os.walk(path, topdown=False):
+            if kept is not None and Path(folder).is_relative_to(kept):
+                continue
             for name in files:
                 with suppress(FileNotFoundError):
                     os.unlink(os.path.join(folder, name))  # noqa: PTH108, PTH118  # os.walk deals in strings

@@ -43,6 +43,20 @@ def check_directory(prefix: str) -> None:
         raise InvalidInputError("prefix", f"{prefix!r} must end in '/'")
 
 
+def check_kept(prefix: str, keep: str) -> None:
+    """Raise `InvalidInputError` unless `keep` is empty or a directory below the directory `prefix`."""
+    check_directory(prefix)
+    if keep:
+        check_directory(keep)
+        if not keep.startswith(prefix) or keep == prefix:
+            raise InvalidInputError("keep", f"{keep!r} is not below {prefix!r}")
+
+
+def is_kept(key: str, keep: str) -> bool:
+    """Tell whether a key lies in the directory `keep`; the empty one keeps nothing."""
+    return bool(keep) and key.startswith(keep)
+
+
 def check_range(offset: int, length: int | None) -> None:
     if offset < 0:
         raise InvalidInputError("offset", f"is {offset}, but must not be negative")

@@ -18,7 +18,7 @@ from lorax_batch_scheduler.objects.files import (
     sync_directory,
     write_all,
 )
-from lorax_batch_scheduler.ports import ObjectInfo, UploadedPart
+from lorax_batch_scheduler.ports import ObjectInfo, UnfinishedUpload, UploadedPart
 
 _ID = re.compile(r"upload-[a-z0-9_]{8}")  # what mkdtemp makes
 _KEY_FILE = "key"
@@ -51,13 +51,14 @@ class PartFiles:
         return directory.name
 
     @staticmethod
-    def under_prefix(uploads: Path, prefix: str) -> list[str]:
+    def under_prefix(uploads: Path, prefix: str) -> list[UnfinishedUpload]:
         """Return the unfinished uploads whose keys begin with a prefix."""
         found = []
         for key_file in uploads.glob(f"*/{_KEY_FILE}"):
             with suppress(FileNotFoundError):
-                if key_file.read_text().startswith(prefix):
-                    found.append(key_file.parent.name)
+                key = key_file.read_text()
+                if key.startswith(prefix) and _ID.fullmatch(key_file.parent.name):
+                    found.append(UnfinishedUpload(key=key, upload_id=key_file.parent.name))
         return found
 
     @staticmethod

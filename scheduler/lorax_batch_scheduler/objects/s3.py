@@ -15,7 +15,7 @@ from lorax_batch_scheduler.errors import ConfigurationError, ObjectNotFoundError
 from lorax_batch_scheduler.objects import keys
 from lorax_batch_scheduler.objects.s3_download import S3Download
 from lorax_batch_scheduler.objects.s3_errors import CONFLICT, code_of, s3_errors, status_of
-from lorax_batch_scheduler.ports import ObjectInfo, UploadedPart
+from lorax_batch_scheduler.ports import ObjectInfo, UnfinishedUpload, UploadedPart
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -123,11 +123,15 @@ class S3ObjectStore:
                 for entry in page.get("Contents", ()):
                     yield ObjectInfo(key=entry["Key"][skip:], size_bytes=entry["Size"])
 
-    async def delete_prefix(self, prefix: str) -> int:
-        keys.check_directory(prefix)
-        await self._abort_uploads(prefix)
+    async def delete_prefix(self, prefix: str, *, keep: str = "") -> int:
+        keys.check_kept(prefix, keep)
+        for upload in await self.unfinished_uploads(prefix):
+            if not keys.is_kept(upload.key, keep):
+                await self.abort_upload(upload.key, upload.upload_id)
         deleted, batch = 0, list[str]()
         async for info in self.scan(prefix):
+            if keys.is_kept(info.key, keep):
+                continue
             batch.append(self._location.prefix + info.key)
             if len(batch) == _DELETE_BATCH:
                 deleted += await self._delete_batch(batch)
@@ -138,6 +142,19 @@ class S3ObjectStore:
         name = self._name(key)
         with s3_errors(key):
             return (await self._client.create_multipart_upload(Bucket=self._bucket, Key=name))["UploadId"]
+
+    async def unfinished_uploads(self, prefix: str) -> list[UnfinishedUpload]:
+        keys.check_prefix(prefix)
+        skip = len(self._location.prefix)
+        pages = self._client.get_paginator("list_multipart_uploads").paginate(
+            Bucket=self._bucket, Prefix=self._location.prefix + prefix
+        )
+        with s3_errors(prefix):
+            return [
+                UnfinishedUpload(key=each["Key"][skip:], upload_id=each["UploadId"])
+                async for page in pages
+                for each in page.get("Uploads", ())
+            ]
 
     async def upload_part(self, key: str, upload_id: str, number: int, data: bytes) -> UploadedPart:
         keys.check_part_number(number)
@@ -170,7 +187,12 @@ class S3ObjectStore:
         return made
 
     async def abort_upload(self, key: str, upload_id: str) -> None:
-        await self._abort(key, self._name(key), upload_id)
+        name = self._name(key)
+        try:
+            with s3_errors(key):
+                await self._client.abort_multipart_upload(Bucket=self._bucket, Key=name, UploadId=upload_id)
+        except ObjectNotFoundError:
+            pass
 
     async def __aenter__(self) -> Self:
         config = AioConfig(
@@ -254,19 +276,3 @@ class S3ObjectStore:
         for failed in answer.get("Errors", ()):
             raise ObjectStoreError(f"could not delete '{failed.get('Key')}': {failed.get('Message')}", retryable=True)
         return len(names)
-
-    async def _abort_uploads(self, prefix: str) -> None:
-        pages = self._client.get_paginator("list_multipart_uploads").paginate(
-            Bucket=self._bucket, Prefix=self._location.prefix + prefix
-        )
-        with s3_errors(prefix):
-            found = [(each["Key"], each["UploadId"]) async for page in pages for each in page.get("Uploads", ())]
-        for name, upload_id in found:
-            await self._abort(name, name, upload_id)
-
-    async def _abort(self, key: str, name: str, upload_id: str) -> None:
-        try:
-            with s3_errors(key):
-                await self._client.abort_multipart_upload(Bucket=self._bucket, Key=name, UploadId=upload_id)
-        except ObjectNotFoundError:
-            pass

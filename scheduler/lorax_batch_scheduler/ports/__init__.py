@@ -12,8 +12,9 @@ from lorax_batch_scheduler.ports.lease import (
     SegmentToStore,
 )
 from lorax_batch_scheduler.ports.lease_store import LeaseStore
-from lorax_batch_scheduler.ports.object_store import ObjectInfo, ObjectStore, UploadedPart
+from lorax_batch_scheduler.ports.object_store import ObjectInfo, ObjectStore, UnfinishedUpload, UploadedPart
 from lorax_batch_scheduler.ports.page import Page
+from lorax_batch_scheduler.ports.removal_store import Removal, RemovalStore
 from lorax_batch_scheduler.ports.result_store import OutputProgress, ResultStore, StoredSegment
 
 __all__ = [
@@ -30,9 +31,12 @@ __all__ = [
     "ObjectStore",
     "OutputProgress",
     "Page",
+    "Removal",
+    "RemovalStore",
     "ResultStore",
     "RowsLeft",
     "SegmentToStore",
     "StoredSegment",
+    "UnfinishedUpload",
     "UploadedPart",
 ]

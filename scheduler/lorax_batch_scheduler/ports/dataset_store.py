@@ -1,7 +1,6 @@
 """Where datasets are kept."""
 
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from lorax_batch_scheduler.dataset import ChunkEntry, Dataset, DatasetSummary, InvalidReport, NewDataset, UploadPart
@@ -68,6 +67,8 @@ class DatasetStore(Protocol):
     ) -> Dataset:
         """In one transaction: store summary and chunk index, make the dataset READY, its waiting jobs QUEUED.
 
+        The upload, and what other attempts have stored, is given up: see `Removals`.
+
         Raises `StateConflictError` when it was decided already, or is not this scheduler's any more.
         """
         ...
@@ -81,19 +82,13 @@ class DatasetStore(Protocol):
         *,
         scheduler_id: str,
     ) -> Dataset:
-        """In one transaction: make the dataset FAILED, and its waiting jobs. Raises as `finish_ingest`."""
-        ...
-
-    def sweeping(self) -> AbstractAsyncContextManager[bool]:
-        """Be the one process that deletes what earlier ones left; yields False when another one is."""
-        ...
-
-    async def forget_upload_parts(self, dataset_id: str) -> None:
-        """The objects of the parts are deleted."""
+        """In one transaction: make the dataset FAILED, and its waiting jobs; all its objects are given up. Raises as
+        `finish_ingest`.
+        """
         ...
 
     async def delete_dataset(self, dataset_id: str) -> Dataset:
-        """Forget the dataset and return what it was, so that its objects can be deleted.
+        """Forget the dataset, give up its objects, and return what it was.
 
         Raises `StateConflictError` while a job that has not ended uses it.
         """

@@ -24,6 +24,14 @@ class UploadedPart:
     """What the store wants to see at completion (S3: the part's ETag)."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnfinishedUpload:
+    """A multipart upload that was neither completed nor aborted."""
+
+    key: str
+    upload_id: str
+
+
 class ObjectStore(Protocol):
     """Named, immutable byte strings. A write is visible only when it is complete.
 
@@ -61,12 +69,19 @@ class ObjectStore(Protocol):
         """Yield the objects whose keys begin with `prefix`, in key order."""
         ...
 
-    async def delete_prefix(self, prefix: str) -> int:
-        """Delete every object (and unfinished upload) under a prefix that ends in `/`; return how many objects."""
+    async def delete_prefix(self, prefix: str, *, keep: str = "") -> int:
+        """Delete every object (and unfinished upload) under a prefix that ends in `/`; return how many objects.
+
+        What lies under `keep`, a longer prefix of the same kind, stays.
+        """
         ...
 
     async def start_upload(self, key: str) -> str:
         """Begin a multipart upload and return its id; nothing is visible until it is completed."""
+        ...
+
+    async def unfinished_uploads(self, prefix: str) -> list[UnfinishedUpload]:
+        """Return the multipart uploads of keys that begin with `prefix`."""
         ...
 
     async def upload_part(self, key: str, upload_id: str, number: int, data: bytes) -> UploadedPart:

@@ -76,5 +76,5 @@ class ResultStore(Protocol):
         ...
 
     async def finish_job(self, job_id: str, output_file: ResultFile, error_file: ResultFile) -> Job:
-        """The files are there: move the job to its outcome."""
+        """The files are there: move the job to its outcome. Raises `NotFoundError`, `StateConflictError`."""
         ...

@@ -1,8 +1,7 @@
 """Datasets in PostgreSQL."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
@@ -19,12 +18,14 @@ from lorax_batch_scheduler.dataset import (
 )
 from lorax_batch_scheduler.errors import BusyError, NotFoundError, OffsetMismatchError, StateConflictError
 from lorax_batch_scheduler.job import JobEvent
+from lorax_batch_scheduler.object_names import dataset_prefix, uploads_prefix
 from lorax_batch_scheduler.ports.page import Page
 from lorax_batch_scheduler.postgres.database import Connection, Database
 from lorax_batch_scheduler.postgres.job_move import add_job_chunks, move_job
 from lorax_batch_scheduler.postgres.listener import Listener
 from lorax_batch_scheduler.postgres.page_token import decode_page_token, encode_page_token
 from lorax_batch_scheduler.postgres.records import to_dataset
+from lorax_batch_scheduler.postgres.removal_store import plan_removal
 from lorax_batch_scheduler.postgres.statements import SQL
 
 _CHUNK_COLUMNS = (
@@ -151,21 +152,6 @@ class PostgresDatasetStore:
                 )
         return to_dataset(record)
 
-    @asynccontextmanager
-    async def sweeping(self) -> AsyncIterator[bool]:
-        async with self._database.connection() as connection:
-            # Held by the session. When it breaks two may sweep at once: deleting what is gone harms nobody.
-            owned: bool = await connection.fetchval(SQL.try_sweeping)
-            try:
-                yield owned
-            finally:
-                if owned and not connection.is_closed():
-                    await connection.execute(SQL.end_sweeping)
-
-    async def forget_upload_parts(self, dataset_id: str) -> None:
-        async with self._database.connection() as connection:
-            await connection.execute(SQL.forget_upload_parts, dataset_id)
-
     async def delete_dataset(self, dataset_id: str) -> Dataset:
         async with self._database.transaction() as connection:
             record = await _lock(connection, dataset_id)
@@ -175,6 +161,8 @@ class PostgresDatasetStore:
                     "dataset", dataset_id, f"in use by {', '.join(users)}", "unused", "cancel the jobs or wait for them"
                 )
             await connection.execute(SQL.delete_dataset, dataset_id)
+            await plan_removal(connection, uploads_prefix(dataset_id))
+            await plan_removal(connection, dataset_prefix(dataset_id))
             await connection.execute(SQL.notify_datasets, dataset_id)
         return to_dataset(record)
 
@@ -219,6 +207,9 @@ async def _store_ingest(
     if record is None:
         claim = f"{current['state']}, claimed by {current['scheduler_id'] or 'nobody'}"
         raise StateConflictError("dataset", dataset_id, claim, f"{DatasetState.VALIDATING}, claimed by {scheduler_id}")
+    await connection.execute(SQL.forget_upload_parts, dataset_id)
+    await plan_removal(connection, uploads_prefix(dataset_id))
+    await plan_removal(connection, dataset_prefix(dataset_id), keep=prefix)
     await connection.execute(SQL.notify_datasets, dataset_id)
     return record
 

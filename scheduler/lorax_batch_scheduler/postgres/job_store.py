@@ -14,12 +14,14 @@ from lorax_batch_scheduler.errors import (
     StateConflictError,
 )
 from lorax_batch_scheduler.job import Job, JobEvent, JobFilter, JobState, NewJob, StateChange
+from lorax_batch_scheduler.object_names import results_prefix
 from lorax_batch_scheduler.ports.page import Page
 from lorax_batch_scheduler.postgres.database import Connection, Database
 from lorax_batch_scheduler.postgres.job_move import add_job_chunks, append_event, fetch_job, lock_job, move_job
 from lorax_batch_scheduler.postgres.listener import Listener
 from lorax_batch_scheduler.postgres.page_token import decode_page_token, encode_page_token
 from lorax_batch_scheduler.postgres.records import to_job
+from lorax_batch_scheduler.postgres.removal_store import plan_removal
 from lorax_batch_scheduler.postgres.statements import SQL
 
 
@@ -154,6 +156,7 @@ class PostgresJobStore:
             job = await fetch_job(connection, job_id)
             sequence = await connection.fetchval(SQL.next_sequence)
             await connection.execute(SQL.delete_job, job_id)
+            await plan_removal(connection, results_prefix(job_id))
             await connection.execute(SQL.append_event, sequence, job_id, current, None, "deleted", None)
             await connection.execute(SQL.notify_job, job_id)
         return job

@@ -72,14 +72,6 @@ WHERE dataset_id IN (
     FOR NO KEY UPDATE SKIP LOCKED)
 RETURNING pg_notify('lorax_batch_datasets', dataset_id)
 
--- try_sweeping --
--- One process at a time deletes what earlier ones left behind.
-SELECT pg_try_advisory_lock(7367)
-
--- end_sweeping --
--- Gives the lock back.
-SELECT pg_advisory_unlock(7367)
-
 -- store_ingest --
 -- What ingest found out; guarded, so that a second run of it, or one that has lost its claim, changes nothing.
 UPDATE datasets SET
@@ -90,7 +82,7 @@ WHERE dataset_id = $1 AND state = 'VALIDATING' AND scheduler_id = $13
 RETURNING *
 
 -- forget_upload_parts --
--- Their objects are deleted by the caller.
+-- Their objects are removed after the transaction.
 DELETE FROM upload_parts WHERE dataset_id = $1
 
 -- validating_jobs --
@@ -220,6 +212,27 @@ SELECT pg_notify('lorax_batch_jobs', $1)
 -- delete_job --
 -- With its chunks, segments and secret.
 DELETE FROM jobs WHERE job_id = $1
+
+-- plan_removal --
+-- What is given up by this transaction; one that was carried out once already begins anew.
+INSERT INTO removals (prefix, keep) VALUES ($1, $2)
+ON CONFLICT (prefix) DO UPDATE SET keep = excluded.keep, runs = 0, due = now()
+
+-- due_removals --
+-- The oldest first.
+SELECT prefix, keep, runs FROM removals WHERE due <= now() ORDER BY due LIMIT $1
+
+-- removals_of --
+-- Of these prefixes, as long as they were not carried out.
+SELECT prefix, keep, runs FROM removals WHERE prefix = ANY ($1::text[]) AND runs = 0
+
+-- put_off_removal --
+-- Carried out, and again later; not when another process has said so already.
+UPDATE removals SET runs = runs + 1, due = now() + $3 WHERE prefix = $1 AND runs = $2
+
+-- forget_removal --
+-- Carried out for good.
+DELETE FROM removals WHERE prefix = $1 AND runs = $2
 
 -- next_sequence --
 -- Holds the clock's lock until the end of the transaction, so that sequences become visible in order.

@@ -11,7 +11,7 @@ from lorax_batch_scheduler.job import Job, JobEvent, ResultFile
 from lorax_batch_scheduler.ports.object_store import UploadedPart
 from lorax_batch_scheduler.ports.result_store import OutputProgress, StoredSegment
 from lorax_batch_scheduler.postgres.database import Database
-from lorax_batch_scheduler.postgres.job_move import move_job
+from lorax_batch_scheduler.postgres.job_move import lock_job, move_job
 from lorax_batch_scheduler.postgres.statements import SQL
 
 
@@ -100,6 +100,7 @@ class PostgresResultStore:
                 SQL.store_files, job_id, msgspec.to_builtins(output_file), msgspec.to_builtins(error_file)
             )
             if done != "UPDATE 1":
+                await lock_job(connection, job_id)
                 raise StateConflictError("job", job_id, "without a result for every row", "complete")
             return await move_job(connection, job_id, JobEvent.FINISH)
 

@@ -5,9 +5,10 @@ from typing import Final
 import msgspec
 
 from lorax_batch_scheduler.chunk import Chunk, InvalidChunk
-from lorax_batch_scheduler.errors import ObjectNotFoundError
+from lorax_batch_scheduler.errors import NotFoundError, ObjectNotFoundError
 from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.job import Job, JobState, ResultFile, RowError
+from lorax_batch_scheduler.object_names import results_prefix
 from lorax_batch_scheduler.ports.lease import LeasedChunk
 from lorax_batch_scheduler.ports.lease_store import LeaseStore
 from lorax_batch_scheduler.ports.object_store import ObjectStore
@@ -62,7 +63,12 @@ class Finaliser:
             await self._committer.flush()
             output = await OutputFile(self._results, self._objects, job.job_id, error=False).write()
             error = await OutputFile(self._results, self._objects, job.job_id, error=True).write()
-            return await self._finish(job.job_id, output, error)
+            try:
+                return await self._finish(job.job_id, output, error)
+            except NotFoundError:
+                # We stood still so long that another process ended the job and a caller deleted it.
+                await self._objects.delete_prefix(results_prefix(job.job_id))
+                raise
 
     async def _abandon(self, job: Job, scheduler_id: str) -> Job:
         """End a job that nobody survives ending, without touching its chunks or its segments."""

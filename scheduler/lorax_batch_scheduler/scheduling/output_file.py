@@ -8,22 +8,13 @@ from typing import Final
 from lorax_batch_scheduler.errors import ObjectNotFoundError
 from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.job import ResultFile
+from lorax_batch_scheduler.object_names import output_key
 from lorax_batch_scheduler.ports.object_store import ObjectStore, UploadedPart
 from lorax_batch_scheduler.ports.result_store import OutputProgress, ResultStore, StoredSegment
 from lorax_batch_scheduler.segment import decode_segment
 
 PART_BYTES: Final = 8 << 20
 READ_BYTES: Final = 2 << 20
-
-
-def output_key(job_id: str, *, error: bool) -> str:
-    """Return the key of a job's file."""
-    return f"{results_prefix(job_id)}{'errors' if error else 'output'}.jsonl"
-
-
-def results_prefix(job_id: str) -> str:
-    """Return what the keys of all objects of a job begin with."""
-    return f"results/{job_id}/"
 
 
 class OutputFile:
@@ -64,9 +55,15 @@ class OutputFile:
         """Return where an earlier life stopped, or a new upload."""
         progress = await self._results.output_progress(self._job_id, error=self._error)
         if progress is None:
+            await self._abort_nameless()
             progress = OutputProgress(key=self._key, upload_id=await self._start(), parts=[])
             await self._save(progress)
         return progress
+
+    async def _abort_nameless(self) -> None:
+        """Throw away what a life began that died before it could say so; nobody else writes this file now."""
+        for upload in await self._objects.unfinished_uploads(self._key):
+            await self._objects.abort_upload(upload.key, upload.upload_id)
 
     @failpoint(before="finalise.before_put", after="finalise.after_put")
     async def _put(self, data: bytes) -> None:

@@ -20,6 +20,7 @@ from lorax_batch_scheduler.fleet import ServerStatus
 from lorax_batch_scheduler.ingest.imports import resolve_import
 from lorax_batch_scheduler.ingest.uploads import DatasetUpload, UploadLimits
 from lorax_batch_scheduler.objects.directory import DirectoryObjectStore
+from lorax_batch_scheduler.removals import Removals
 from lorax_batch_server.batch_inference import BatchInferenceService, JobParts
 from lorax_batch_server.datasets import DatasetParts, DatasetsService
 from lorax_batch_server.download import Download
@@ -28,7 +29,6 @@ from lorax_batch_server.input_order import InputOrder
 from lorax_batch_server.job_intake import JobIntake, JobTerms
 from lorax_batch_server.listen_address import ListenAddress
 from lorax_batch_server.metrics import ApiMetrics
-from lorax_batch_server.object_removal import ObjectRemoval
 from lorax_batch_server.result_stream import ResultStream
 from lorax_batch_server.server import ApiServer
 from lorax_batch_server.status import DETAILS_KEY
@@ -125,7 +125,7 @@ async def api(stores: Stores, tmp_path: Path) -> AsyncIterator[Api]:
     numbers = itertools.count(1)
     hub = WatchHub(stores.jobs, stores.jobs, stopping, heartbeat_s=0.2, progress_interval_s=0.02, poll_s=5)
     async with DirectoryObjectStore(tmp_path / "objects") as objects:
-        removal = ObjectRemoval(objects)
+        removals = Removals(stores.removals, objects, clock=clock)
         terms = JobTerms(max_parameters=16_000_000_000, default_max_tokens=1024, price_micros_per_million=500_000)
 
         def new_job_id() -> str:
@@ -147,7 +147,7 @@ async def api(stores: Stores, tmp_path: Path) -> AsyncIterator[Api]:
                 results=ResultStream(stores.jobs, stores.results, stores.jobs, stopping, follow_poll_s=5),
                 input_order=InputOrder(stores.jobs, stores.results, stopping, window_bytes=4_000),
                 download=Download(stores.jobs, objects, stopping),
-                removal=removal,
+                removals=removals,
                 translator=JobTranslator("USD"),
                 metrics=metrics,
                 clock=clock,
@@ -159,7 +159,7 @@ async def api(stores: Stores, tmp_path: Path) -> AsyncIterator[Api]:
                 datasets=stores.datasets,
                 objects=objects,
                 begin_upload=begin_upload,
-                removal=removal,
+                removals=removals,
                 metrics=metrics,
                 new_id=new_dataset_id,
                 resolve_import=partial(resolve_import, roots=[import_root]),

@@ -170,6 +170,10 @@ class StoringDatasets(datasets_pb2_grpc.DatasetsServicer):
         return dataset_pb2.Dataset(dataset_id=dataset_id, state=state, byte_count=byte_count, invalid=self.report)
 
     async def GetUploadStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
+        if bool(request.dataset_id) == bool(request.request_id):
+            await Abort(code=grpc.StatusCode.INVALID_ARGUMENT, text="give either dataset_id or request_id").send(
+                context
+            )
         dataset_id = request.dataset_id or self.dataset_ids.get(request.request_id, "")
         if dataset_id not in self.stored:
             await Abort(code=grpc.StatusCode.NOT_FOUND, text="no such upload").send(context)

@@ -18,6 +18,8 @@ from lorax_batch_scheduler.postgres.database import Database
 from lorax_batch_scheduler.postgres.dataset_store import PostgresDatasetStore
 from lorax_batch_scheduler.postgres.lease_store import PostgresLeaseStore
 from lorax_batch_scheduler.postgres.listener import Listener
+from lorax_batch_scheduler.postgres.removal_store import PostgresRemovalStore
+from lorax_batch_scheduler.removals import Removals
 
 LEASE = timedelta(seconds=60)
 
@@ -39,6 +41,7 @@ class Place:
         return Ingestion(
             self.datasets,
             self.objects,
+            self.removals(),
             self.folder / "scratch",
             clock=SystemClock(),
             new_id=lambda: f"attempt-{next(self.ids)}",
@@ -50,6 +53,10 @@ class Place:
         """Do what the next process on an embedded database does: all others are dead."""
         self.scheduler_id = f"{self.scheduler_id}+1"
         await self.leases.register_scheduler(self.scheduler_id, LEASE, exclusive=True)
+
+    def removals(self) -> Removals:
+        """Return what deletes objects that were given up."""
+        return Removals(PostgresRemovalStore(self.database), self.objects, clock=SystemClock())
 
     async def begin(
         self, dataset_id: str = "ds_1", on_invalid: OnInvalid = OnInvalid.FAIL, limits: UploadLimits | None = None

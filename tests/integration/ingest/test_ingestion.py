@@ -94,7 +94,7 @@ class CrashError(Exception):
     """The process dies here."""
 
 
-@pytest.mark.parametrize("point", ["put", "finish_ingest", "delete_prefix", "forget_upload_parts"])
+@pytest.mark.parametrize("point", ["put", "finish_ingest", "delete_prefix"])
 async def test_a_crash_at_any_point_is_mended_by_the_next_run(place: Place, monkeypatch, point):
     await place.upload(ROWS)
     with monkeypatch.context() as patch:
@@ -110,9 +110,9 @@ async def test_a_crash_at_any_point_is_mended_by_the_next_run(place: Place, monk
             await place.ingestion().ingest_next()
     await place.begin_another_life()
     again = place.ingestion()
-    await again.sweep()
     while await again.ingest_next():
         pass
+    await place.removals().carry_out_due()
     dataset = await place.datasets.get_dataset("ds_1")
     assert dataset.state is DatasetState.READY
     assert sum([len(chunk.lines) for chunk in await place.chunks(dataset)]) == 200
@@ -186,13 +186,6 @@ async def test_a_dead_schedulers_claim_is_freed_by_the_next_renewal_of_another(p
     assert not await place.ingestion(scheduler_id="scheduler-3").ingest_next()
     assert await place.leases.renew_scheduler("scheduler-3", LEASE)
     assert await place.ingestion(scheduler_id="scheduler-3").ingest_next()
-
-
-async def test_one_process_at_a_time_sweeps(place: Place):
-    async with place.datasets.sweeping() as first, place.datasets.sweeping() as second:
-        assert (first, second) == (True, False)
-    async with place.datasets.sweeping() as again:
-        assert again
 
 
 async def test_a_dataset_that_is_deleted_meanwhile_leaves_nothing(place: Place, monkeypatch):

@@ -23,6 +23,7 @@ from lorax_batch_scheduler.postgres.dataset_store import PostgresDatasetStore
 from lorax_batch_scheduler.postgres.job_store import PostgresJobStore
 from lorax_batch_scheduler.postgres.lease_store import PostgresLeaseStore
 from lorax_batch_scheduler.postgres.listener import Listener
+from lorax_batch_scheduler.postgres.removal_store import PostgresRemovalStore
 from lorax_batch_scheduler.postgres.result_store import PostgresResultStore
 from lorax_batch_scheduler.server_config import ServerConfig
 
@@ -39,6 +40,7 @@ class Stores:
     jobs: PostgresJobStore
     leases: PostgresLeaseStore
     results: PostgresResultStore
+    removals: PostgresRemovalStore
 
     async def ready_dataset(
         self, *row_counts: int, dataset_id: str = "ds_1", invalid_rows: int = 0, models: Sequence[str] = ()
@@ -126,6 +128,7 @@ async def stores(database: str) -> AsyncIterator[Stores]:
         jobs=PostgresJobStore(connected, listener),
         leases=PostgresLeaseStore(connected),
         results=PostgresResultStore(connected),
+        removals=PostgresRemovalStore(connected),
     )
     listening.cancel()
     await asyncio.wait([listening])
