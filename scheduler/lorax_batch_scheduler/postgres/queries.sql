@@ -319,11 +319,17 @@ WITH given AS (
 ), unfinished AS MATERIALIZED (
     -- Locked in one order, so that two schedulers with the same jobs never wait for each other in a circle.
     SELECT job_id FROM jobs WHERE job_id = ANY ($2::text[]) AND end_time IS NULL ORDER BY job_id FOR NO KEY UPDATE
+), locked AS MATERIALIZED (
+    -- As they are behind the lock, which a first try of the same commit may just have held.
+    SELECT job_chunks.job_id, job_chunks.chunk_no, job_chunks.epoch, job_chunks.done
+    FROM job_chunks JOIN given USING (job_id, chunk_no) JOIN unfinished USING (job_id)
+    FOR NO KEY UPDATE OF job_chunks
 ), before AS (
     -- A commit whose answer was lost is sent again: what is stored already counts as accepted.
     SELECT given.job_id, given.chunk_no,
-           job_chunks.epoch = given.epoch AND (job_chunks.done & given.done) = given.done AS stored_already
-    FROM given JOIN job_chunks USING (job_id, chunk_no)
+           coalesce(locked.epoch, seen.epoch) = given.epoch
+               AND (coalesce(locked.done, seen.done) & given.done) = given.done AS stored_already
+    FROM given JOIN job_chunks AS seen USING (job_id, chunk_no) LEFT JOIN locked USING (job_id, chunk_no)
 ), accepted AS (
     UPDATE job_chunks SET
         done = job_chunks.done | given.done,
