@@ -444,6 +444,12 @@ SELECT key, upload_id, parts FROM job_outputs WHERE job_id = $1 AND error = $2
 INSERT INTO job_outputs (job_id, error, key, upload_id, parts) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (job_id, error) DO UPDATE SET key = excluded.key, upload_id = excluded.upload_id, parts = excluded.parts
 
+-- every_row_settled --
+-- Whether a job that is to end has all its results: its segments never change from then on.
+SELECT EXISTS (
+    SELECT FROM jobs WHERE job_id = $1 AND state IN ('CANCELLING', 'FINALIZING') AND result_count = total
+)
+
 -- store_files --
 -- The finished files of a job that is about to reach its outcome; nothing while a row has no result.
 UPDATE jobs SET output_file = $2, error_file = $3 WHERE job_id = $1 AND result_count = total
