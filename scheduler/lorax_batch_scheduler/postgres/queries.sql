@@ -284,10 +284,10 @@ WHERE job_chunks.job_id = given.job_id AND job_chunks.chunk_no = given.chunk_no 
   AND job_chunks.scheduler_id = $1
 
 -- release_forgotten --
--- What a scheduler holds of runnable jobs without knowing it: a claim's answer was lost.
+-- What a scheduler holds without knowing it: a claim's answer was lost. What it holds of a settling job is fenced.
 UPDATE job_chunks SET scheduler_id = NULL
 FROM jobs
-WHERE jobs.job_id = job_chunks.job_id AND jobs.state IN ('QUEUED', 'STARTING', 'RUNNING')
+WHERE jobs.job_id = job_chunks.job_id AND jobs.state IN ('QUEUED', 'STARTING', 'RUNNING', 'PAUSED')
   AND job_chunks.scheduler_id = $1
   AND (job_chunks.job_id, job_chunks.chunk_no) NOT IN (SELECT * FROM unnest($2::text[], $3::integer[]))
 
