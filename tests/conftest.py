@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 
 # The same examples in every run, so that nothing fails by chance; HYPOTHESIS_PROFILE=long looks further, at random.
 settings.register_profile(
-    "ci", derandomize=True, database=None, deadline=None, max_examples=50, suppress_health_check=list(HealthCheck)
+    "ci", derandomize=True, database=None, deadline=None, max_examples=100, suppress_health_check=list(HealthCheck)
 )
 settings.register_profile(
     "long", deadline=None, max_examples=5_000, stateful_step_count=100, suppress_health_check=list(HealthCheck)
