@@ -18,10 +18,21 @@ from tests.rows import RecordingSink, make_work
 LIMITS = ServerLimits(model_id="m", is_lorax=True, max_total_tokens=100)
 GOOD = b'{"choices":[{}],"usage":{"prompt_tokens":1,"completion_tokens":2}}'
 TOO_LONG = b"`inputs` tokens + `max_new_tokens` must be <= 100. Given: 90 `inputs` tokens and 16 `max_new_tokens`"
+
+
+def generation_error(message: bytes) -> tuple[int, bytes]:
+    return 424, b'{"error":"Request failed during generation: %s","error_type":"generation"}' % message
+
+
 BAD = {
     "busy": (429, b'{"error":"Model is overloaded","error_type":"overloaded"}'),
-    "poison": (424, b'{"error":"Request failed during generation: Server error: odd","error_type":"generation"}'),
-    "out of memory": (424, b'{"error":"CUDA out of memory","error_type":"generation"}'),
+    "poison": generation_error(b"Server error: odd"),
+    "out of memory": generation_error(b"CUDA out of memory"),
+    "shard broken": generation_error(b"device-side assert"),
+    "shard died": generation_error(b"transport error"),
+    "bad schema": generation_error(b"could not translate the instance"),
+    "adapter elsewhere": generation_error(b"does not support dynamic adapter loading"),
+    "adapter unreachable": generation_error(b"read timed out"),
     "too long": (422, b'{"error":"%s","error_type":"validation"}' % TOO_LONG),
     "invalid": (422, b'{"error":"no","error_type":"validation"}'),
     "broken": (500, b"<html>"),
