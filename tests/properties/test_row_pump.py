@@ -107,6 +107,9 @@ class Pumping(RuleBasedStateMachine):
         ]
         self.unused = list(self.works)
         self.wires = 0
+        self.connect(4)
+        for _ in self.works:
+            self.give()
 
     def _stop(self, *, cool: bool = False) -> None:
         self.pump.sending = False
@@ -217,5 +220,5 @@ class Pumping(RuleBasedStateMachine):
         assert (self.pump.in_flight, self.pump.queue.size, self.pump.works, self.returned) == (0, 0, [], [])
 
 
-Pumping.TestCase.settings = examples(60, steps=40)
+Pumping.TestCase.settings = examples(250, steps=40)
 TestPumping = Pumping.TestCase
