@@ -5,4 +5,15 @@ import os
 # As the command line does, before gRPC is imported: its fork handlers can hang a process that starts children.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
+from hypothesis import HealthCheck, settings
+
+# The same examples in every run, so that nothing fails by chance; HYPOTHESIS_PROFILE=long looks further, at random.
+settings.register_profile(
+    "ci", derandomize=True, database=None, deadline=None, max_examples=100, suppress_health_check=list(HealthCheck)
+)
+settings.register_profile(
+    "long", deadline=None, max_examples=5_000, stateful_step_count=100, suppress_health_check=list(HealthCheck)
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
 pytest_plugins = ["tests.postgres_fixtures", "tests.s3_fixtures"]

@@ -56,8 +56,6 @@ class ChunkWork:
     """Servers that will not run its adapter; any other is better."""
     withdrawn: bool = False
     """No more rows of it may be sent; those in flight may end."""
-    lost: bool = False
-    """Its lease is somebody else's: no server may be given it again."""
 
     @property
     def job_id(self) -> str:

@@ -52,7 +52,10 @@ class Finaliser:
         self._max_attempts = max_attempts
 
     async def finalise(self, job: Job, scheduler_id: str) -> Job | None:
-        """Bring a settling job to its end and return it; None when another process is at it."""
+        """Bring a settling job to its end and return it.
+
+        None: another process is at it or was faster, or has taken the rows that were to be settled here.
+        """
         async with self._results.finalising(scheduler_id, job.job_id) as attempt:
             if not attempt:
                 return None
@@ -61,6 +64,8 @@ class Finaliser:
             for lease in await self._fence(scheduler_id, job.job_id):
                 await self._settle(job, lease)
             await self._committer.flush()
+            if not await self._results.every_row_settled(job.job_id):
+                return None  # what is written now would be kept as the parts of the file
             output = await OutputFile(self._results, self._objects, job.job_id, error=False).write()
             error = await OutputFile(self._results, self._objects, job.job_id, error=True).write()
             try:

@@ -13,7 +13,7 @@ from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.job import RUNNABLE_STATES, JobEvent, JobState
 from lorax_batch_scheduler.packing import GiveChunks, ServerView, Snapshot, gives, plan, waits
 from lorax_batch_scheduler.ports.job_store import EventStore, JobStore
-from lorax_batch_scheduler.ports.lease import JobActivity
+from lorax_batch_scheduler.ports.lease import JobActivity, LeasedChunk
 from lorax_batch_scheduler.ports.lease_store import LeaseStore
 from lorax_batch_scheduler.ports.row_runner import RowRunner
 from lorax_batch_scheduler.scheduling.chunk_loader import ChunkLoader
@@ -34,6 +34,8 @@ POLL_INTERVAL_S: Final = 1.0
 AFTER_ERROR_S: Final = 0.5
 HAND_BACK_S: Final = 10.0
 """How long a shutdown tries to commit the last results and to give the leases back, once no row is in flight."""
+RECONCILE_INTERVAL_S: Final = 15.0
+"""A claim whose answer was lost may reach PostgreSQL even after its lease was given back: look again this often."""
 
 _log = structlog.get_logger()
 
@@ -102,6 +104,7 @@ class Scheduler:
         self._hurry = asyncio.Event()
         self._stopping = False
         self._claims_are_certain = True
+        self._reconciled_at = clock.monotonic()
         self._grace_s = 0.0
 
     # --- what others call ---
@@ -199,12 +202,13 @@ class Scheduler:
 
     async def _release_forgotten(self) -> None:
         """Give back what a claim has leased whose answer was lost: nobody would ever run it."""
-        if self._claims_are_certain:
+        now = self._clock.monotonic()
+        if self._claims_are_certain and now - self._reconciled_at < RECONCILE_INTERVAL_S:
             return
         await self.committer.flush()
         known = [work.lease for known in self._book for work in known.works.values()]
         await self._leases.release_forgotten(self._keeper.scheduler_id, known)
-        self._claims_are_certain = True
+        self._claims_are_certain, self._reconciled_at = True, now
         for job in self._book.runnable:
             job.left_is_stale = True
 
@@ -278,18 +282,16 @@ class Scheduler:
         returned, self._returned = self._returned, []
         for work in returned:
             known = self._book.get(work.job_id)
-            runner = self._move_elsewhere(work, known)
-            if runner is not None:
-                runner.give(work)
-                continue
-            if work.lost:
-                continue
-            if known is not None:
+            if known is not None and known.holds(work):
+                runner = self._move_elsewhere(work, known)
+                if runner is not None:
+                    runner.give(work)
+                    continue
                 known.take_back(work.lease.chunk_no)
             self.committer.release(work.lease)
 
-    def _move_elsewhere(self, work: ChunkWork, known: KnownJob | None) -> RowRunner | None:
-        if known is None or work.lost or self._stopping or known.job.state not in RUNNABLE_STATES:
+    def _move_elsewhere(self, work: ChunkWork, known: KnownJob) -> RowRunner | None:
+        if self._stopping or known.job.state not in RUNNABLE_STATES:
             return None
         server_id = self._fleet.other_server(work, known, self._book)
         if server_id is None:
@@ -313,29 +315,26 @@ class Scheduler:
             if known is not None:
                 known.left_is_stale = True
         for lease in committed.lost:
-            self._drop(lease.job_id, lease.chunk_no, lease.epoch)
+            self._drop(lease)
         for job_id in committed.complete_jobs:
             self._reader.hear(job_id)
         self._wake.set()
 
-    def _drop(self, job_id: str, chunk_no: int, epoch: int) -> None:
-        """Somebody else runs this chunk now: send no more of its rows."""
-        _log.warning("chunk_lost", job_id=job_id, chunk=chunk_no, epoch=epoch)
-        known = self._book.get(job_id)
-        work = known.works.get(chunk_no) if known is not None else None
-        if known is not None and work is not None and work.lease.epoch == epoch:
-            self._lose(known, work)
-
-    def _lose(self, known: KnownJob, work: ChunkWork) -> None:
-        work.lost = True
-        self._fleet.drop(work)
-        known.take_back(work.lease.chunk_no)
-        known.left_is_stale = True
+    def _drop(self, lease: LeasedChunk) -> None:
+        """Somebody else runs this chunk now: send no more of its rows, and give back what may be left of its lease."""
+        _log.warning("chunk_lost", job_id=lease.job_id, chunk=lease.chunk_no, epoch=lease.epoch)
+        self.committer.release(lease)
+        known = self._book.get(lease.job_id)
+        work = known.works.get(lease.chunk_no) if known is not None else None
+        if known is not None and work is not None and work.lease is lease:
+            known.take_back(lease.chunk_no)
+            self._fleet.give_up(work)
 
     def _lease_lost(self) -> None:
         for known in self._book:
             for work in list(known.works.values()):
-                self._lose(known, work)
+                known.take_back(work.lease.chunk_no)
+                self._fleet.give_up(work)
             known.left_is_stale = True
         self._wake.set()
 

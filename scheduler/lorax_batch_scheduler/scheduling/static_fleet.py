@@ -42,11 +42,10 @@ class StaticFleet:
         for runner in self.runners:
             runner.withdraw(job_id)
 
-    def drop(self, work: ChunkWork) -> None:
-        """Send no more rows of one chunk."""
-        runner = self.runner_of(work.server_id)
-        if runner is not None:
-            runner.drop(work)
+    def give_up(self, work: ChunkWork) -> None:
+        """Send no more rows of a chunk, wherever it is."""
+        for runner in self.runners:
+            runner.give_up(work)
 
     def activity(self, job_id: str) -> tuple[int, int]:
         """Return how many rows of a job are in flight, and how many wait to be sent again."""
