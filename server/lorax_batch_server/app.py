@@ -28,6 +28,7 @@ from lorax_batch_scheduler.objects.urls import open_object_store
 from lorax_batch_scheduler.ports import ObjectStore
 from lorax_batch_scheduler.ports.row_runner import RowRunner
 from lorax_batch_scheduler.postgres.database import Database
+from lorax_batch_scheduler.postgres.database_watch import DatabaseState, DatabaseWatch
 from lorax_batch_scheduler.postgres.dataset_store import PostgresDatasetStore
 from lorax_batch_scheduler.postgres.job_store import PostgresJobStore
 from lorax_batch_scheduler.postgres.lease_store import PostgresLeaseStore
@@ -98,6 +99,7 @@ class Stores:
 
     directory: DataDirectory
     objects: ObjectStore
+    database: Database
     listener: Listener
     embedded: EmbeddedDatabase | None
     datasets: PostgresDatasetStore
@@ -136,6 +138,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         yield Stores(
             directory=directory,
             objects=objects,
+            database=database,
             listener=listener,
             embedded=embedded,
             datasets=PostgresDatasetStore(database, listener),
@@ -177,7 +180,12 @@ class Service:
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
             # Whatever goes wrong: a listener that is left behind by its loop crashes the interpreter.
             stack.push_async_callback(self._server.stop, 0.0)
-            background = [group.create_task(stores.listener.run()), group.create_task(self._hub.run())]
+            watch = DatabaseWatch(
+                stores.database,
+                timeout=timedelta(seconds=self._settings.database_timeout_s),
+                on_change=self._database_changed,
+            )
+            background = [group.create_task(task.run()) for task in (stores.listener, self._hub, watch)]
             if stores.embedded is not None:
                 background.append(group.create_task(stores.embedded.supervise()))
             scheduling = group.create_task(self._scheduler.run())
@@ -202,6 +210,11 @@ class Service:
             for task in background:
                 task.cancel()
         _log.info("stopped")
+
+    async def _database_changed(self, state: DatabaseState) -> None:
+        await self._server.database_changed(answers=state.answers, trouble=state.trouble)
+        if not state.trouble:
+            self._scheduler.wake()
 
     async def _drain(self, scheduling: asyncio.Task[None], hurry: asyncio.Event) -> None:
         await self._scheduler.stop(self._settings.shutdown_grace_s)

@@ -45,7 +45,7 @@ class Listener:
             await asyncio.sleep(RECONNECT_INTERVAL_S)
 
     async def _listen(self) -> None:
-        connection = await asyncpg.connect(self._dsn, timeout=CONNECT_TIMEOUT_S)
+        connection = await asyncpg.connect(self._dsn, timeout=CONNECT_TIMEOUT_S, command_timeout=CONNECT_TIMEOUT_S)
         gone = asyncio.Event()
         connection.add_termination_listener(lambda _: gone.set())
         try:
@@ -58,7 +58,7 @@ class Listener:
                     async with asyncio.timeout(CHECK_INTERVAL_S):
                         await gone.wait()
                 except TimeoutError:
-                    await connection.fetchval("SELECT 1", timeout=CONNECT_TIMEOUT_S)
+                    await connection.fetchval("SELECT 1")
         finally:
             connection.terminate()
 
