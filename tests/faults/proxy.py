@@ -42,6 +42,8 @@ class _Fault:
     delay_s: float = 0.0
     bytes_per_s: float = 0.0
     swallows: frozenset[Way] = frozenset()
+    swallows_from: bytes = b""
+    """What a request says from whose passing on all answers are swallowed."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -142,6 +144,10 @@ class Proxy:
         resets it is what a lost peer looks like.
         """
         self._switch(swallows=ways)
+
+    def lose_answer_to(self, request: bytes) -> None:
+        """Pass on the next request that holds these bytes, and from then on swallow all answers."""
+        self._switch(swallows_from=request)
 
     def cut_after(self, *byte_counts: int) -> None:
         """Cut the connection that carries the Nth next byte, both directions counted; then for the next N anew."""
@@ -266,6 +272,8 @@ class Proxy:
                 await self._wait(min(size, len(data)) / self._fault.bytes_per_s)
             piece, data = data[:size], data[size:]
             self._spend(link, len(piece))
+            if way is Way.REQUESTS and self._fault.swallows_from and self._fault.swallows_from in piece:
+                self._fault = dataclasses.replace(self._fault, swallows=frozenset({Way.ANSWERS}), swallows_from=b"")
             writer.write(piece)
             await writer.drain()
             self.hits.passed_bytes += len(piece)

@@ -81,8 +81,8 @@ def test_refuses_new_connections_on_a_port_that_stays_its_own(proxy: Proxy) -> N
 def test_a_server_that_is_gone_shows_as_a_reset(proxy: Proxy) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         gone = f"127.0.0.1:{listener.getsockname()[1]}"
-    with Proxy(gone) as nowhere, connect(nowhere) as connection:
-        with pytest.raises(ConnectionResetError):
+    with Proxy(gone) as nowhere:
+        with pytest.raises(ConnectionResetError), connect(nowhere) as connection:
             connection.recv(1)
         assert nowhere.hits.unreachable == 1
 
@@ -138,6 +138,14 @@ def test_a_black_hole_for_answers_lets_requests_through(proxy: Proxy) -> None:
         connection.sendall(b"heard")
         poll_until(lambda: proxy.hits.swallowed_bytes, lambda count: count == 5)
         assert proxy.hits.passed_bytes == 5
+
+
+def test_loses_the_answer_to_a_request(proxy: Proxy) -> None:
+    with connect(proxy) as connection:
+        proxy.lose_answer_to(b"COMMIT")
+        assert ask(connection, b"BEGIN") == b"BEGIN"
+        connection.sendall(b"COMMIT")
+        poll_until(lambda: proxy.hits.swallowed_bytes, lambda count: count == 6)
 
 
 def test_cuts_after_so_many_bytes_one_connection_after_the_other(proxy: Proxy) -> None:
