@@ -149,6 +149,12 @@ class Proxy:
         """Pass on the next request that holds these bytes, and from then on swallow all answers."""
         self._switch(swallows_from=request)
 
+    def redirect(self, target: str) -> str:
+        """Send connections to another server and reset those that are open; return where they went before."""
+        before, self._target = self._target, target
+        self.cut()
+        return before
+
     def cut_after(self, *byte_counts: int) -> None:
         """Cut the connection that carries the Nth next byte, both directions counted; then for the next N anew."""
         self._do(lambda: self._budgets.extend(byte_counts))
@@ -249,12 +255,12 @@ class Proxy:
         try:
             while data := await reader.read(BLOCK_BYTES):
                 await self._pass(link, way, data, writer)
-        except ConnectionError:
+        except OSError:
             if not self._swallows(link, way):
                 link.reset()
         if self._swallows(link, way):
             await link.ended.wait()  # the other side must not learn of an end that was swallowed
-        else:
+        with contextlib.suppress(OSError):  # the other side has gone already
             writer.write_eof()
 
     async def _pass(self, link: _Link, way: Way, data: bytes, writer: asyncio.StreamWriter) -> None:
