@@ -135,8 +135,11 @@ class Committer:
         batch = self._batch
         key = (lease.job_id, lease.chunk_no)
         gathered = batch.chunks.get(key)
-        if gathered is None:
+        if gathered is None or gathered.lease.epoch < lease.epoch:
+            # A newer lease of the same chunk is the proof that nothing gathered under an older one can be stored.
             gathered = batch.chunks[key] = Gathered(lease)
+        elif gathered.lease.epoch > lease.epoch:
+            return
         kind = gathered.output if outcome is RowOutcome.SUCCEEDED else gathered.error
         kind.rows.append(row)
         kind.lines.append(line)

@@ -268,6 +268,8 @@ class Scheduler:
         returned, self._returned = self._returned, []
         for work in returned:
             known = self._book.get(work.job_id)
+            if known is not None and known.works.get(work.lease.chunk_no) is not work:
+                continue  # its lease was lost: others run the chunk, or this process does under a newer lease
             runner = self._move_elsewhere(work, known)
             if runner is not None:
                 runner.give(work)

@@ -148,3 +148,18 @@ async def test_too_many_results_that_wait_stop_new_rows(bench: Bench) -> None:
         bench.add(lease, 0, 1, 2, 3, 4)
     assert bench.committer.congested
     bench.committer._batch.chunks.clear()
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_results_under_an_older_lease_of_the_same_chunk_never_mix_with_those_under_the_newer(
+    bench: Bench, late: bool
+) -> None:
+    older = await bench.claim()
+    await bench.stores.leases.release_chunks("s1", [older])
+    newer = await bench.claim()
+    added = [(older, (0, 1)), (newer, (1, 2))]
+    for lease, rows in reversed(added) if late else added:
+        bench.add(lease, *rows)
+    await bench.committer.flush()
+    assert newer.done == 0b110
+    assert (await bench.stores.jobs.get_job("job_1")).counts.succeeded == 2
