@@ -9,6 +9,7 @@ from typing import BinaryIO, Final
 import msgspec
 
 from lorax_batch_scheduler.ingest.child import (
+    NO_SCRATCH,
     OPTIONS_FILE,
     OUTCOME_FILE,
     PACKS_FOLDER,
@@ -47,6 +48,9 @@ def main() -> int:
         ingest(Path(sys.argv[1]), sys.stdin.buffer)
     except TruncatedInputError:
         return PARENT_DIED
+    except OSError as error:
+        sys.stderr.write(f"{error}\n")
+        return NO_SCRATCH
     return 0
 
 

@@ -33,7 +33,7 @@ from lorax_batch_scheduler.ports import DatasetStore, ObjectStore
 
 _IDLE_WAIT_S: Final = 5.0
 """The poll behind the store's notifications."""
-_RETRY_S: Final = 10.0
+_RETRY_S: Final = 3.0
 _MAX_PROCESS_FAILURES: Final = 3
 
 _log = structlog.get_logger()

@@ -170,7 +170,7 @@ WHERE job_id = $1 AND state = $2
 -- Why they wait; what has moved on meanwhile keeps its reason.
 UPDATE jobs SET reason = given.reason, update_time = now()
 FROM unnest($1::text[], $2::text[]) AS given (job_id, reason)
-WHERE jobs.job_id = given.job_id AND jobs.state IN ('QUEUED', 'STARTING') AND jobs.reason <> given.reason
+WHERE jobs.job_id = given.job_id AND jobs.state IN ('QUEUED', 'STARTING', 'RUNNING') AND jobs.reason <> given.reason
 RETURNING pg_notify('lorax_batch_jobs', jobs.job_id)
 
 -- update_job --
