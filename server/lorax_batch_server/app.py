@@ -15,7 +15,7 @@ from typing import Final
 
 import structlog
 from lorax_batch_scheduler.catalogue import Catalogue
-from lorax_batch_scheduler.clock import Clock, SystemClock
+from lorax_batch_scheduler.clock import DatabaseClock
 from lorax_batch_scheduler.errors import ConfigurationError, ObjectStoreError
 from lorax_batch_scheduler.failpoints import ARMED, check_armed
 from lorax_batch_scheduler.fleet import ServerLimits, Slot
@@ -28,7 +28,7 @@ from lorax_batch_scheduler.objects.urls import open_object_store
 from lorax_batch_scheduler.ports import ObjectStore
 from lorax_batch_scheduler.ports.row_runner import RowRunner
 from lorax_batch_scheduler.postgres.database import Database
-from lorax_batch_scheduler.postgres.database_watch import DatabaseState, DatabaseWatch
+from lorax_batch_scheduler.postgres.database_watch import DatabaseState, DatabaseWatch, database_time
 from lorax_batch_scheduler.postgres.dataset_store import PostgresDatasetStore
 from lorax_batch_scheduler.postgres.job_store import PostgresJobStore
 from lorax_batch_scheduler.postgres.lease_store import PostgresLeaseStore
@@ -100,6 +100,7 @@ class Stores:
     directory: DataDirectory
     objects: ObjectStore
     database: Database
+    clock: DatabaseClock
     listener: Listener
     embedded: EmbeddedDatabase | None
     datasets: PostgresDatasetStore
@@ -132,6 +133,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         stack.push_async_callback(database.close)
         async with database.connection() as connection:
             applied = await migrate(connection)
+            clock = DatabaseClock(await database_time(connection))
         if applied:
             _log.info("schema_migrated", versions=applied)
         listener = Listener(dsn)
@@ -139,6 +141,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             directory=directory,
             objects=objects,
             database=database,
+            clock=clock,
             listener=listener,
             embedded=embedded,
             datasets=PostgresDatasetStore(database, listener),
@@ -154,7 +157,7 @@ class Service:
     def __init__(self, settings: Settings, stores: Stores) -> None:
         self._settings = settings
         self._stores = stores
-        self._clock: Clock = SystemClock()
+        self._clock = stores.clock
         self._catalogue = Catalogue.load(settings.catalogue, accept_unlisted=settings.accept_unlisted_models)
         self._registry = CollectorRegistry()
         self._stopping = Stopping()
@@ -184,6 +187,7 @@ class Service:
                 stores.database,
                 timeout=timedelta(seconds=self._settings.database_timeout_s),
                 on_change=self._database_changed,
+                on_time=self._clock.read,
             )
             background = [group.create_task(task.run()) for task in (stores.listener, self._hub, watch)]
             if stores.embedded is not None:

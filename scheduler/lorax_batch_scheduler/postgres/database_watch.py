@@ -3,14 +3,15 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import asyncpg
 import structlog
 
 from lorax_batch_scheduler.errors import DatabaseError
-from lorax_batch_scheduler.postgres.database import Database, database_errors
+from lorax_batch_scheduler.postgres.database import Connection, Database, database_errors
+from lorax_batch_scheduler.postgres.statements import SQL
 
 INTERVAL_S: Final = 1.0
 RECONNECT_INTERVAL_S: Final = 0.25
@@ -45,10 +46,13 @@ class DatabaseWatch:
     learns of them only when its statement times out.
     """
 
-    def __init__(self, database: Database, *, timeout: timedelta, on_change: OnChange) -> None:
+    def __init__(
+        self, database: Database, *, timeout: timedelta, on_change: OnChange, on_time: Callable[[datetime], None]
+    ) -> None:
         self._database = database
         self._timeout_s = timeout.total_seconds()
         self._on_change = on_change
+        self._on_time = on_time
         self._state = WELL
         self._last_answer_at = asyncio.get_running_loop().time()
 
@@ -73,8 +77,10 @@ class DatabaseWatch:
         try:
             while True:
                 asked_at = asyncio.get_running_loop().time()
-                read_only = await connection.fetchval("SELECT current_setting('transaction_read_only')::boolean")
-                await self._answered(READ_ONLY if read_only else WELL, asked_at)
+                answer = await connection.fetchrow(SQL.watch)
+                assert answer is not None
+                self._on_time(answer["now"])
+                await self._answered(READ_ONLY if answer["read_only"] else WELL, asked_at)
                 await asyncio.sleep(INTERVAL_S)
         finally:
             connection.terminate()
@@ -98,3 +104,9 @@ class DatabaseWatch:
         else:
             seconds = asyncio.get_running_loop().time() - self._last_answer_at
             _log.warning("database_back", after_s=round(seconds, 1))
+
+
+async def database_time(connection: Connection) -> datetime:
+    """Return what the database's clock shows."""
+    now: datetime = await connection.fetchval(SQL.watch)
+    return now

@@ -213,6 +213,10 @@ SELECT min(sequence) FROM job_events
 SELECT sequence, job_id, from_state, to_state, reason, time, job FROM job_events
 WHERE sequence > $1 ORDER BY sequence LIMIT $2
 
+-- watch --
+-- Asked every second: the database's clock, and whether it takes writes.
+SELECT clock_timestamp() AS now, current_setting('transaction_read_only')::boolean AS read_only
+
 -- register_scheduler --
 -- Makes it known.
 INSERT INTO schedulers (scheduler_id, lease_until) VALUES ($1, now() + $2)
@@ -224,6 +228,10 @@ DELETE FROM schedulers WHERE scheduler_id <> $1
 -- renew_scheduler --
 -- Nothing when it was declared dead.
 UPDATE schedulers SET lease_until = now() + $2 WHERE scheduler_id = $1 AND lease_until > now() RETURNING scheduler_id
+
+-- shorten_leases --
+-- One that ends later than the longest lease would was taken before the clock went back: whoever lives renews it.
+UPDATE schedulers SET lease_until = now() + interval '600 seconds' WHERE lease_until > now() + interval '600 seconds'
 
 -- remove_dead_schedulers --
 -- On database time; skips what another scheduler is removing.
