@@ -33,6 +33,10 @@ fuzz: setup ## throw random bad input at everything, with new seeds until SECOND
 check-rgw: setup ## run the object store's tests on a real Ceph RGW (Debian packages, 70 MB the first time)
 	@scripts/s3_rgw.sh build/rgw $(PYTEST) -n 0 -m s3_rgw tests/conformance/test_object_store.py
 
+.PHONY: check-long
+check-long: setup ## run the tests that wait for real timeouts (a few minutes)
+	@$(PYTEST) -m long
+
 .PHONY: check
 check: setup fast test ## exactly what CI runs: format, lint, types, layers, generated code, tests
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 
@@ -33,3 +33,21 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+
+class DatabaseClock(SystemClock):
+    """The database's wall clock, counted on from when it was last read.
+
+    Deadlines are ends that can't be taken back, and several processes watch them: a machine's clock that jumps, or
+    differs from the others', must not decide.
+    """
+
+    def __init__(self, now: datetime) -> None:
+        self.read(now)
+
+    def read(self, now: datetime) -> None:
+        """Take over what the database's clock shows."""
+        self._read, self._read_at = now, self.monotonic()
+
+    def now(self) -> datetime:
+        return self._read + timedelta(seconds=self.monotonic() - self._read_at)

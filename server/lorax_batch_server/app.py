@@ -4,13 +4,14 @@ import asyncio
 import gc
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from typing import Final
 
 import structlog
 from lorax_batch_scheduler.catalogue import Catalogue
-from lorax_batch_scheduler.clock import SystemClock
 from lorax_batch_scheduler.errors import ConfigurationError
 from lorax_batch_scheduler.failpoints import ARMED, check_armed
+from lorax_batch_scheduler.postgres.database_watch import DatabaseState, DatabaseWatch
 from lorax_batch_scheduler.removals import Removals
 from prometheus_client import CollectorRegistry
 
@@ -80,7 +81,7 @@ class Service:
         self._settings = settings
         self._stores = stores
         self._registry = CollectorRegistry()
-        metrics, stopping, clock = ApiMetrics(self._registry), Stopping(), SystemClock()
+        metrics, stopping, clock = ApiMetrics(self._registry), Stopping(), stores.clock
         self._removals = Removals(stores.removals, stores.objects, clock=clock)
         catalogue = Catalogue.load(settings.catalogue, accept_unlisted=settings.accept_unlisted_models)
         self._api: ApiPart | None = None
@@ -113,7 +114,13 @@ class Service:
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
             # Whatever goes wrong: a listener that is left behind by its loop crashes the interpreter.
             stack.push_async_callback(self._server.stop, 0.0)
-            background = [group.create_task(stores.listener.run())]
+            watch = DatabaseWatch(
+                stores.database,
+                timeout=timedelta(seconds=settings.database_timeout_s),
+                on_change=self._database_changed,
+                on_time=stores.clock.read,
+            )
+            background = [group.create_task(stores.listener.run()), group.create_task(watch.run())]
             if stores.embedded is not None:
                 background.append(group.create_task(stores.embedded.supervise()))
             background.append(group.create_task(self._removals.run()))
@@ -134,6 +141,11 @@ class Service:
             await self._drain(scheduling, signals.hurry)
             for task in background:
                 task.cancel()
+
+    async def _database_changed(self, state: DatabaseState) -> None:
+        await self._server.database_changed(answers=state.answers, trouble=state.trouble)
+        if not state.trouble and self._scheduling is not None:
+            self._scheduling.wake()
 
     async def _drain(self, scheduling: asyncio.Task[None] | None, hurry: asyncio.Event) -> None:
         """Refuse calls and end streams; meanwhile let rows in flight end, and hand the rest back."""

@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 
 from lorax_batch_server.errors import MalformedRequestError
 from lorax_batch_server.metrics import ApiMetrics
+from lorax_batch_server.outage import Outage
 from lorax_batch_server.status import ErrorStatus, error_status
 from lorax_batch_server.stopping import Stopping
 
@@ -28,9 +29,10 @@ _Handler = Any
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Wraps the handlers of our services; health and reflection stay as they are."""
 
-    def __init__(self, metrics: ApiMetrics, stopping: Stopping) -> None:
+    def __init__(self, metrics: ApiMetrics, stopping: Stopping, outage: Outage) -> None:
         self._metrics = metrics
         self._stopping = stopping
+        self._outage = outage
 
     async def intercept_service(
         self,
@@ -64,7 +66,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         async def call(raw: Any, context: _Context) -> Any:  # noqa: ANN401 - any message
             with _Call(name, self._metrics, unary=not bounded).running() as watched:
                 try:
-                    async with self._stopping.cut_off() if bounded else nullcontext():
+                    async with self._outage.cut_off(), self._stopping.cut_off() if bounded else nullcontext():
                         return await behaviour(watched.reading(read(raw)), context)
                 except Exception as error:
                     status = watched.failed(error)
@@ -78,6 +80,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         async def call(raw: Any, context: _Context) -> None:  # noqa: ANN401 - any message
             with _Call(name, self._metrics, unary=False).running() as watched:
                 try:
+                    # An open stream stays: a watch goes on where it was when PostgreSQL is back.
+                    self._outage.check()
                     async with (
                         self._stopping.cut_off(),
                         # Closed here, not by the garbage collector: a broken connection must free what it holds.

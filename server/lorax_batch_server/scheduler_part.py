@@ -103,6 +103,10 @@ class SchedulerPart:
         except (TimeoutError, DatabaseError) as error:
             _log.warning("dataset_not_released", error=repr(error))
 
+    def wake(self) -> None:
+        """Something may be there to do."""
+        self._scheduler.wake()
+
     def stop(self, grace_s: float) -> None:
         """Claim nothing more, let rows in flight end for so long, hand the rest back; `run` then returns."""
         self._scheduler.stop(grace_s)

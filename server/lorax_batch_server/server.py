@@ -25,9 +25,12 @@ from lorax_batch_server.fleet import FleetService
 from lorax_batch_server.interceptor import CallInterceptor
 from lorax_batch_server.listen_address import ListenAddress
 from lorax_batch_server.metrics import ApiMetrics
+from lorax_batch_server.outage import Outage
 from lorax_batch_server.stopping import Stopping
 
 MAX_UPLOAD_MESSAGE_BYTES: Final = 4 << 20
+HEALTH_TIMEOUT_S: Final = 1.0
+"""A caller of health's Watch that takes no message holds up the others; a check by them then tells what was before."""
 _OPTIONS: Final = (
     # Without it a second service on the same port starts, and gets half of the calls.
     ("grpc.so_reuseport", 0),
@@ -58,8 +61,12 @@ class ApiServer:
         stopping: Stopping,
     ) -> None:
         self._stopping = stopping
+        self._outage = Outage()
+        self._health_status = health_pb2.HealthCheckResponse.SERVING
         self._health = health_aio.HealthServicer()
-        self._server = grpc.aio.server(interceptors=[CallInterceptor(metrics, stopping)], options=_OPTIONS)
+        self._server = grpc.aio.server(
+            interceptors=[CallInterceptor(metrics, stopping, self._outage)], options=_OPTIONS
+        )
         offered: list[tuple[Any, str]] = [(fleet_pb2, "Fleet")]
         if batch_inference is not None:
             offered.append((batch_inference_pb2, "BatchInference"))
@@ -92,11 +99,28 @@ class ApiServer:
                 "with --listen HOST:PORT (port 0: a free one)"
             ) from error
         await self._server.start()
-        for name in ("", *self._names):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await self._tell_health()
         bound = address if address.socket else ListenAddress(host=address.host, port=port)
         _log.info("listening", address=str(bound))
         return bound
+
+    async def database_changed(self, *, answers: bool, trouble: str) -> None:
+        """Tell callers at once, not after a wait, while PostgreSQL does not answer, and health of any trouble."""
+        if answers:
+            self._outage.end()
+        else:
+            self._outage.begin(trouble)
+        statuses = health_pb2.HealthCheckResponse
+        self._health_status = statuses.NOT_SERVING if trouble else statuses.SERVING
+        try:
+            async with asyncio.timeout(HEALTH_TIMEOUT_S):
+                await self._tell_health()
+        except TimeoutError:
+            _log.warning("health_not_told", status=self._health_status)
+
+    async def _tell_health(self) -> None:
+        for name in ("", *self._names):
+            await self._health.set(name, self._health_status)
 
     async def stop(self, grace_s: float) -> None:
         """Refuse new calls, end streams at once, let the other calls end, and cut off what is left after the grace."""

@@ -57,6 +57,12 @@ class Settings(BaseSettings):
     database_url: pydantic.SecretStr | None = Field(
         default=None, description="a PostgreSQL >= 15 to use instead of the embedded one: postgresql://..."
     )
+    database_timeout_s: float = Field(
+        default=5.0,
+        ge=0.5,
+        le=60.0,
+        description="a PostgreSQL that answers nothing for so long counts as lost: calls get UNAVAILABLE until it does",
+    )
     object_store: str | None = Field(
         default=None, description="s3://BUCKET/PREFIX or a directory; unset: a directory in data_dir"
     )

@@ -5,11 +5,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
+from lorax_batch_scheduler.clock import DatabaseClock
 from lorax_batch_scheduler.errors import ConfigurationError, ObjectStoreError
 from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.objects.urls import open_object_store
 from lorax_batch_scheduler.ports import ObjectStore
 from lorax_batch_scheduler.postgres.database import Database
+from lorax_batch_scheduler.postgres.database_watch import database_time
 from lorax_batch_scheduler.postgres.dataset_store import PostgresDatasetStore
 from lorax_batch_scheduler.postgres.fleet_store import PostgresFleetStore
 from lorax_batch_scheduler.postgres.job_store import PostgresJobStore
@@ -33,6 +35,8 @@ class Stores:
     directory: DataDirectory | None
     """None: a process that runs no jobs keeps nothing on this machine."""
     objects: ObjectStore
+    database: Database
+    clock: DatabaseClock
     listener: Listener
     embedded: EmbeddedDatabase | None
     datasets: PostgresDatasetStore
@@ -61,11 +65,13 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             embedded = EmbeddedDatabase(directory.postgres)
             stack.push_async_callback(embedded.stop)
             dsn = await embedded.start()
-        database = await _open_database(stack, dsn)
+        database, clock = await _open_database(stack, dsn)
         listener = Listener(dsn)
         yield Stores(
             directory=directory,
             objects=objects,
+            database=database,
+            clock=clock,
             listener=listener,
             embedded=embedded,
             datasets=PostgresDatasetStore(database, listener),
@@ -89,13 +95,14 @@ async def _open_objects(stack: AsyncExitStack, settings: Settings, directory: Da
 
 
 @failpoint(before="start.before_database", after="start.after_database")
-async def _open_database(stack: AsyncExitStack, dsn: str) -> Database:
+async def _open_database(stack: AsyncExitStack, dsn: str) -> tuple[Database, DatabaseClock]:
     database = Database(dsn)
     # Closed also when opening is given up half-way.
     stack.push_async_callback(database.close)
     await database.open()
     async with database.connection() as connection:
         applied = await migrate(connection)
+        clock = DatabaseClock(await database_time(connection))
     if applied:
         _log.info("schema_migrated", versions=applied)
-    return database
+    return database, clock

@@ -3,12 +3,14 @@
 import gc
 import os
 import sys
+from errno import EDQUOT, EIO, ENOSPC, EROFS
 from pathlib import Path
 from typing import BinaryIO, Final
 
 import msgspec
 
 from lorax_batch_scheduler.ingest.child import (
+    NO_SCRATCH,
     OPTIONS_FILE,
     OUTCOME_FILE,
     PACKS_FOLDER,
@@ -19,6 +21,7 @@ from lorax_batch_scheduler.ingest.child import (
 )
 from lorax_batch_scheduler.ingest.engine import Ingest
 
+_BAD_DISK: Final = {EDQUOT, EIO, ENOSPC, EROFS}
 _NICENESS: Final = 5
 """A dataset that comes in gives way to the jobs that run."""
 
@@ -47,6 +50,11 @@ def main() -> int:
         ingest(Path(sys.argv[1]), sys.stdin.buffer)
     except TruncatedInputError:
         return PARENT_DIED
+    except OSError as error:
+        if error.errno not in _BAD_DISK:
+            raise
+        sys.stderr.write(f"{error}\n")
+        return NO_SCRATCH
     return 0
 
 

@@ -20,6 +20,8 @@ ERRORS_FILE: Final = "errors.txt"
 PACKS_FOLDER: Final = "packs"
 PARENT_DIED: Final = 3
 """The exit status of a child that saw its input end too early."""
+NO_SCRATCH: Final = 74
+"""The exit status (`EX_IOERR`) of a child that could not write, or read what it had written: mostly a full disk."""
 
 _LENGTH: Final = struct.Struct("<I")
 END_FRAME: Final = _LENGTH.pack(0)

@@ -34,7 +34,7 @@ from lorax_batch_scheduler.removals import Removals
 
 _IDLE_WAIT_S: Final = 5.0
 """The poll behind the store's notifications."""
-_RETRY_S: Final = 10.0
+_RETRY_S: Final = 3.0
 _MAX_PROCESS_FAILURES: Final = 3
 
 _log = structlog.get_logger()

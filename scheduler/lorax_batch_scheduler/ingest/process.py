@@ -14,6 +14,7 @@ from lorax_batch_scheduler.ingest.child import (
     END_FRAME,
     ERRORS_FILE,
     MAX_FRAME_BYTES,
+    NO_SCRATCH,
     OPTIONS_FILE,
     OUTCOME_FILE,
     PACKS_FOLDER,
@@ -40,7 +41,7 @@ async def ingest_in_process(
 
     `scratch` must be an empty directory. When cancelled, or when `source` raises, the process is killed and waited for.
 
-    *Raises*: `IngestProcessError`, and what `source` raises.
+    *Raises*: `IngestProcessError`, `OSError` for a full or broken disk, and what `source` raises.
     """
     await asyncio.to_thread((scratch / OPTIONS_FILE).write_bytes, msgspec.json.encode(options))
     with (scratch / ERRORS_FILE).open("wb") as errors:
@@ -61,6 +62,8 @@ async def ingest_in_process(
         await _end(process)
     if status != 0:
         said = (scratch / ERRORS_FILE).read_bytes()[-_SHOWN_ERROR_BYTES:].decode(errors="replace").strip()
+        if status == NO_SCRATCH:
+            raise OSError(f"'{scratch}', where the dataset is sorted: {said}")
         raise IngestProcessError(f"the ingest process ended with status {status}: {said or 'it said nothing'}")
     outcome = await asyncio.to_thread((scratch / OUTCOME_FILE).read_bytes)
     return await asyncio.to_thread(msgspec.msgpack.decode, outcome, type=IngestOutcome)

@@ -5,15 +5,15 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from errno import EAGAIN, EDQUOT, EINTR, EMFILE, ENFILE, ENOSPC, ESTALE
+from errno import EACCES, EAGAIN, EDQUOT, EINTR, EIO, EMFILE, ENFILE, ENOSPC, EPERM, EROFS, ESTALE
 from pathlib import Path
 from typing import BinaryIO
 
 from lorax_batch_scheduler.errors import ObjectNotFoundError, ObjectStoreError
 
 _OLD_S = 24 * 3600.0
-_PASSING = {EAGAIN, EDQUOT, EINTR, EMFILE, ENFILE, ENOSPC, ESTALE}
-"""Errors that may be gone at the next try, a full disk among them."""
+_PASSING = {EACCES, EAGAIN, EDQUOT, EINTR, EIO, EMFILE, ENFILE, ENOSPC, EPERM, EROFS, ESTALE}
+"""Errors that may be gone at a later try: somebody makes room, mounts the disk anew, or gives the right back."""
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """An object store in a bucket of any S3-compatible service."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
 CONNECT_TIMEOUT_S = 5
-READ_TIMEOUT_S = 60
-"""Between two pieces of an answer; completing a large upload may keep a store silent for so long."""
+SILENCE_S = 20.0
+"""How long a store may be silent before and between the pieces of an answer. One that needs longer to complete a large
+upload does it all the same, and is asked afterwards whether it did."""
+SLOWEST_BYTES_PER_S = 256 << 10
+"""A write gets so much more time for its bytes."""
 ATTEMPTS = 4
 """Of each request, the first included: botocore repeats throttled, failed (5xx) and broken ones with growing pauses.
 All our requests bear it: reads, deletes, writes of the same bytes to the same place, and `create` knows its own."""
@@ -43,6 +47,7 @@ class S3Location:
     region: str | None = None
     path_style: bool = False
     """Whether the bucket goes into the path of a URL and not into its host name."""
+    silence_s: float = SILENCE_S
 
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.prefix}" + (f" at {self.endpoint}" if self.endpoint else "")
@@ -63,13 +68,13 @@ class S3ObjectStore:
 
     async def put(self, key: str, data: bytes) -> None:
         name = self._name(key)
-        with s3_errors(key):
+        async with self._writing(key, data):
             await self._client.put_object(Bucket=self._bucket, Key=name, Body=data)
 
     async def create(self, key: str, data: bytes) -> bool:
         name, writer = self._name(key), self._new_id()
         for _ in range(_CREATE_ROUNDS):
-            with s3_errors(key):
+            async with self._writing(key, data):
                 try:
                     await self._client.put_object(
                         Bucket=self._bucket, Key=name, Body=data, IfNoneMatch="*", Metadata={_WRITER: writer}
@@ -159,7 +164,7 @@ class S3ObjectStore:
     async def upload_part(self, key: str, upload_id: str, number: int, data: bytes) -> UploadedPart:
         keys.check_part_number(number)
         name = self._name(key)
-        with s3_errors(f"{key} (upload {upload_id})"):
+        async with self._writing(f"{key} (upload {upload_id})", data):
             answer = await self._client.upload_part(
                 Bucket=self._bucket, Key=name, UploadId=upload_id, PartNumber=number, Body=data
             )
@@ -196,8 +201,8 @@ class S3ObjectStore:
 
     async def __aenter__(self) -> Self:
         config = AioConfig(
-            connect_timeout=CONNECT_TIMEOUT_S,
-            read_timeout=READ_TIMEOUT_S,
+            connect_timeout=min(CONNECT_TIMEOUT_S, self._location.silence_s),
+            read_timeout=self._location.silence_s,
             max_pool_connections=CONNECTIONS,
             retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
             s3={"addressing_style": "path" if self._location.path_style else "auto"},
@@ -227,6 +232,19 @@ class S3ObjectStore:
         if self._entered is None:
             raise RuntimeError("an S3ObjectStore is used inside `async with`")
         return self._entered
+
+    @asynccontextmanager
+    async def _writing(self, key: str, data: bytes) -> AsyncIterator[None]:
+        """Map errors, and give up a write that goes nowhere: aiohttp waits for "100 Continue" and for room for ever."""
+        patience_s = 2 * self._location.silence_s + len(data) / SLOWEST_BYTES_PER_S
+        try:
+            with s3_errors(key):
+                async with asyncio.timeout(patience_s):
+                    yield
+        except TimeoutError as error:
+            raise ObjectStoreError(
+                f"S3 did not take the {len(data)} bytes of '{key}' within {patience_s:.0f} s", retryable=True
+            ) from error
 
     def _name(self, key: str) -> str:
         keys.check_key(key)

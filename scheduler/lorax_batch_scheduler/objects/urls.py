@@ -1,5 +1,6 @@
 """Opens the object store that a URL names."""
 
+import re
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -8,7 +9,11 @@ from lorax_batch_scheduler.objects.directory import DirectoryObjectStore
 from lorax_batch_scheduler.objects.keys import check_directory
 from lorax_batch_scheduler.ports import ObjectStore
 
-_FORMS = "a directory, file:///directory or s3://bucket/prefix?endpoint=URL&region=NAME&path_style=true|false"
+_FORMS = (
+    "a directory, file:///directory or "
+    "s3://bucket/prefix?endpoint=URL&region=NAME&path_style=true|false&silence_s=SECONDS"
+)
+_SECONDS = re.compile(r"[1-9]\d{0,2}")
 _SWITCH = {"true": True, "false": False}
 
 
@@ -44,7 +49,7 @@ def _s3(url: str) -> ObjectStore:
             "Credentials come from AWS's own variables, profiles or roles, never from the URL"
         )
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    unknown = options.keys() - {"endpoint", "region", "path_style"}
+    unknown = options.keys() - {"endpoint", "region", "path_style", "silence_s"}
     if unknown or parts.fragment:
         named = ", ".join(sorted(unknown)) or "#" + parts.fragment
         raise ConfigurationError(f"object store '{url}': '{named}' is not an option; it must be {_FORMS}")
@@ -60,8 +65,12 @@ def _s3(url: str) -> ObjectStore:
         prefix += "/"
         check_directory(prefix)
 
+    silence = options.get("silence_s")
+    if silence is not None and not _SECONDS.fullmatch(silence):
+        raise ConfigurationError(f"object store '{url}': silence_s is '{silence}', but must be seconds, from 1 to 999")
+
     # aiobotocore takes two seconds to import: only those who use it shall wait.
-    from lorax_batch_scheduler.objects.s3 import S3Location, S3ObjectStore
+    from lorax_batch_scheduler.objects.s3 import SILENCE_S, S3Location, S3ObjectStore
 
     return S3ObjectStore(
         S3Location(
@@ -70,5 +79,6 @@ def _s3(url: str) -> ObjectStore:
             endpoint=endpoint,
             region=options.get("region"),
             path_style=_SWITCH[path_style],
+            silence_s=float(silence) if silence else SILENCE_S,
         )
     )

@@ -35,7 +35,7 @@ class JobStore(Protocol):
         ...
 
     async def explain_jobs(self, reasons: dict[str, str]) -> None:
-        """Change the reasons of waiting jobs; those that are no longer QUEUED or STARTING keep theirs."""
+        """Change the reasons of waiting jobs; those that are not QUEUED, STARTING or RUNNING keep theirs."""
         ...
 
     async def update_job(

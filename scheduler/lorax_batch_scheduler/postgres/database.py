@@ -23,15 +23,22 @@ ACQUIRE_TIMEOUT_S: Final = 20.0
 _NUL: Final = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 """An escaped NUL, which jsonb can't hold; rows and servers may send one, and what we store of them is for people."""
 
-# What says that the server is away or going, not that the statement is wrong.
-_OUT_OF_REACH = (
+# What says that the server is away or can't do it now, not that the statement is wrong.
+_PASSING = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
+    # Out of connections, memory, disk.
+    asyncpg.InsufficientResourcesError,
+    # EIO, a file that is gone; and what its own checks say when those are the reason.
+    asyncpg.PostgresSystemError,
+    asyncpg.InternalServerError,
+    # A standby that is about to take over, or an operator who made room.
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.LockNotAvailableError,
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
     # What a statement meets on a connection that was lost in the middle of another one.
@@ -41,10 +48,10 @@ _OUT_OF_REACH = (
 
 @contextmanager
 def database_errors() -> Iterator[None]:
-    """Turn what the driver raises when the server is out of reach into `DatabaseError`, keeping the cause."""
+    """Turn what the driver raises when the server is away or unable into `DatabaseError`, keeping the cause."""
     try:
         yield
-    except _OUT_OF_REACH as error:
+    except _PASSING as error:
         raise DatabaseError(f"PostgreSQL: {type(error).__name__}: {error}" if str(error) else repr(error)) from error
 
 
@@ -55,6 +62,8 @@ class Database:
         self._dsn = dsn
         self._max_connections = max_connections
         self._pool: asyncpg.Pool | None = None
+        self._lent: dict[Connection, float] = {}
+        """Connections in use, and since when."""
 
     @property
     def dsn(self) -> str:
@@ -107,11 +116,29 @@ class Database:
             raise DatabaseError("PostgreSQL: not connected")
         with database_errors():
             async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+                self._lent[connection] = asyncio.get_running_loop().time()
                 try:
                     yield connection
-                except asyncpg.InternalClientError:
-                    connection.terminate()  # its state is lost; the pool opens another
+                except (asyncpg.InternalClientError, TimeoutError, asyncio.CancelledError):
+                    # Its state is lost, or its statement goes on without us: taking it back would wait until PostgreSQL
+                    # has ended that. The pool opens another.
+                    connection.terminate()
                     raise
+                finally:
+                    del self._lent[connection]
+
+    async def come_back(self, back_at: float, *, patience_s: float) -> None:
+        """Forget the connections of before an outage: some may be dead and never say so.
+
+        Statements that were sent before `back_at` (of the loop's clock) may still end, for so long; then their
+        callers get `DatabaseError`.
+        """
+        if self._pool is not None:
+            await self._pool.expire_connections()
+        await asyncio.sleep(patience_s)
+        for connection, since in list(self._lent.items()):
+            if since <= back_at:
+                connection.terminate()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:

@@ -35,6 +35,8 @@ BATCH_SETTINGS: Mapping[str, str] = {
     "wal_compression": "on",
     "checkpoint_timeout": "15min",
     "max_wal_size": "1GB",
+    # Before it recovers, a killed one syncs its files: one by one that took 2 to 3.5 s of an outage of 4 s.
+    **({"recovery_init_sync_method": "syncfs"} if sys.platform == "linux" else {}),
     # There is no replica to feed.
     "wal_level": "minimal",
     "max_wal_senders": "0",

@@ -39,6 +39,7 @@ class PostgresLeaseStore:
     async def renew_scheduler(self, scheduler_id: str, lease: timedelta) -> bool:
         async with self._database.transaction() as connection:
             renewed = await connection.fetchval(SQL.renew_scheduler, scheduler_id, lease)
+            await connection.execute(SQL.shorten_leases)
             if await connection.execute(SQL.remove_dead_schedulers) != "DELETE 0":
                 await self._free_chunks(connection)
             await connection.execute(SQL.free_orphaned_datasets)

@@ -47,7 +47,7 @@ class Listener:
 
     @failpoint(before="listen.before_connect")
     async def _listen(self) -> None:
-        connection = await asyncpg.connect(self._dsn, timeout=CONNECT_TIMEOUT_S)
+        connection = await asyncpg.connect(self._dsn, timeout=CONNECT_TIMEOUT_S, command_timeout=CONNECT_TIMEOUT_S)
         gone = asyncio.Event()
         connection.add_termination_listener(lambda _: gone.set())
         try:
@@ -60,7 +60,7 @@ class Listener:
                     async with asyncio.timeout(CHECK_INTERVAL_S):
                         await gone.wait()
                 except TimeoutError:
-                    await connection.fetchval("SELECT 1", timeout=CONNECT_TIMEOUT_S)
+                    await connection.fetchval("SELECT 1")
         finally:
             connection.terminate()
 

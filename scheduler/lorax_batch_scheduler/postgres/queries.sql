@@ -195,7 +195,7 @@ WHERE job_id = $1 AND state = $2
 -- Why they wait; what has moved on meanwhile keeps its reason.
 UPDATE jobs SET reason = given.reason, update_time = now()
 FROM unnest($1::text[], $2::text[]) AS given (job_id, reason)
-WHERE jobs.job_id = given.job_id AND jobs.state IN ('QUEUED', 'STARTING') AND jobs.reason <> given.reason
+WHERE jobs.job_id = given.job_id AND jobs.state IN ('QUEUED', 'STARTING', 'RUNNING') AND jobs.reason <> given.reason
 RETURNING pg_notify('lorax_batch_jobs', jobs.job_id)
 
 -- update_job --
@@ -259,6 +259,10 @@ SELECT min(sequence) FROM job_events
 SELECT sequence, job_id, from_state, to_state, reason, time, job FROM job_events
 WHERE sequence > $1 ORDER BY sequence LIMIT $2
 
+-- watch --
+-- Asked every second: the database's clock, and whether it takes writes.
+SELECT clock_timestamp() AS now, current_setting('transaction_read_only')::boolean AS read_only
+
 -- register_scheduler --
 -- Makes it known.
 INSERT INTO schedulers (scheduler_id, lease_until) VALUES ($1, now() + $2)
@@ -270,6 +274,10 @@ DELETE FROM schedulers WHERE scheduler_id <> $1
 -- renew_scheduler --
 -- Nothing when it was declared dead. Late is no harm: as long as its row is there, nobody has freed what it holds.
 UPDATE schedulers SET lease_until = now() + $2 WHERE scheduler_id = $1 RETURNING scheduler_id
+
+-- shorten_leases --
+-- One that ends later than the longest lease would was taken before the clock went back: whoever lives renews it.
+UPDATE schedulers SET lease_until = now() + interval '600 seconds' WHERE lease_until > now() + interval '600 seconds'
 
 -- remove_dead_schedulers --
 -- On database time; skips what another scheduler is removing.

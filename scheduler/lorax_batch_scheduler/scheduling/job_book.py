@@ -34,6 +34,8 @@ class KnownJob:
     """Whether a server of this process has ever been given rows of it."""
     hold_until: float = 0.0
     """Monotonic seconds: its chunks could not be read; do not try again earlier."""
+    trouble: str = ""
+    """Why its chunks could not be read, for people; "" when the last one could."""
     authorization: bytes | None = None
     secret_is_known: bool = False
     aliases: frozenset[str] = frozenset()

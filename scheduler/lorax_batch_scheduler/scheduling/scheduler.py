@@ -234,7 +234,7 @@ class Scheduler:
             if self._reasons.is_abandoned(job, wait):
                 job.told_reason = wait.reason
                 await self._move(job, JobEvent.REQUEUE, wait.reason)
-        await self._reasons.tell(waiting)
+        await self._reasons.tell(waiting, self._book.runnable)
 
     async def _settle_invalid(self, known: KnownJob) -> None:
         try:

@@ -21,13 +21,19 @@ class WaitReasons:
         self._clock = clock
         self._exclusive = exclusive
 
-    async def tell(self, waiting: Sequence[tuple[KnownJob, ExplainWait]]) -> None:
-        """Tell callers why queued jobs wait."""
+    async def tell(self, waiting: Sequence[tuple[KnownJob, ExplainWait]], runnable: Sequence[KnownJob]) -> None:
+        """Tell callers why queued jobs wait, and what keeps jobs that have a server from going on."""
         reasons: dict[str, str] = {}
         for known, wait in waiting:
             queued = known.job.state is JobState.QUEUED
             if queued and known.job.reason != wait.reason and self._has_the_word(known):
                 known.told_reason = reasons[wait.job_id] = wait.reason
+        for known in runnable:
+            told_here = known.told_reason and known.job.reason == known.told_reason
+            if known.job.state is not JobState.QUEUED and (known.trouble or told_here):
+                known.told_reason = known.trouble
+                if known.job.reason != known.trouble:
+                    reasons[known.job.job_id] = known.trouble
         await self._jobs.explain_jobs(reasons)
 
     def is_abandoned(self, known: KnownJob, wait: ExplainWait) -> bool:

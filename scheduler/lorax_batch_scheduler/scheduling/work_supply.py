@@ -22,6 +22,8 @@ from lorax_batch_scheduler.scheduling.job_book import KnownJob
 from lorax_batch_scheduler.work import ChunkWork
 
 INVALID_CHUNKS_AT_ONCE: Final = 16
+READ_TIMEOUT_S: Final = 15.0
+"""Of a chunk, which has about a MiB: all jobs wait for it, also those that are to be cancelled."""
 HOLD_S: Final = 2.0
 """How long a job is left alone after its chunks could not be read."""
 
@@ -92,15 +94,20 @@ class WorkSupply:
     async def _try_load(self, known: KnownJob, lease: LeasedChunk) -> Chunk | InvalidChunk | ObjectNotFoundError | None:
         """Return the chunk, or what it means that it can't be read; then the lease is given back."""
         try:
-            return await self._loader.load(lease)
+            async with asyncio.timeout(READ_TIMEOUT_S):
+                chunk = await self._loader.load(lease)
         except ObjectNotFoundError as error:
             self._committer.release(lease)
             return error
-        except ObjectStoreError as error:
-            _log.warning("chunk_not_read", job_id=lease.job_id, chunk=lease.chunk_no, error=str(error))
+        except (ObjectStoreError, TimeoutError) as error:
+            why = str(error) or f"the object store did not give it within {READ_TIMEOUT_S:g} s"
+            _log.warning("chunk_not_read", job_id=lease.job_id, chunk=lease.chunk_no, error=why)
+            known.trouble = f"its rows can't be read: {why}"
             known.hold_until = self._clock.monotonic() + HOLD_S
             self._committer.release(lease)
             return None
+        known.trouble = ""
+        return chunk
 
     async def _learn_secret(self, known: KnownJob) -> None:
         if not known.secret_is_known:

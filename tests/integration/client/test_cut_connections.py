@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 from lorax_batch.v1 import batch_inference_pb2 as pb
 
+from tests.faults.proxy import Proxy
 from tests.integration.client.conftest import PERSISTENT, Caller
-from tests.integration.client.cutting_proxy import cutting_proxy
 from tests.integration.client.messages import part, summary
 from tests.integration.client.scripted_service import Service
 
@@ -15,35 +15,38 @@ BLOCK = 256 << 10
 @pytest.mark.parametrize("kind", ["aio", "sync"])
 async def test_a_download_survives_cut_connections(service: Service, tmp_path: Path, kind: str):
     service.script.serve("DownloadResults", download)
-    async with cutting_proxy(service.port, [300_000, 600_000]) as proxy:
-        caller = Caller(f"127.0.0.1:{proxy.port}", kind, PERSISTENT)
+    with Proxy(service.target) as proxy:
+        proxy.cut_after(300_000, 600_000)
+        caller = Caller(proxy.address, kind, PERSISTENT)
         await caller.ask("download", "job_1", tmp_path / "out")
         await caller.close()
     assert (tmp_path / "out").read_bytes() == CONTENT
-    assert proxy.cut_count == 2
+    assert proxy.hits.cut == 2
 
 
 @pytest.mark.parametrize("kind", ["aio", "sync"])
 async def test_results_survive_cut_connections(service: Service, kind: str):
     service.script.serve("StreamResults", stream)
-    async with cutting_proxy(service.port, [30_000, 50_000]) as proxy:
-        caller = Caller(f"127.0.0.1:{proxy.port}", kind, PERSISTENT)
+    with Proxy(service.target) as proxy:
+        proxy.cut_after(30_000, 50_000)
+        caller = Caller(proxy.address, kind, PERSISTENT)
         found = await caller.collect("results", "job_1")
         await caller.close()
     assert [row.offset for row in found] == list(range(500))
     assert [row.custom_id for row in found] == [str(number) for number in range(500)]
-    assert proxy.cut_count == 2
+    assert proxy.hits.cut == 2
 
 
 @pytest.mark.parametrize("kind", ["aio", "sync"])
 async def test_an_upload_survives_cut_connections(service: Service, tmp_path: Path, kind: str):
     (tmp_path / "rows.jsonl").write_bytes(CONTENT)
-    async with cutting_proxy(service.port, [300_000, 900_000]) as proxy:
-        caller = Caller(f"127.0.0.1:{proxy.port}", kind, PERSISTENT)
+    with Proxy(service.target) as proxy:
+        proxy.cut_after(300_000, 900_000)
+        caller = Caller(proxy.address, kind, PERSISTENT)
         dataset = await caller.ask("upload_dataset", tmp_path / "rows.jsonl")
         await caller.close()
     assert bytes(service.datasets.stored[dataset.dataset_id]) == CONTENT
-    assert proxy.cut_count == 2
+    assert proxy.hits.cut == 2
 
 
 def download(request: pb.DownloadResultsRequest) -> list[pb.DownloadResultsResponse]:

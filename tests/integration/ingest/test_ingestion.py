@@ -261,7 +261,7 @@ async def test_a_database_out_of_reach_is_waited_for(place: Place, monkeypatch):
     ingestion._clock = Impatient()  # type: ignore[assignment]
     with pytest.raises(CrashError):
         await ingestion.run()
-    assert waits == [10.0] * 3
+    assert waits == [3.0] * 3
 
 
 @pytest.mark.parametrize("size", [0, PART_BYTES - 1, PART_BYTES, PART_BYTES + 1, 2 * PART_BYTES + 9])

@@ -16,6 +16,7 @@ from lorax_batch_scheduler.ingest.child import OPTIONS_FILE, OUTCOME_FILE, PAREN
 from lorax_batch_scheduler.ingest.limits import IngestLimits
 from lorax_batch_scheduler.ingest.process import IngestProcessError, ingest_in_process, packs_folder
 
+from tests.faults.small_disk import SmallDisk
 from tests.unit.ingest.lines_of import chat_line
 
 OPTIONS = IngestOptions(on_invalid=OnInvalid.SKIP, limits=IngestLimits(pack_bytes=1_000))
@@ -81,6 +82,12 @@ async def test_the_death_of_the_process_is_told_with_its_last_words(tmp_path):
     before = children()
     with pytest.raises(IngestProcessError, match=r"ended with status -9: it said nothing"):
         await ingest_in_process(source(), tmp_path, OPTIONS)
+
+
+async def test_a_full_disk_is_told_from_a_process_that_is_broken(tmp_path):
+    lines = [chat_line(f"r{n}", os.urandom(2_000).hex()) for n in range(1_000)]
+    with SmallDisk(tmp_path / "scratch", 1 << 20) as disk, pytest.raises(OSError, match="No space left on device"):
+        await ingest_in_process(blocks_of(*lines), disk.path, OPTIONS)
 
 
 async def test_an_exception_in_the_process_is_told(tmp_path):
