@@ -1,0 +1,94 @@
+"""What each kill of a service cost: rows called again, and the time until results were committed again."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from tests.faults.chaos.call import ANSWERED, Call, Repeat, is_due_to
+from tests.faults.chaos.injector import Injected
+from tests.faults.chaos.pulse import Pulse
+from tests.faults.chaos.replica import Death
+
+AFTERMATH_S = 6.0
+"""A fault that lasted may make rows repeat for so long after it: leases run out, connections are found dead."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KillCost:
+    """One kill of a service."""
+
+    death: Death
+    in_flight: int
+    """Rows that the servers had from all services at the kill."""
+    repeated: int
+    recovery_s: float | None
+    """To the next commit of any row; None when the next fault came before it."""
+    resend_s: float | None
+    """To the first answer of a row that it had in flight and that was sent again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Costs:
+    """All kills, and repeated calls that belong to none of them."""
+
+    kills: list[KillCost]
+    by_other_faults: dict[str, int]
+    unexplained: list[Repeat]
+
+
+def attribute(
+    calls: Sequence[Call],
+    repeats: Sequence[Repeat],
+    deaths: Sequence[Death],
+    injected: Sequence[Injected],
+    pulse: Pulse,
+) -> Costs:
+    """Give each repeated call to the kill that caused it, or else to the fault that did."""
+    left = list(repeats)
+    kills = []
+    ends = sorted([one.began for one in injected] + [death.moment for death in deaths if death.failpoint])
+    for death in sorted(deaths, key=lambda death: death.moment):
+        if not death.is_kill:
+            continue
+        own = [repeat for repeat in left if is_due_to(repeat, death.moment, death.moment)]
+        mine = {id(repeat) for repeat in own}
+        left = [repeat for repeat in left if id(repeat) not in mine]
+        until = next((moment for moment in ends if moment > death.moment), float("inf"))
+        answers = [
+            repeat.again.ended
+            for repeat in own
+            if repeat.again.status == ANSWERED and repeat.again.ended is not None and repeat.again.ended > death.moment
+        ]
+        kills.append(
+            KillCost(
+                death=death,
+                in_flight=sum(call.in_flight_at(death.moment) for call in calls),
+                repeated=len(own),
+                recovery_s=pulse.recovery_s(death.moment, until),
+                resend_s=min(answers) - death.moment if answers else None,
+            )
+        )
+    others: dict[str, int] = {}
+    for death in deaths:
+        if not death.is_kill:
+            left = _take(left, death.began, death.moment, "stopped service", others)
+    for one in injected:
+        name = f"{one.fault.kind} {one.fault.detail}".strip()
+        left = _take(left, one.began, one.ended + AFTERMATH_S, name, others)
+    return Costs(kills=kills, by_other_faults=others, unexplained=left)
+
+
+def _take(left: list[Repeat], began: float, ended: float, name: str, others: dict[str, int]) -> list[Repeat]:
+    kept = [repeat for repeat in left if not is_due_to(repeat, began, ended)]
+    if len(kept) < len(left):
+        others[name] = others.get(name, 0) + len(left) - len(kept)
+    return kept
+
+
+def quantiles(values: Sequence[float]) -> dict[str, float]:
+    """Return median, 95th percentile and maximum; nothing of nothing."""
+    if not values:
+        return {}
+    ordered = sorted(values)
+    at_95 = ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
+    return {"median": round(median(ordered), 3), "p95": round(at_95, 3), "max": round(ordered[-1], 3)}
