@@ -56,7 +56,8 @@ class Replica(Service):
         self._findings = findings
         self._may_refuse = may_refuse
         self._armed = ""
-        self._sent: set[signal.Signals] = set()
+        self._sent: dict[signal.Signals, float] = {}
+        """When each signal was sent to this life."""
         self._began = 0.0
         self._log_start = 0
         self._fired_before = 0
@@ -70,7 +71,7 @@ class Replica(Service):
         process = self._process
         if process is None or process.poll() is not None:
             return 0
-        self._sent.add(number)
+        self._sent[number] = time.time()
         process.send_signal(number)
         return process.pid
 
@@ -129,6 +130,14 @@ class Replica(Service):
                 asked_at = time.monotonic()
         return code
 
+    def _killed_at(self, code: int, fired: bool) -> float:
+        """Return when the end came, not when it was noticed: calls in flight are those of that moment."""
+        if code != -signal.SIGKILL:
+            return time.time()
+        if fired:
+            return self._fired_log.stat().st_mtime
+        return self._sent.get(signal.SIGKILL, time.time())
+
     def _note(self, code: int) -> bool:
         """Write the death down; return whether it was a refusal to start."""
         fired = self.fired()[self._fired_before :]
@@ -136,7 +145,7 @@ class Replica(Service):
         death = Death(
             replica=self.number,
             began=self._began,
-            moment=time.time(),
+            moment=self._killed_at(code, bool(fired)),
             code=code,
             failpoint=fired[-1] if fired and code == -signal.SIGKILL else "",
             was_ready=ready,

@@ -5,7 +5,7 @@ import contextlib
 import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -224,5 +224,5 @@ class Workload:
                 continue
             if ended.deleted:
                 self._findings.add(f"{job_id} was deleted and is back")
-            elif now != ended.job:
+            elif replace(now, progress=None) != replace(ended.job, progress=None):  # its speed is that of now
                 self._findings.add(f"{job_id} changed after its end: {ended.job} to {now}")
