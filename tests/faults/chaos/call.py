@@ -11,6 +11,10 @@ from typing import Final
 ANSWERED: Final = 200
 BROKEN: Final = 0
 """The simulators' status of a call whose connection went away."""
+CLOCK_S: Final = 0.02
+"""The time of a file lags behind the clock by a tick of the kernel."""
+COMMIT_S: Final = 2.0
+"""An answer is committed so much later at most, however slow the machine: 250 ms, and what PostgreSQL takes."""
 NOTICE_S: Final = 1.0
 """A broken connection may be noticed so much before or after the death that broke it is written down."""
 
@@ -26,9 +30,10 @@ class Call:
     status: int | None = None
     """None: the server died, or the run ended, before it was answered."""
 
-    def in_flight_at(self, moment: float) -> bool:
-        """Return whether the server had it then."""
-        return self.began <= moment and (self.ended is None or self.ended > moment)
+    def broke_at(self, moment: float) -> bool:
+        """Return whether it was in flight then and its connection broke: what it was for has died."""
+        in_flight = self.began <= moment and (self.ended is None or self.ended >= moment - CLOCK_S)
+        return in_flight and self.status in (BROKEN, None) and (self.ended or moment) <= moment + NOTICE_S
 
     @property
     def was_refused(self) -> bool:
@@ -88,9 +93,10 @@ def find_repeats(calls: Iterable[Call], runs: dict[str, Sequence[float]]) -> lis
 def is_due_to(repeat: Repeat, began: float, ended: float) -> bool:
     """Return whether what happened from `began` to `ended` may have made the first call void."""
     first = repeat.first
-    # A call that broke long before, or that came back later, had another reason.
-    broke_before = first.status != ANSWERED and first.ended is not None and first.ended < began - NOTICE_S
-    return first.began <= ended and repeat.again.began >= began and not broke_before
+    # A call that broke before it, or whose answer was long committed, had another reason.
+    slack_s = COMMIT_S if first.status == ANSWERED else NOTICE_S
+    was_over = first.ended is not None and first.ended < began - slack_s
+    return first.began <= ended and repeat.again.began >= began and not was_over
 
 
 def _lines(path: Path) -> list[str]:

@@ -19,7 +19,7 @@ class KillCost:
 
     death: Death
     in_flight: int
-    """Rows that the servers had from all services at the kill."""
+    """Rows that the servers had from this service at the kill."""
     repeated: int
     recovery_s: float | None
     """To the next commit of any row; None when the next fault came before it."""
@@ -62,7 +62,7 @@ def attribute(
         kills.append(
             KillCost(
                 death=death,
-                in_flight=sum(call.in_flight_at(death.moment) for call in calls),
+                in_flight=sum(call.broke_at(death.moment) for call in calls),
                 repeated=len(own),
                 recovery_s=pulse.recovery_s(death.moment, until),
                 resend_s=min(answers) - death.moment if answers else None,
