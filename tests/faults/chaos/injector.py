@@ -167,8 +167,6 @@ class Injector:
                 await asyncio.to_thread(proxy.cut)
         done = {name: count - before[name] for name, count in _hits(proxy).items() if count != before[name]}
         effects = {name: count for name, count in done.items() if name not in ("accepted", "passed_bytes")}
-        if damage == Damage.REFUSE:
-            return f"{proxy.address} refused connections: {done}"
         return f"{proxy.address}: {effects}" if effects else ""
 
     async def _fail_store(self, fault: Fault) -> str:

@@ -22,7 +22,6 @@ from tests.faults.chaos.world import World, open_world
 
 PATIENCE_S: Final = 60.0
 """No commit for so long although the fault is over: the services do not recover."""
-UNEXPLAINED_SHARE: Final = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +32,7 @@ class Size:
     most_rows: int
 
 
-SHORT: Final = Size(at_once=4, most_rows=80)
+SHORT: Final = Size(at_once=6, most_rows=80)
 LONG: Final = Size(at_once=8, most_rows=250)
 
 

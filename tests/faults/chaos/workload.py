@@ -6,7 +6,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import timedelta
 from typing import Final
 
 from lorax_batch_client import AsyncClient, ClientError, Job, JobDeleted, JobState, OnInvalid
@@ -154,9 +154,7 @@ class Workload:
             case Fate.CANCEL:
                 await self._try("CancelJob", lambda client: client.cancel_job(job, reason="the plan"))
             case Fate.EXPIRE:
-                soon = datetime.now(UTC).timestamp() + 1.0
-                deadline = datetime.fromtimestamp(soon, UTC)
-                await self._try("UpdateJob", lambda client: client.update_job(job, deadline=deadline))
+                await self._try("UpdateJob", lambda client: client.update_job(job, deadline=timedelta(seconds=2)))
             case Fate.PAUSE:
                 await self._try("PauseJob", lambda client: client.pause_job(job))
                 await asyncio.sleep(0.5)
