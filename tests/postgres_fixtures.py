@@ -13,6 +13,8 @@ import pytest_asyncio
 from lorax_batch_scheduler.postgres.embedded import BATCH_SETTINGS, EmbeddedPostgres
 from lorax_batch_scheduler.postgres.migrations import migrate
 
+from tests.invariants.database import check_database
+
 # Nothing here must survive a power cut; small buffers make the checkpoint of CREATE DATABASE cheap.
 TEST_SETTINGS = {**BATCH_SETTINGS, "fsync": "off", "full_page_writes": "off", "shared_buffers": "32MB"}
 
@@ -52,13 +54,21 @@ async def template(postgres: str) -> str:
 
 
 @pytest_asyncio.fixture
-async def database(postgres: str, template: str) -> AsyncIterator[str]:
-    """Yield the DSN of a migrated, empty database of this test's own."""
+async def database(postgres: str, template: str, request: pytest.FixtureRequest) -> AsyncIterator[str]:
+    """Yield the DSN of a migrated, empty database of this test's own, which must be sound at the end.
+
+    A test that damages it on purpose has the mark `damages_database(why)`.
+    """
     name = f"test_{next(_numbers)}"
+    dsn = with_database(postgres, name)
     # FILE_COPY of a small database takes 13 ms, WAL_LOG (the default) 33 ms.
     await _run(postgres, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
-    yield with_database(postgres, name)
-    await _run(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+    yield dsn
+    try:
+        if request.node.get_closest_marker("damages_database") is None:
+            await check_database(dsn, invented_results=True)
+    finally:
+        await _run(postgres, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest_asyncio.fixture

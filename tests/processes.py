@@ -1,5 +1,6 @@
 """Services and simulated servers as processes of the test's own, which it may kill."""
 
+import asyncio
 import json
 import os
 import signal
@@ -8,13 +9,18 @@ import sys
 import tempfile
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote
 
 import grpc
 from lorax_batch_client import Client
 from lorax_batch_scheduler.failpoints import LOG_VARIABLE, VARIABLE
+from lorax_batch_scheduler.postgres.embedded import USER
+
+from tests.invariants.database import check_database
 
 START_S = 60.0
 
@@ -56,7 +62,10 @@ class Simulator:
 
 
 class Service:
-    """`lorax-batch serve` over a data directory that outlives it."""
+    """`lorax-batch serve` over a data directory that outlives it.
+
+    Before it is stopped or closed alive, what it has in its database is checked.
+    """
 
     def __init__(self, directory: Path, *servers: str, arguments: tuple[str, ...] = ()) -> None:
         self.directory = directory
@@ -77,9 +86,19 @@ class Service:
 
     def close(self) -> None:
         """Leave nothing behind."""
-        if self._process is not None:
-            self.kill()
-        self._sockets.cleanup()
+        try:
+            if self._process is not None and self._process.poll() is None:
+                self.check_database()
+        finally:
+            if self._process is not None:
+                self.kill()
+            self._sockets.cleanup()
+
+    def check_database(self) -> None:
+        """Fail when an invariant of its database is broken; it may be at work meanwhile."""
+        # A thread, because the test may have an event loop of its own.
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(asyncio.run, check_database(self.dsn)).result()
 
     @property
     def pid(self) -> int:
@@ -134,6 +153,7 @@ class Service:
     def stop(self) -> int:
         """Ask it to end; return its exit code."""
         assert self._process is not None
+        self.check_database()
         self._process.send_signal(signal.SIGTERM)
         code = self._process.wait(60)
         self._process = None
@@ -147,9 +167,18 @@ class Service:
 
     def postgres_pid(self) -> int:
         """Return the pid of its PostgreSQL."""
-        return int(
-            (self.directory / "data" / "postgres" / "cluster" / "data" / "postmaster.pid").read_text().split()[0]
-        )
+        return int(self._postmaster_lines()[0])
+
+    @property
+    def dsn(self) -> str:
+        """Where its database is: the one it was given, else its own, which must run."""
+        if "--database-url" in self._arguments:
+            return self._arguments[self._arguments.index("--database-url") + 1]
+        _, _, _, port, socket_directory, *_ = self._postmaster_lines()
+        return f"postgresql://{USER}@/postgres?host={quote(socket_directory, safe='')}&port={port}"
+
+    def _postmaster_lines(self) -> list[str]:
+        return (self.directory / "data/postgres/cluster/data/postmaster.pid").read_text().splitlines()
 
 
 def write_rows(path: Path, count: int, *, max_tokens: int = 20, adapters: tuple[str, ...] = ("", "org/a")) -> set[str]:

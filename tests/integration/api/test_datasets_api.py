@@ -198,6 +198,7 @@ async def test_lists_are_paged_and_leave_details_out(api: Api) -> None:
     assert told.fields.keys() == {"page_token"}
 
 
+@pytest.mark.damages_database("its job is gone without an event")
 async def test_a_dataset_in_use_stays_until_its_jobs_have_ended(api: Api) -> None:
     await api.stores.ready_dataset(2)
     await api.stores.queued_job()

@@ -230,6 +230,7 @@ async def test_broken_bytes_are_the_callers_fault(api: Api) -> None:
     assert (told.code, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "MALFORMED_REQUEST")
 
 
+@pytest.mark.damages_database("its tables have other names")
 async def test_the_unexpected_is_internal_and_says_nothing_of_the_inside(api: Api) -> None:
     async with api.stores.database.connection() as connection:
         await connection.execute("ALTER TABLE job_secrets RENAME TO nowhere; ALTER TABLE jobs RENAME TO lost")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from lorax_batch_scheduler.dataset import ChunkKind
-from lorax_batch_scheduler.job import JobEvent, JobState, RowError
+from lorax_batch_scheduler.job import JobEvent, JobState, ResultFile, RowError
 from lorax_batch_scheduler.ports import ChunkResults, JobActivity, LeasedChunk, SegmentToStore
 from lorax_batch_scheduler.segment import Segment, decode_segment, encode_segment
 
@@ -193,8 +193,8 @@ async def test_a_retry_runs_exactly_the_rows_that_went_to_the_error_file(running
         chunk = await claim(running, "s1", number)
         await running.leases.commit_results("s1", [results_of(chunk, list(rows), frozenset(failed))], [])
     await running.jobs.move_job("job_1", JobEvent.ROWS_DONE)
-    async with running.database.connection() as connection:
-        await connection.execute("UPDATE jobs SET state = 'SUCCEEDED', end_time = now()")
+    file = ResultFile(key="results/job_1/any.jsonl", row_count=0, byte_count=0, sha256="")
+    await running.results.finish_job("job_1", file, file)
     retry = await running.jobs.retry_job("job_1", new_job_id="job_2", request_id="again")
     assert (retry.counts.total, retry.retry_of, retry.state) == (3, "job_1", JobState.QUEUED)
     assert (await running.jobs.retry_job("job_1", new_job_id="job_3", request_id="again")).job_id == "job_2"
