@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import asyncpg
+
 from tests.faults.chaos.call import find_repeats
 from tests.faults.chaos.door import Door
 from tests.faults.chaos.fault import Fault, Topology
@@ -19,7 +21,9 @@ from tests.faults.chaos.recovery import attribute
 from tests.faults.chaos.report import Report
 from tests.faults.chaos.workload import Workload
 from tests.faults.chaos.world import World, open_world
+from tests.invariants.database import database_problems
 
+DATABASE_TRIES: Final = 60
 PATIENCE_S: Final = 60.0
 """No commit for so long although the fault is over: the services do not recover."""
 
@@ -63,6 +67,7 @@ async def run(
             workload.enough()
             await asyncio.wait([working])
             await workload.check_ends()
+            await _check_database(world, findings)
             for task in watching:
                 task.cancel()
     calls = [call for server in world.servers for call in server.calls()]
@@ -115,6 +120,19 @@ async def _strike(
     if injected:
         await _recover(injected[-1], pulse, findings)
     return injected
+
+
+async def _check_database(world: World, findings: Findings) -> None:
+    """Check what no caller sees: that the tables agree with each other."""
+    for _ in range(DATABASE_TRIES):
+        try:
+            for problem in await database_problems(world.replicas[0].dsn):
+                findings.add(f"the database: {problem}")
+        except (OSError, IndexError, asyncpg.PostgresError):
+            await asyncio.sleep(0.5)  # an armed failpoint has just killed its service
+        else:
+            return
+    findings.add("the database could not be read in the end")
 
 
 async def _recover(last: Injected, pulse: Pulse, findings: Findings) -> None:
