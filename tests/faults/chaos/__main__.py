@@ -4,9 +4,12 @@ import argparse
 import asyncio
 import random
 import shutil
+import signal
 import sys
 import tempfile
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 import lorax_batch_server.app  # noqa: F401 - names the failpoints
 from lorax_batch_scheduler.failpoints import KNOWN
@@ -50,15 +53,25 @@ def _run(topology: Topology, seed: int, seconds: float, folder: Path) -> Report:
     directory.chmod(0o711)
     size = SHORT if seconds < LONG_S else LONG
     try:
-        report = asyncio.run(
-            run(topology, seed, seconds, faults, directory, size=size, tell=lambda text: print(text, flush=True))
-        )
+        report = asyncio.run(_until_stopped(run(topology, seed, seconds, faults, directory, size=size, tell=_tell)))
         path = report.write(folder)
         print(report.text(), f"\nwritten to {path}", flush=True)
         _keep_logs(directory, folder / f"{topology}-{seed}-logs")
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     return report
+
+
+async def _until_stopped(running: Coroutine[Any, Any, Report]) -> Report:
+    """Run, and end all processes when this one is asked to end."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await running
+
+
+def _tell(text: str) -> None:
+    print(text, flush=True)
 
 
 def _keep_logs(directory: Path, folder: Path) -> None:

@@ -9,7 +9,7 @@ from tests.faults.chaos.call import Call, read_calls
 from tests.processes import Simulator
 
 ARGUMENTS = (
-    *("--time-scale", "0.4", "--max-concurrent-requests", "40", "--cold-start", "4"),
+    *("--max-concurrent-requests", "40", "--cold-start", "4"),
     # Rows that ask for it are refused: the marker is in the dataset.
     *("--fault", "template-error"),
 )
@@ -18,13 +18,14 @@ ARGUMENTS = (
 class SimulatedServer:
     """Server number `number` of the world."""
 
-    def __init__(self, number: int, directory: Path) -> None:
+    def __init__(self, number: int, directory: Path, time_scale: float) -> None:
         self.number = number
         self.deaths: list[float] = []
         self._arrivals = directory / f"server-{number}-arrivals"
         self._requests = directory / f"server-{number}-requests"
         self._arguments = (
             *ARGUMENTS,
+            *("--time-scale", str(time_scale)),
             *("--arrival-log", str(self._arrivals), "--request-log", str(self._requests)),
         )
         self._simulator = Simulator(*self._arguments)

@@ -20,7 +20,7 @@ from tests.faults.chaos.findings import Findings
 from tests.faults.chaos.job_plan import ExpectedLine, Fate, JobPlan, Outcome, make_plan
 
 BASE_MODEL: Final = "mistral-7b-instruct-v0-2"
-NEVER_ENDED_S: Final = 150.0
+NEVER_ENDED_S: Final = 90.0
 """A job of a few hundred rows that has not ended so long after the last fault is stuck."""
 ALLOWED_ENDS: Final = {
     Fate.RUN: {JobState.SUCCEEDED},

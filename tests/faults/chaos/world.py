@@ -87,7 +87,9 @@ class World:
 
 
 @asynccontextmanager
-async def open_world(topology: Topology, directory: Path, findings: Findings) -> AsyncIterator[World]:
+async def open_world(
+    topology: Topology, directory: Path, findings: Findings, time_scale: float
+) -> AsyncIterator[World]:
     """Start everything, and leave nothing behind; the services end first, and must end well."""
     async with AsyncExitStack() as stack:
         world = World(
@@ -97,7 +99,7 @@ async def open_world(topology: Topology, directory: Path, findings: Findings) ->
             postgres_directory=directory / "service-0" / "data" / "postgres",
         )
         for number in range(SERVERS):
-            server = await asyncio.to_thread(SimulatedServer, number, directory)
+            server = await asyncio.to_thread(SimulatedServer, number, directory, time_scale)
             stack.callback(server.close)
             world.servers.append(server)
         keepers = await stack.enter_async_context(_keepers())
