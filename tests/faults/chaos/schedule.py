@@ -70,7 +70,8 @@ def make_schedule(seed: int, seconds: float, topology: Topology, moments: Sequen
             kind=kind,
             target=chance.randrange(_targets(kind, topology)),
             lasts_s=round(chance.uniform(*_LASTS_S[kind]), 3) if kind in _LASTS_S else 0.0,
-            detail=_detail(kind, chance, moments),
+            # By chance of its own: a new failpoint changes no more than what is armed.
+            detail=_detail(kind, random.Random(chance.random()), moments),
             hasty=bool(faults) and chance.random() < HASTY_SHARE,
         )
         if fault.hasty:

@@ -18,6 +18,13 @@ def test_a_seed_always_makes_the_same_schedule(topology: Topology) -> None:
     assert make_schedule(7, 300, topology, MOMENTS) != make_schedule(8, 300, topology, MOMENTS)
 
 
+def test_a_new_failpoint_changes_only_what_is_armed() -> None:
+    """The faults that a seed was chosen for stay while the service gets more named moments."""
+    before = make_schedule(7, 300, Topology.SHARED, MOMENTS)
+    after = make_schedule(7, 300, Topology.SHARED, [*MOMENTS, "run.before_something_new"])
+    assert [(fault.at_s, fault.kind) for fault in before] == [(fault.at_s, fault.kind) for fault in after]
+
+
 @pytest.mark.parametrize("topology", list(Topology))
 def test_faults_come_in_order_one_at_a_time_and_end(topology: Topology) -> None:
     """No fault begins before the one before is over, and none lasts for ever."""
