@@ -38,7 +38,7 @@ class LeaseStore(Protocol):
         ...
 
     async def release_forgotten(self, scheduler_id: str, known: Sequence[LeasedChunk]) -> None:
-        """Give back every lease on chunks of runnable jobs but these."""
+        """Give back every lease on chunks of jobs that are not settling, but these."""
         ...
 
     async def fence_job(self, scheduler_id: str, job_id: str) -> list[LeasedChunk]:

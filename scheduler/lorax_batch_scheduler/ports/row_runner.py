@@ -30,6 +30,10 @@ class RowRunner(Protocol):
         """Send no more rows of a job; its chunks come back when nothing of them is in flight."""
         ...
 
+    def give_up(self, work: ChunkWork) -> None:
+        """Send no more rows of a chunk; it comes back when nothing of it is in flight."""
+        ...
+
     def drain(self) -> None:
         """Send no more rows at all."""
         ...

@@ -284,10 +284,10 @@ WHERE job_chunks.job_id = given.job_id AND job_chunks.chunk_no = given.chunk_no 
   AND job_chunks.scheduler_id = $1
 
 -- release_forgotten --
--- What a scheduler holds of runnable jobs without knowing it: a claim's answer was lost.
+-- What a scheduler holds without knowing it: a claim's answer was lost. What it holds of a settling job is fenced.
 UPDATE job_chunks SET scheduler_id = NULL
 FROM jobs
-WHERE jobs.job_id = job_chunks.job_id AND jobs.state IN ('QUEUED', 'STARTING', 'RUNNING')
+WHERE jobs.job_id = job_chunks.job_id AND jobs.state IN ('QUEUED', 'STARTING', 'RUNNING', 'PAUSED')
   AND job_chunks.scheduler_id = $1
   AND (job_chunks.job_id, job_chunks.chunk_no) NOT IN (SELECT * FROM unnest($2::text[], $3::integer[]))
 
@@ -319,11 +319,17 @@ WITH given AS (
 ), unfinished AS MATERIALIZED (
     -- Locked in one order, so that two schedulers with the same jobs never wait for each other in a circle.
     SELECT job_id FROM jobs WHERE job_id = ANY ($2::text[]) AND end_time IS NULL ORDER BY job_id FOR NO KEY UPDATE
+), locked AS MATERIALIZED (
+    -- As they are behind the lock, which a first try of the same commit may just have held.
+    SELECT job_chunks.job_id, job_chunks.chunk_no, job_chunks.epoch, job_chunks.done
+    FROM job_chunks JOIN given USING (job_id, chunk_no) JOIN unfinished USING (job_id)
+    FOR NO KEY UPDATE OF job_chunks
 ), before AS (
     -- A commit whose answer was lost is sent again: what is stored already counts as accepted.
     SELECT given.job_id, given.chunk_no,
-           job_chunks.epoch = given.epoch AND (job_chunks.done & given.done) = given.done AS stored_already
-    FROM given JOIN job_chunks USING (job_id, chunk_no)
+           coalesce(locked.epoch, seen.epoch) = given.epoch
+               AND (coalesce(locked.done, seen.done) & given.done) = given.done AS stored_already
+    FROM given JOIN job_chunks AS seen USING (job_id, chunk_no) LEFT JOIN locked USING (job_id, chunk_no)
 ), accepted AS (
     UPDATE job_chunks SET
         done = job_chunks.done | given.done,
@@ -437,6 +443,12 @@ SELECT key, upload_id, parts FROM job_outputs WHERE job_id = $1 AND error = $2
 -- What a restart continues from.
 INSERT INTO job_outputs (job_id, error, key, upload_id, parts) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (job_id, error) DO UPDATE SET key = excluded.key, upload_id = excluded.upload_id, parts = excluded.parts
+
+-- every_row_settled --
+-- Whether a job that is to end has all its results: its segments never change from then on.
+SELECT EXISTS (
+    SELECT FROM jobs WHERE job_id = $1 AND state IN ('CANCELLING', 'FINALIZING') AND result_count = total
+)
 
 -- store_files --
 -- The finished files of a job that is about to reach its outcome; nothing while a row has no result.

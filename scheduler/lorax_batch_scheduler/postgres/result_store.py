@@ -55,6 +55,11 @@ class PostgresResultStore:
                 if owned and not connection.is_closed():
                     await connection.execute(SQL.end_finalising, job_id)
 
+    async def every_row_settled(self, job_id: str) -> bool:
+        async with self._database.connection() as connection:
+            settled: bool = await connection.fetchval(SQL.every_row_settled, job_id)
+        return settled
+
     async def output_progress(self, job_id: str, *, error: bool) -> OutputProgress | None:
         async with self._database.connection() as connection:
             record = await connection.fetchrow(SQL.output_progress, job_id, error)

@@ -106,6 +106,10 @@ class ServerRunner:
         """Send no more rows of a job; its chunks come back when nothing of them is in flight."""
         self._pump.withdraw(lambda queued: queued.work.job_id == job_id)
 
+    def give_up(self, work: ChunkWork) -> None:
+        """Send no more rows of a chunk; it comes back when nothing of it is in flight."""
+        self._pump.withdraw(lambda queued: queued.work is work)
+
     def drain(self) -> None:
         """Send no more rows at all; every chunk comes back when nothing of it is in flight."""
         self._draining = True

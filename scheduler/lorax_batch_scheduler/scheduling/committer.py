@@ -68,6 +68,20 @@ class Batch:
     def __bool__(self) -> bool:
         return bool(self.chunks or self.releases)
 
+    def of_lease(self, lease: LeasedChunk) -> Gathered | None:
+        """Return what was gathered under a lease; None when its chunk was leased anew meanwhile.
+
+        A chunk may be leased again while rows of its earlier lease are still in flight (a lost lease, a job that is
+        settled). What those bring can't be stored any more, and must not be stored under the newer lease.
+        """
+        key = (lease.job_id, lease.chunk_no)
+        gathered = self.chunks.get(key)
+        if gathered is not None and gathered.lease.epoch > lease.epoch:
+            return None
+        if gathered is None or gathered.lease.epoch < lease.epoch:
+            gathered = self.chunks[key] = Gathered(lease)
+        return gathered
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Committed:
@@ -133,10 +147,11 @@ class Committer:
     ) -> None:
         """Take the result of a row; see `ResultSink`."""
         batch = self._batch
-        key = (lease.job_id, lease.chunk_no)
-        gathered = batch.chunks.get(key)
-        if gathered is None:
-            gathered = batch.chunks[key] = Gathered(lease)
+        gathered = batch.chunks.get((lease.job_id, lease.chunk_no))
+        if gathered is None or gathered.lease is not lease:
+            gathered = batch.of_lease(lease)
+            if gathered is None:
+                return
         kind = gathered.output if outcome is RowOutcome.SUCCEEDED else gathered.error
         kind.rows.append(row)
         kind.lines.append(line)

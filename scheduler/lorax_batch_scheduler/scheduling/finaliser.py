@@ -47,13 +47,18 @@ class Finaliser:
         self._committer = committer
 
     async def finalise(self, job: Job, scheduler_id: str) -> Job | None:
-        """Bring a settling job to its end and return it; None when another process is at it."""
+        """Bring a settling job to its end and return it.
+
+        None: another process is at it or was faster, or has taken the rows that were to be settled here.
+        """
         async with self._results.finalising(job.job_id) as owned:
             if not owned:
                 return None
             for lease in await self._fence(scheduler_id, job.job_id):
                 await self._settle(job, lease)
             await self._committer.flush()
+            if not await self._results.every_row_settled(job.job_id):
+                return None  # what is written now would be kept as the parts of the file
             output = await OutputFile(self._results, self._objects, job.job_id, error=False).write()
             error = await OutputFile(self._results, self._objects, job.job_id, error=True).write()
             return await self._finish(job.job_id, output, error)

@@ -68,6 +68,10 @@ class KnownJob:
             self.nothing_out.set()
         return work
 
+    def holds(self, work: ChunkWork) -> bool:
+        """Whether a chunk is still out under this lease; not so when the lease was lost."""
+        return self.works.get(work.lease.chunk_no) is work
+
     def forget_left(self, now: float) -> None:
         """What is left is about to be read anew."""
         self.left, self.invalid_left, self.left_is_stale = {}, False, False

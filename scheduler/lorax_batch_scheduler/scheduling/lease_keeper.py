@@ -60,5 +60,7 @@ class LeaseKeeper:
         """Others may run our chunks by now: begin again under another name, with no chunk."""
         _log.warning("lease_lost", scheduler=self.scheduler_id)
         self.scheduler_id = self._new_id()
-        await self.register()
+        # Before the new name is known: an answer that gets lost must not leave the old leases in use, and no chunk that
+        # is leased under the new name may be taken for a lost one.
         self._on_lost()
+        await self.register()

@@ -43,8 +43,18 @@ class OutputFile:
 
     async def write(self) -> ResultFile:
         """Return the finished file."""
+        try:
+            return await self._write()
+        except ObjectNotFoundError:
+            if await self._results.output_progress(self._job_id, error=self._error) is None:
+                raise
+            # The upload is gone: a lifecycle rule, an operator, or another finaliser that completed it. Begin anew.
+            await self._save(OutputProgress(key=self._key, upload_id=await self._start(), parts=[]))
+            return await self._write()
+
+    async def _write(self) -> ResultFile:
         checksum = hashlib.sha256()
-        byte_count = number = 0
+        self._row_count = byte_count = number = 0
         progress: OutputProgress | None = None
         async for number, part, last in self._parts():
             await asyncio.to_thread(checksum.update, part)
@@ -86,12 +96,7 @@ class OutputFile:
 
     @failpoint(before="finalise.before_complete", after="finalise.after_complete")
     async def _complete(self, progress: OutputProgress) -> None:
-        try:
-            await self._objects.complete_upload(self._key, progress.upload_id, progress.parts)
-        except ObjectNotFoundError:
-            # The store dropped the upload (a lifecycle rule, an operator): forget it, so that the next try starts anew.
-            await self._save(OutputProgress(key=self._key, upload_id=await self._start(), parts=[]))
-            raise
+        await self._objects.complete_upload(self._key, progress.upload_id, progress.parts)
 
     async def _parts(self) -> AsyncIterator[tuple[int, bytes, bool]]:
         """Yield (number, bytes, whether it is the last): at least one part, all but the last of `PART_BYTES`."""

@@ -13,7 +13,7 @@ from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.job import RUNNABLE_STATES, JobEvent, JobState
 from lorax_batch_scheduler.packing import GiveChunks, Snapshot, gives, plan, waits
 from lorax_batch_scheduler.ports.job_store import EventStore, JobStore
-from lorax_batch_scheduler.ports.lease import JobActivity
+from lorax_batch_scheduler.ports.lease import JobActivity, LeasedChunk
 from lorax_batch_scheduler.ports.lease_store import LeaseStore
 from lorax_batch_scheduler.ports.row_runner import RowRunner
 from lorax_batch_scheduler.scheduling.chunk_loader import ChunkLoader
@@ -32,6 +32,8 @@ from lorax_batch_scheduler.work import ChunkWork
 POLL_INTERVAL_S: Final = 1.0
 """Deadlines and lost wake-ups are noticed this late."""
 AFTER_ERROR_S: Final = 0.5
+RECONCILE_INTERVAL_S: Final = 15.0
+"""A claim whose answer was lost may reach PostgreSQL even after its lease was given back: look again this often."""
 
 _log = structlog.get_logger()
 
@@ -99,6 +101,7 @@ class Scheduler:
         self._stop = asyncio.Event()
         self._stopping = False
         self._claims_are_certain = True
+        self._reconciled_at = clock.monotonic()
         self._grace_s = 0.0
 
     # --- what others call ---
@@ -189,12 +192,13 @@ class Scheduler:
 
     async def _release_forgotten(self) -> None:
         """Give back what a claim has leased whose answer was lost: nobody would ever run it."""
-        if self._claims_are_certain:
+        now = self._clock.monotonic()
+        if self._claims_are_certain and now - self._reconciled_at < RECONCILE_INTERVAL_S:
             return
         await self.committer.flush()
         known = [work.lease for known in self._book for work in known.works.values()]
         await self._leases.release_forgotten(self._keeper.scheduler_id, known)
-        self._claims_are_certain = True
+        self._claims_are_certain, self._reconciled_at = True, now
         for job in self._book.runnable:
             job.left_is_stale = True
 
@@ -268,16 +272,16 @@ class Scheduler:
         returned, self._returned = self._returned, []
         for work in returned:
             known = self._book.get(work.job_id)
-            runner = self._move_elsewhere(work, known)
-            if runner is not None:
-                runner.give(work)
-                continue
-            if known is not None:
+            if known is not None and known.holds(work):
+                runner = self._move_elsewhere(work, known)
+                if runner is not None:
+                    runner.give(work)
+                    continue
                 known.take_back(work.lease.chunk_no)
             self.committer.release(work.lease)
 
-    def _move_elsewhere(self, work: ChunkWork, known: KnownJob | None) -> RowRunner | None:
-        if known is None or self._stopping or known.job.state not in RUNNABLE_STATES:
+    def _move_elsewhere(self, work: ChunkWork, known: KnownJob) -> RowRunner | None:
+        if self._stopping or known.job.state not in RUNNABLE_STATES:
             return None
         server_id = self._fleet.other_server(work, known, self._book)
         if server_id is None:
@@ -301,26 +305,26 @@ class Scheduler:
             if known is not None:
                 known.left_is_stale = True
         for lease in committed.lost:
-            self._drop(lease.job_id, lease.chunk_no, lease.epoch)
+            self._drop(lease)
         for job_id in committed.complete_jobs:
             self._reader.hear(job_id)
         self._wake.set()
 
-    def _drop(self, job_id: str, chunk_no: int, epoch: int) -> None:
-        """Somebody else runs this chunk now: send no more of its rows."""
-        _log.warning("chunk_lost", job_id=job_id, chunk=chunk_no, epoch=epoch)
-        known = self._book.get(job_id)
-        work = known.works.get(chunk_no) if known is not None else None
-        if known is not None and work is not None and work.lease.epoch == epoch:
-            work.withdrawn = True
-            known.take_back(chunk_no)
+    def _drop(self, lease: LeasedChunk) -> None:
+        """Somebody else runs this chunk now: send no more of its rows, and give back what may be left of its lease."""
+        _log.warning("chunk_lost", job_id=lease.job_id, chunk=lease.chunk_no, epoch=lease.epoch)
+        self.committer.release(lease)
+        known = self._book.get(lease.job_id)
+        work = known.works.get(lease.chunk_no) if known is not None else None
+        if known is not None and work is not None and work.lease is lease:
+            known.take_back(lease.chunk_no)
+            self._fleet.give_up(work)
 
     def _lease_lost(self) -> None:
         for known in self._book:
-            self._fleet.withdraw(known.job.job_id)
             for work in list(known.works.values()):
-                work.withdrawn = True
                 known.take_back(work.lease.chunk_no)
+                self._fleet.give_up(work)
             known.left_is_stale = True
         self._wake.set()
 

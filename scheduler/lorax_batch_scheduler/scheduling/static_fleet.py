@@ -42,6 +42,11 @@ class StaticFleet:
         for runner in self.runners:
             runner.withdraw(job_id)
 
+    def give_up(self, work: ChunkWork) -> None:
+        """Send no more rows of a chunk, wherever it is."""
+        for runner in self.runners:
+            runner.give_up(work)
+
     def activity(self, job_id: str) -> tuple[int, int]:
         """Return how many rows of a job are in flight, and how many wait to be sent again."""
         counted = [runner.job_activity(job_id) for runner in self.runners]

@@ -148,3 +148,19 @@ async def test_too_many_results_that_wait_stop_new_rows(bench: Bench) -> None:
         bench.add(lease, 0, 1, 2, 3, 4)
     assert bench.committer.congested
     bench.committer._batch.chunks.clear()
+
+
+@pytest.mark.parametrize("newer_first", [False, True])
+async def test_results_of_a_lost_lease_are_not_stored_under_the_next_lease_of_the_chunk(
+    bench: Bench, *, newer_first: bool
+) -> None:
+    late = await bench.claim()
+    await bench.stores.leases.release_chunks("s1", [late])
+    newer = await bench.claim()
+    for lease, rows in sorted([(late, (0, 1)), (newer, (0,))], key=lambda pair: pair[0].epoch, reverse=newer_first):
+        bench.add(lease, *rows)
+    bench.add(newer, 2)
+    await bench.committer.flush()
+    assert (await bench.stores.jobs.get_job("job_1")).counts.succeeded == 2
+    assert [[lease.epoch for lease in told.leases] for told in bench.told] == [[newer.epoch]]
+    assert newer.done == 0b101
