@@ -14,8 +14,9 @@ from tests.faults.chaos.fault import Topology
 from tests.faults.chaos.run import SHORT, run
 from tests.faults.chaos.schedule import make_schedule
 
-SEEDS = {Topology.EMBEDDED: 1, Topology.SHARED: 1}
-SECONDS = 12.0
+SEEDS = {Topology.EMBEDDED: 5, Topology.SHARED: 1}
+"""Chosen for kills of services and of PostgreSQL, a failpoint, a drain and a cut connection."""
+SECONDS = 10.0
 
 
 @pytest.fixture
