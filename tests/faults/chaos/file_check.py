@@ -35,6 +35,8 @@ class FileCheck:
         self.codes: Counter[str] = Counter()
         self.failed_lines: set[int] = set()
         """Lines of the error file that a retry runs again."""
+        self.answered_keys: set[str] = set()
+        """What the servers call the rows of the output file: each must have answered one of them."""
 
     def check(self, output: Iterable[bytes], errors: Iterable[bytes]) -> None:
         """Check all lines and sums; every violation is a finding."""
@@ -86,7 +88,9 @@ class FileCheck:
             self._add(f"line {line} is told as {result['custom_id']!r}, it is {expected.custom_id!r}")
         if expected.outcome is not Outcome.ANSWERED:
             self._add(f"line {line} is {expected.outcome} and has an answer")
-        elif result["error"] is not None or result["response"]["status_code"] != 200:
+            return
+        self.answered_keys.add(expected.key)
+        if result["error"] is not None or result["response"]["status_code"] != 200:
             self._add(f"line {line} of the output file is no success: {result}")
         else:
             text = result["response"]["body"]["choices"][0]["message"]["content"]

@@ -1,5 +1,6 @@
 """What each kill of a service cost: rows called again, and the time until results were committed again."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -44,15 +45,16 @@ def attribute(
     pulse: Pulse,
 ) -> Costs:
     """Give each repeated call to the kill that caused it, or else to the fault that did."""
-    left = list(repeats)
+    killed = sorted((death for death in deaths if death.is_kill), key=lambda death: death.moment)
+    by_kill: dict[int, list[Repeat]] = defaultdict(list)
+    left: list[Repeat] = []
+    for repeat in repeats:
+        cause = _kill_of(repeat, killed)
+        (left if cause is None else by_kill[cause]).append(repeat)
     kills = []
     ends = sorted([one.began for one in injected] + [death.moment for death in deaths if death.failpoint])
-    for death in sorted(deaths, key=lambda death: death.moment):
-        if not death.is_kill:
-            continue
-        own = [repeat for repeat in left if is_due_to(repeat, death.moment, death.moment)]
-        mine = {id(repeat) for repeat in own}
-        left = [repeat for repeat in left if id(repeat) not in mine]
+    for number, death in enumerate(killed):
+        own = by_kill[number]
         until = next((moment for moment in ends if moment > death.moment), float("inf"))
         answers = [
             repeat.again.ended
@@ -76,6 +78,16 @@ def attribute(
         name = f"{one.fault.kind} {one.fault.detail}".strip()
         left = _take(left, one.began, one.ended + AFTERMATH_S, name, others)
     return Costs(kills=kills, by_other_faults=others, unexplained=left)
+
+
+def _kill_of(repeat: Repeat, killed: Sequence[Death]) -> int | None:
+    """Return the place of the kill that is nearest to the end of the first call, among those that explain it."""
+    near = {
+        abs((repeat.first.ended or death.moment) - death.moment): number
+        for number, death in enumerate(killed)
+        if is_due_to(repeat, death.moment, death.moment)
+    }
+    return near[min(near)] if near else None
 
 
 def _take(left: list[Repeat], began: float, ended: float, name: str, others: dict[str, int]) -> list[Repeat]:

@@ -6,14 +6,18 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from tests.faults.chaos.fault import KILLS, Topology
 from tests.faults.chaos.findings import Findings
 from tests.faults.chaos.injector import Injected
 from tests.faults.chaos.recovery import Costs, quantiles
 from tests.faults.chaos.replica import Death
+from tests.faults.chaos.schedule import LEASE_S
 from tests.faults.chaos.workload import Ledger
+
+REPEATED_SHARE: Final = 0.1
+RECOVERY_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +84,7 @@ class Report:
             "repeated_calls": repeated,
             "in_flight_at_kills": in_flight,
             "repeated_per_in_flight": round(repeated / in_flight, 3) if in_flight else 0.0,
+            "targets": self._targets(repeated, in_flight),
             "repeated_calls_per_kill": quantiles([kill.repeated for kill in kills]),
             "in_flight_per_kill": quantiles([kill.in_flight for kill in kills]),
             "repeated_by_other_faults": self.costs.by_other_faults,
@@ -88,6 +93,19 @@ class Report:
             "recoveries_measured": sum(kill.recovery_s is not None for kill in kills),
             "answered_again_s": quantiles([kill.resend_s for kill in kills if kill.resend_s is not None]),
         }
+
+    def _targets(self, repeated: int, in_flight: int) -> dict[str, str]:
+        """Return what was aimed at, and whether it was reached: on a machine that does nothing else."""
+        kills = self.costs.kills
+        recovery = quantiles([kill.recovery_s for kill in kills if kill.recovery_s is not None]).get("median", 0.0)
+        again = quantiles([kill.resend_s for kill in kills if kill.resend_s is not None]).get("median", 0.0)
+        reached = {
+            f"repeated <= in flight + {REPEATED_SHARE:.0%}": repeated <= in_flight * (1 + REPEATED_SHARE),
+            f"recovery <= {RECOVERY_S:g} s": recovery <= RECOVERY_S,
+        }
+        if self.topology is Topology.SHARED:
+            reached[f"dead replica <= lease + {RECOVERY_S:g} s"] = again <= LEASE_S + RECOVERY_S
+        return {name: "yes" if was_reached else "NO" for name, was_reached in reached.items()}
 
     def text(self) -> str:
         """Return it for a person."""

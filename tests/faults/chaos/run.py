@@ -10,7 +10,7 @@ from typing import Final
 
 import asyncpg
 
-from tests.faults.chaos.call import find_repeats
+from tests.faults.chaos.call import ANSWERED, find_repeats
 from tests.faults.chaos.door import Door
 from tests.faults.chaos.fault import Fault, Topology
 from tests.faults.chaos.feed import Feed
@@ -73,6 +73,9 @@ async def run(
             for task in watching:
                 task.cancel()
     calls = [call for server in world.servers for call in server.calls()]
+    invented = workload.ledger.answered_keys - {call.key for call in calls if call.status == ANSWERED}
+    if invented:
+        findings.add(f"{len(invented)} rows have an answer that no server gave: {sorted(invented)[:10]}")
     repeats = find_repeats(calls, dict(workload.ledger.runs))
     deaths = [death for replica in world.replicas for death in replica.deaths]
     return Report(

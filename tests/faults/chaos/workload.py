@@ -48,6 +48,7 @@ class Ledger:
     codes: Counter[str] = field(default_factory=Counter)
     rows: int = 0
     answered: int = 0
+    answered_keys: set[str] = field(default_factory=set)
     runs: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     """When a row was run anew by a retry, by its key."""
 
@@ -186,6 +187,7 @@ class Workload:
             self._findings.add(f"{job.job_id} was told as {job.state} {job.counts}, is {again.state} {again.counts}")
         self.ledger.ended[job.job_id] = Ended(again)
         self.ledger.codes.update(check.codes)
+        self.ledger.answered_keys |= check.answered_keys
         return check.failed_lines
 
     async def _retry(self, client: AsyncClient, job: Job, plan: JobPlan, failed: set[int]) -> None:
