@@ -15,6 +15,7 @@ from tests.faults.chaos.world import World
 from tests.faults.proxy import Hits, Proxy
 
 PROCESS_S: Final = 30.0
+CONNECTED_S: Final = 5.0
 DELAY_S: Final = 0.4
 BYTES_PER_S: Final = 20_000.0
 
@@ -158,6 +159,8 @@ class Injector:
             self._world.take_away(fault.lasts_s + DELAY_S)
         before = _hits(proxy)
         try:
+            # What has just been started may have no connection yet.
+            await _until(lambda: _open_links(proxy) > 0, CONNECTED_S)
             await asyncio.to_thread(_damage, proxy, Damage(damage))
             await asyncio.sleep(fault.lasts_s)
         finally:
@@ -199,6 +202,10 @@ def _damage(proxy: Proxy, damage: Damage) -> None:
 
 def _hits(proxy: Proxy) -> dict[str, int]:
     return {name: getattr(proxy.hits, name) for name in Hits.__slots__}
+
+
+def _open_links(proxy: Proxy) -> int:
+    return len(proxy._links)
 
 
 def _state(pid: int) -> str:
