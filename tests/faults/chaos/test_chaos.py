@@ -25,6 +25,8 @@ def directory() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="lorax-batch-chaos-"))
     path.chmod(0o711)
     yield path
+    for log in sorted(path.glob("service-*/service.log")):  # pytest shows them when the test failed
+        print(f"{log.parent.name}:\n{log.read_text()[-9_000:]}")
     shutil.rmtree(path)
 
 
