@@ -52,9 +52,9 @@ SERVER_FAULTS: Final = (
     "wedge=10",
 )
 STORE_STATUSES: Final = ("500", "503")
-PASSINGS: Final = (1, 1, 1, 2, 3, 5, 8)
+PASSINGS: Final = (1, 1, 1, 2, 4)
 """How often a failpoint is passed before it kills: some are passed on every commit, some once a job."""
-MOMENTS_AT_ONCE: Final = 4
+MOMENTS_AT_ONCE: Final = 8
 
 
 def make_schedule(seed: int, seconds: float, topology: Topology, moments: Sequence[str]) -> tuple[Fault, ...]:
