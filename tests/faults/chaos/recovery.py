@@ -64,7 +64,7 @@ def attribute(
         kills.append(
             KillCost(
                 death=death,
-                in_flight=sum(call.broke_at(death.moment) for call in calls),
+                in_flight=_in_flight(calls, own, death.moment),
                 repeated=len(own),
                 recovery_s=pulse.recovery_s(death.moment, until),
                 resend_s=min(answers) - death.moment if answers else None,
@@ -78,6 +78,13 @@ def attribute(
         name = f"{one.fault.kind} {one.fault.detail}".strip()
         left = _take(left, one.began, one.ended + AFTERMATH_S, name, others)
     return Costs(kills=kills, by_other_faults=others, unexplained=left)
+
+
+def _in_flight(calls: Sequence[Call], own: Sequence[Repeat], moment: float) -> int:
+    """Count what was in flight: what broke, and what a server went on to answer since nobody had told it yet."""
+    broke = [call for call in calls if call.broke_at(moment)]
+    answered = [repeat.first for repeat in own if repeat.first.status == ANSWERED]
+    return len(broke) + sum(call.began <= moment and (call.ended or moment) >= moment for call in answered)
 
 
 def _kill_of(repeat: Repeat, killed: Sequence[Death]) -> int | None:

@@ -55,6 +55,13 @@ def test_a_kill_costs_what_was_in_flight_or_not_committed() -> None:
     assert costs.unexplained == []
 
 
+def test_a_row_that_was_answered_to_nobody_was_in_flight() -> None:
+    """A server behind a proxy learns late that the service has died."""
+    late = [call("m#1", 9.0, 10.2, 200), call("m#1", 12.0, 13.0, 200)]
+    (kill,) = attribute(late, find_repeats(late, {}), [death(10.0)], [], pulse()).kills
+    assert (kill.in_flight, kill.repeated) == (1, 1)
+
+
 def test_a_repeat_belongs_to_the_nearest_kill() -> None:
     """Of two kills in a row, the one at which the call broke."""
     deaths = [death(9.4), death(10.0)]
