@@ -15,7 +15,7 @@ import uvloop
 
 from lorax_simulator.connection import Connection
 from lorax_simulator.faults import Faults
-from lorax_simulator.journal import Journal
+from lorax_simulator.journal import Journal, Logs
 from lorax_simulator.options import parser, server_options
 from lorax_simulator.routes import Router
 from lorax_simulator.server import Server
@@ -27,7 +27,7 @@ _PR_SET_PDEATHSIG = 1
 class App:
     """One process of the simulator, from the first bind to the stop."""
 
-    def __init__(self, arguments: argparse.Namespace, log: TextIO | None) -> None:
+    def __init__(self, arguments: argparse.Namespace, logs: Logs) -> None:
         self._arguments = arguments
         self._interrupt = asyncio.Event()  # set by a stop and by an abort
         self._stop_asked = asyncio.Event()
@@ -38,7 +38,7 @@ class App:
         self._server = Server(
             server_options(arguments),
             faults=Faults(arguments.fault),
-            journal=Journal(marker=arguments.marker, log=log),
+            journal=Journal(marker=arguments.marker, logs=logs),
             loop=asyncio.get_running_loop(),
             on_abort=self._interrupt.set,
         )
@@ -129,18 +129,23 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     try:
         with contextlib.ExitStack() as resources:
-            log = None
-            if parsed.request_log:
-                log = resources.enter_context(Path(parsed.request_log).open("a", buffering=1))
-            uvloop.run(_serve(parsed, log))
+            logs = Logs(
+                arrivals=_open_log(parsed.arrival_log, resources), calls=_open_log(parsed.request_log, resources)
+            )
+            uvloop.run(_serve(parsed, logs))
     except OSError as error:
         sys.stderr.write(f"lorax_simulator: {error}\n")
         return 1
     return 0
 
 
-async def _serve(arguments: argparse.Namespace, log: TextIO | None) -> None:
-    app = App(arguments, log)
+def _open_log(path: str | None, resources: contextlib.ExitStack) -> TextIO | None:
+    # By lines: what a killed server has written is whole.
+    return resources.enter_context(Path(path).open("a", buffering=1)) if path else None
+
+
+async def _serve(arguments: argparse.Namespace, logs: Logs) -> None:
+    app = App(arguments, logs)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, app.stop)
     await app.run()

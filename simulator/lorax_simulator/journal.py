@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections import Counter
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
@@ -22,12 +23,20 @@ class Call:
     completion_tokens: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Logs:
+    """Files that outlive a killed server: one line for each arrival (`SECONDS KEY`), one for each ended call (JSON)."""
+
+    arrivals: TextIO | None = None
+    calls: TextIO | None = None
+
+
 class Journal:
     """Counts by key: the first match of `marker` in a body, else a digest of the body; no marker, no counts by key."""
 
-    def __init__(self, *, marker: str = DEFAULT_MARKER, log: TextIO | None = None) -> None:
+    def __init__(self, *, marker: str = DEFAULT_MARKER, logs: Logs | None = None) -> None:
         self._marker = re.compile(marker.encode()) if marker else None
-        self._log = log
+        self._logs = logs or Logs()
         self.rows_received = 0
         self.received: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
@@ -43,6 +52,8 @@ class Journal:
         found = self._marker.search(body)
         key = found[0].decode(errors="replace") if found else blake2b(body, digest_size=8).hexdigest()
         self.received[key] += 1
+        if self._logs.arrivals is not None:
+            self._logs.arrivals.write(f"{time.time():.6f} {key}\n")
         return key
 
     def answer(self, call: Call) -> None:
@@ -53,5 +64,5 @@ class Journal:
                 self.answered[call.key] += 1
             self.prompt_tokens += call.prompt_tokens
             self.completion_tokens += call.completion_tokens
-        if self._log is not None:
-            self._log.write(json.dumps(asdict(call)) + "\n")
+        if self._logs.calls is not None:
+            self._logs.calls.write(json.dumps({"time": round(time.time(), 6), **asdict(call)}) + "\n")

@@ -59,7 +59,10 @@ def parser() -> argparse.ArgumentParser:
     )
     parse.add_argument("--chat-template", choices=sorted(TEMPLATES), default="chatml", help="(default: %(default)s)")
     _add_limits(parse)
-    parse.add_argument("--request-log", metavar="FILE", help="append one JSON line for each call of a row")
+    parse.add_argument("--request-log", metavar="FILE", help="append one JSON line for each ended call of a row")
+    parse.add_argument(
+        "--arrival-log", metavar="FILE", help="append 'SECONDS KEY' for each row that arrives, at once: see --marker"
+    )
     parse.add_argument(
         "--marker",
         type=_pattern,

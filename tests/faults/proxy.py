@@ -260,8 +260,9 @@ class Proxy:
                 link.reset()
         if self._swallows(link, way):
             await link.ended.wait()  # the other side must not learn of an end that was swallowed
-        with contextlib.suppress(OSError):  # the other side has gone already
-            writer.write_eof()
+        else:
+            with contextlib.suppress(OSError):  # ENOTCONN: the other side was reset meanwhile
+                writer.write_eof()
 
     async def _pass(self, link: _Link, way: Way, data: bytes, writer: asyncio.StreamWriter) -> None:
         if self._fault.delay_s and way not in self._fault.swallows:

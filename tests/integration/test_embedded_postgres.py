@@ -216,6 +216,24 @@ async def test_wait_exited_tells_that_postgres_died_and_start_brings_it_back(fil
 
 
 @needs_proc
+async def test_a_postgres_that_is_killed_before_it_is_ready_is_started_again(
+    filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel kills for memory at any moment: a service that starts just then need not end."""
+    programs = filled / "programs"
+    programs.mkdir(mode=0o755)
+    program = programs / "postgres"
+    real = find_binaries().bin_dir
+    once = 'if [ "$1" = -D ] && ! [ -e "$2/was-killed" ]; then touch "$2/was-killed"; kill -9 $$; fi'
+    program.write_text(f'#!/bin/sh\n{once}\nexec {real}/postgres "$@"\n')
+    program.chmod(0o755)
+    (programs / "initdb").symlink_to(real / "initdb")
+    monkeypatch.setenv(BIN_VARIABLE, str(programs))
+    async with server_in(filled) as server:
+        assert server.postgres_pid is not None
+    assert (filled / "cluster" / "data" / "was-killed").exists(), "it was not killed"
+
+
 async def test_a_killed_guard_takes_postgres_along_and_start_brings_it_back(filled: Path) -> None:
     server = server_in(filled)
     await server.start()

@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 from lorax_simulator.app import App
+from lorax_simulator.journal import Logs
 from lorax_simulator.options import parser
 
 MODEL = "mistralai/Mistral-7B-Instruct-v0.2"
@@ -67,7 +68,7 @@ def chat_body(content: str = "hello", **fields: Any) -> dict[str, Any]:
 async def simulated(*arguments: str) -> AsyncIterator[Simulator]:
     """Run a simulator for as long as the block lasts; it takes no time unless told otherwise."""
     parsed = parser().parse_args(["--port", "0", "--grace", "0.2", "--time-scale", "0", *arguments])
-    app = App(parsed, None)
+    app = App(parsed, Logs())
     async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         task = group.create_task(app.run())
         await app.listening.wait()

@@ -95,9 +95,12 @@ async def test_garbage_on_the_wire_is_a_400(simulate):
 
 
 async def test_the_process_announces_its_url_answers_and_ends_on_sigterm(tmp_path):
-    log = tmp_path / "requests.jsonl"
+    log, arrivals = tmp_path / "requests.jsonl", tmp_path / "arrivals"
     process = await asyncio.create_subprocess_exec(
-        *RUN, "--request-log", str(log), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
+        *RUN,
+        *("--request-log", str(log), "--arrival-log", str(arrivals)),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
     )
     try:
         assert process.stdout is not None
@@ -115,6 +118,10 @@ async def test_the_process_announces_its_url_answers_and_ends_on_sigterm(tmp_pat
             process.kill()
     (call,) = [json.loads(line) for line in log.read_text().splitlines()]
     assert (call["key"], call["status"], call["path"]) == ("row-5", 200, "/v1/chat/completions")
+    (arrival,) = arrivals.read_text().splitlines()
+    seconds, key = arrival.split()
+    assert key == "row-5"
+    assert float(seconds) <= call["time"]
 
 
 async def test_the_process_ends_when_its_parent_dies():

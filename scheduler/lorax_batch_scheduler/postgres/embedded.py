@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import signal
 import stat
 import sys
 import time
@@ -59,6 +60,8 @@ _SOCKET_PATH_BYTES = 107 if sys.platform == "linux" else 103
 _LOG_KEPT_BYTES = 8 << 20
 _LOG_TAIL_BYTES = 2_000
 _RETRY_S = 0.25
+_KILLED = 128 + signal.SIGKILL
+"""The status of a PostgreSQL that was killed before it was ready: by the kernel for memory, or by a person."""
 _STILL_THERE = ("already exists", "pre-existing shared memory block")
 """What PostgreSQL says while a killed one's remains have not gone yet."""
 
@@ -139,7 +142,7 @@ class EmbeddedPostgres:
         await self.stop()
 
     async def _attempt(self, deadline: float) -> str | None:
-        """Start PostgreSQL once; None when what an earlier run left behind is in the way for a moment."""
+        """Start PostgreSQL once; None when it was killed, or an earlier run's remains are in the way for a moment."""
         spec = await asyncio.to_thread(self._prepare)
         running = await self._running.acquire(timeout_s=deadline - time.monotonic())
         try:
@@ -151,17 +154,17 @@ class EmbeddedPostgres:
         try:
             await self._guard.wait_ready(max(deadline - time.monotonic(), 0.0))
         except GuardFailure as failure:
-            await self._end_guard()
+            was_killed = await self._end_guard() == _KILLED
             said = _tail(self._log, log_start)
-            if any(text in said for text in _STILL_THERE) and time.monotonic() < deadline:
+            if (was_killed or any(text in said for text in _STILL_THERE)) and time.monotonic() < deadline:
                 return None
             raise self._explained(failure, spec, said) from failure
         return f"postgresql://{USER}@/postgres?host={quote(str(spec.socket_dir), safe='')}"
 
-    async def _end_guard(self) -> None:
+    async def _end_guard(self) -> int | None:
+        """End it and return PostgreSQL's status; None when there is none."""
         guard, self._guard = self._guard, None
-        if guard:
-            await guard.end()
+        return await guard.end() if guard else None
 
     def _take_directory(self) -> None:
         """Make the state directory and become its owner."""
