@@ -14,8 +14,10 @@ from tests.processes import Simulator
 
 pytestmark = pytest.mark.timeout(240)
 
+START = ("start.before_database", "start.after_database", "listen.before_connect")
 RUN = (
     "create.before_store",
+    "create.before_insert",
     "create.after_store",
     "run.before_move",
     "run.after_move",
@@ -25,9 +27,15 @@ RUN = (
     "run.after_commit",
 )
 RELEASE = ("run.after_release",)
+BEFORE_RELEASE = ("run.before_release",)
 LEASE = ("lease.before_renew", "lease.after_renew")
-DRAIN = ("drain.before_hand_back", "drain.after_hand_back")
-POINTS = (*RUN, *RELEASE, *LEASE, *DRAIN)
+DRAIN = (
+    "drain.before_streams_end",
+    "drain.after_streams_end",
+    "drain.before_hand_back",
+    "drain.after_hand_back",
+)
+POINTS = (*START, *RUN, *BEFORE_RELEASE, *RELEASE, *LEASE, *DRAIN)
 
 
 def test_a_job_runs_through_deaths_at_every_step(place: Place, tmp_path: Path) -> None:
@@ -39,7 +47,9 @@ def test_a_job_runs_through_deaths_at_every_step(place: Place, tmp_path: Path) -
     place.check_rest()
 
 
-@pytest.mark.parametrize("points", [RELEASE, LEASE], ids=["release", "lease"])
+@pytest.mark.parametrize(
+    "points", [START, BEFORE_RELEASE, RELEASE, LEASE], ids=["start", "before-release", "release", "lease"]
+)
 def test_a_job_runs_on_after_a_death_beside_its_way(place: Place, points: tuple[str, ...], tmp_path: Path) -> None:
     """The next life does not wait for the leases of a dead scheduler of its own, renewed, given back or not."""
     tag = points[0].replace(".", "-")

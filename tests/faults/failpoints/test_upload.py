@@ -21,6 +21,8 @@ UPLOAD = (
     "upload.after_finish",
 )
 INGEST = (
+    "ingest.before_claim",
+    "ingest.after_claim",
     "ingest.before_chunk_put",
     "ingest.after_chunk_put",
     "ingest.before_finish",
