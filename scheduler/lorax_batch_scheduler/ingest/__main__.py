@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+from contextlib import suppress
 from errno import EDQUOT, EIO, ENOSPC, EROFS
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -53,7 +54,9 @@ def main() -> int:
     except OSError as error:
         if error.errno not in _BAD_DISK:
             raise
-        sys.stderr.write(f"{error}\n")
+        with suppress(OSError):  # it goes to a file on the same disk
+            sys.stderr.write(f"{error}\n")
+            sys.stderr.flush()
         return NO_SCRATCH
     return 0
 

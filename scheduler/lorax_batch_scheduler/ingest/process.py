@@ -63,7 +63,7 @@ async def ingest_in_process(
     if status != 0:
         said = (scratch / ERRORS_FILE).read_bytes()[-_SHOWN_ERROR_BYTES:].decode(errors="replace").strip()
         if status == NO_SCRATCH:
-            raise OSError(f"'{scratch}', where the dataset is sorted: {said}")
+            raise OSError(f"no room to sort the dataset in '{scratch}': {said or 'its disk is full or broken'}")
         raise IngestProcessError(f"the ingest process ended with status {status}: {said or 'it said nothing'}")
     outcome = await asyncio.to_thread((scratch / OUTCOME_FILE).read_bytes)
     return await asyncio.to_thread(msgspec.msgpack.decode, outcome, type=IngestOutcome)
