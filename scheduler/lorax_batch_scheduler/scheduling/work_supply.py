@@ -57,6 +57,7 @@ class WorkSupply:
             ObjectNotFoundError: a chunk is gone from the object store; the job can't go on.
         """
         await self._learn_secret(known)
+        holder = self._scheduler_id()
         leased = await self._claim(known.job.job_id, ChunkKind.ROWS, model, chunk_count)
         rows = sum(lease.row_count - lease.done.bit_count() for lease in leased)
         known.use(model, len(leased), rows, chunk_count)
@@ -67,7 +68,7 @@ class WorkSupply:
             chunk = load.result()
             if isinstance(chunk, ObjectNotFoundError):
                 missing = chunk
-            elif isinstance(chunk, Chunk):
+            elif isinstance(chunk, Chunk) and self._scheduler_id() == holder:  # else lost while it was read
                 work = make_work(known, lease, chunk)
                 work.server_id = server_id
                 known.give_out(work)

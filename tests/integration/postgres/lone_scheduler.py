@@ -15,6 +15,7 @@ from lorax_batch_scheduler.packing import ServerView
 from lorax_batch_scheduler.ports import LeasedChunk
 from lorax_batch_scheduler.scheduling.chunk_loader import ChunkLoader
 from lorax_batch_scheduler.scheduling.finaliser import Finaliser
+from lorax_batch_scheduler.scheduling.lease_keeper import LeaseKeeper
 from lorax_batch_scheduler.scheduling.scheduler import Scheduler
 from lorax_batch_scheduler.scheduling.static_fleet import StaticFleet
 from lorax_batch_scheduler.work import ChunkWork
@@ -155,19 +156,20 @@ async def lone_scheduler(
         )
         return kept[0]
 
+    keeper = LeaseKeeper(leases=store, new_id=lambda: next(names), clock=SystemClock(), exclusive=False)
     scheduler = Scheduler(
         jobs=stores.jobs,
         events=stores.jobs,
         leases=store,
+        keeper=keeper,
         loader=MadeUpChunks(),
         make_finaliser=make_finaliser,
         clock=SystemClock(),
-        new_id=lambda: next(names),
         exclusive=False,
         commit_interval=timedelta(seconds=60),
     )
-    scheduler.use(OneServer(runner, "mistral-7b"))
-    await scheduler._keeper.register()
+    scheduler.use(OneServer(runner, "mistral-7b"), elsewhere=tuple)
+    await keeper.register()
     return LoneScheduler(scheduler, runner, kept[0], stores, store)
 
 

@@ -87,6 +87,27 @@ async def test_a_chunk_whose_lease_is_lost_is_not_given_to_another_server(
     assert list(known.works.values()) == [newer]
 
 
+async def test_a_chunk_whose_lease_is_lost_while_it_is_read_is_not_sent(
+    job: Stores, objects: DirectoryObjectStore
+) -> None:
+    async def claim(*arguments: object) -> list[LeasedChunk]:
+        leased = await job.leases.claim_chunks(*arguments)  # type: ignore[arg-type]
+        if leased and not lost:
+            lost.extend(leased)
+            await lone.lose_lease()
+            await lone.scheduler._keeper._come_back()
+        return leased
+
+    lost: list[LeasedChunk] = []
+    lone = await lone_scheduler(job, objects, leases=with_methods(job.leases, claim_chunks=claim))
+    await lone.tick()
+    assert lost
+    assert lone.runner.given == []
+    await lone.tick()
+    (work,) = lone.runner.given
+    assert work.lease.epoch > lost[0].epoch
+
+
 async def test_old_leases_are_given_up_even_when_the_answer_to_the_new_name_is_lost(
     job: Stores, objects: DirectoryObjectStore
 ) -> None:
