@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import math
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -82,6 +83,7 @@ async def test_each_row_is_stored_once(stores: Stores, script: list[str], order:
     committer = Committer(
         leases=faulty,  # type: ignore[arg-type]
         scheduler_id=lambda: name,
+        sure_until=lambda: math.inf,
         interval=timedelta(milliseconds=1),
         clock=Impatient(),
         activity=list,

@@ -4,10 +4,12 @@ import itertools
 
 from hypothesis import given
 from hypothesis import strategies as st
+from lorax_batch_scheduler.dataset import ChunkKind
 from lorax_batch_scheduler.errors import StateConflictError
 from lorax_batch_scheduler.job import OUTCOMES, TERMINAL_STATES, JobEvent, JobState, ResultFile, next_state
 
-from tests.integration.postgres.conftest import Stores, stores
+from tests.integration.postgres.conftest import LEASE, Stores, stores
+from tests.integration.postgres.test_commit import results_of
 from tests.properties.effort import examples
 
 __all__ = ["stores"]
@@ -63,9 +65,10 @@ async def test_postgresql_follows_the_table_and_tells_every_move_once(stores: St
     job_id = f"job_{number}"
     await stores.ready_dataset(1, dataset_id=f"ds_{number}")
     job = await stores.queued_job(job_id, f"ds_{number}")
-    # Its only row is settled by hand: what is tested here are the moves.
-    async with stores.database.connection() as connection:
-        await connection.execute("UPDATE jobs SET result_count = 1, invalid = 1 WHERE job_id = $1", job_id)
+    # Its only row has its result from the beginning: what is tested here are the moves.
+    await stores.leases.register_scheduler(f"s{number}", LEASE, exclusive=False)
+    (chunk,) = await stores.leases.claim_chunks(f"s{number}", job_id, ChunkKind.ROWS, "adapter-0", 1)
+    await stores.leases.commit_results(f"s{number}", [results_of(chunk, [0])], [])
     state, outcome, sequence = job.state, None, job.sequence
     told: list[tuple[JobState | None, JobState]] = [(None, JobState.QUEUED)]
     for event in story:

@@ -7,7 +7,9 @@ from lorax_batch_scheduler.running.bad_answer import BadAnswer
 from lorax_batch_scheduler.running.retry import (
     MAX_ATTEMPTS,
     MAX_BATCH_FAILURES,
+    MAX_EXCUSED,
     MAX_RETRY_AFTER_S,
+    SUSPECTS_KEPT,
     Action,
     Decision,
     RowFacts,
@@ -37,7 +39,14 @@ answers = st.one_of(
         retry_after_s=st.none() | st.floats(0, 1e9),
     ),
 )
-facts = st.builds(RowFacts, adapter=st.sampled_from(["", "a"]), constrained=st.booleans(), alone=st.booleans())
+facts = st.builds(
+    RowFacts,
+    adapter=st.sampled_from(["", "a"]),
+    constrained=st.booleans(),
+    company=st.integers(0, 300),
+    crowd=st.integers(1, 300),
+    trusted=st.booleans(),
+)
 chances = st.floats(0, 1, exclude_max=True)
 
 
@@ -50,7 +59,7 @@ def test_every_answer_has_a_decision_within_its_bounds(
     assert 0 <= decision.delay_s <= MAX_RETRY_AFTER_S
     assert decision.code
     assert decision.message
-    assert not (decision.counts and decision.batch_failure)
+    assert decision.counts + decision.batch_failure + decision.excused <= 1
     assert decision.max_tokens >= 0
     assert decision == decide(answer, row, trouble, chance), "the same facts lead to the same decision"
     assert trouble == RowTrouble(attempts=attempts, batch_failures=batch_failures, max_tokens=max_tokens)
@@ -66,30 +75,40 @@ def test_a_row_that_fails_at_once_fails_later_too(
         assert later.action is Action.FAIL_ROW
 
 
-@given(st.lists(st.tuples(answers, st.booleans(), chances), min_size=40, max_size=80), st.sampled_from(["", "a"]))
+CROWD = 1_000
+ROUNDS = next(rounds for rounds in range(CROWD) if SUSPECTS_KEPT**rounds > CROWD)
+"""So often suspects fail together until one of them is alone."""
+
+
+@given(
+    st.lists(st.tuples(answers, st.booleans(), st.booleans(), chances), min_size=40, max_size=80),
+    st.sampled_from(["", "a"]),
+)
 def test_every_row_ends_after_few_answers_that_speak_against_it(
-    story: list[tuple[BadAnswer, bool, float]], adapter: str
+    story: list[tuple[BadAnswer, bool, bool, float]], adapter: str
 ) -> None:
-    """As `RowJudge` does it, and a row that is to go alone goes alone."""
+    """As `RowJudge` does it, and a suspect has no more company than it may have."""
     trouble, charged = RowTrouble(), 0
-    for answer, constrained, chance in story:
-        row = RowFacts(adapter=adapter, constrained=constrained, alone=trouble.alone)
+    for answer, constrained, trusted, chance in story:
+        row = RowFacts(adapter=adapter, constrained=constrained, company=trouble.company, crowd=CROWD, trusted=trusted)
         decision = decide(answer, row, trouble, chance)
         if decision.action in (Action.FAIL_ROW, Action.FAIL_ADAPTER, Action.ADAPTER_ELSEWHERE):
             break
         charged += _charged(decision)
         _remember(trouble, decision)
         assert trouble.attempts < MAX_ATTEMPTS
-        assert trouble.batch_failures <= MAX_BATCH_FAILURES
-    assert charged <= MAX_ATTEMPTS - 1 + MAX_BATCH_FAILURES + 1
+        assert trouble.batch_failures <= MAX_BATCH_FAILURES + ROUNDS
+        assert trouble.excused <= MAX_EXCUSED
+    assert charged <= MAX_ATTEMPTS - 1 + MAX_BATCH_FAILURES + ROUNDS + MAX_EXCUSED + 1
 
 
 def _charged(decision: Decision) -> bool:
-    return decision.counts or decision.batch_failure or bool(decision.max_tokens)
+    return decision.counts or decision.batch_failure or decision.excused or bool(decision.max_tokens)
 
 
 def _remember(trouble: RowTrouble, decision: Decision) -> None:
     trouble.attempts += decision.counts
     trouble.batch_failures += decision.batch_failure
-    trouble.alone = trouble.alone or decision.action is Action.RETRY_ALONE
+    trouble.excused += decision.excused
+    trouble.company = decision.company or trouble.company
     trouble.max_tokens = decision.max_tokens or trouble.max_tokens

@@ -170,9 +170,9 @@ class Pumping(RuleBasedStateMachine):
     def give_up_chunk(self, place: int) -> None:
         self.pump.withdraw(lambda queued: queued.work is self.works[place])
 
-    @rule(rows=st.none() | st.integers(1, 4))
-    def new_server(self, rows: int | None) -> None:
-        self.pump.start_over(LIMITS, rows)
+    @rule(rows=st.none() | st.integers(1, 4), trusted=st.booleans())
+    def new_server(self, rows: int | None, trusted: bool) -> None:
+        self.pump.start_over(LIMITS, rows, trusted=trusted)
 
     @rule()
     def abandon(self) -> None:
@@ -197,7 +197,7 @@ class Pumping(RuleBasedStateMachine):
             if queued is not None:
                 rows += queued.elsewhere
                 rows += [row for q, row in queued.adapter.due if q is queued]
-                rows += [row for q, row in pump.queue._alone if q is queued]
+                rows += [row for suspects in pump.queue._apart.values() for q, row in suspects if q is queued]
                 rows += [row for _, _, q, row in pump.queue._retries if q is queued]
             rows += [line - work.chunk.lines[0] for job, line in self.sink.lines if line in work.chunk.lines]
             assert sorted(rows) == list(range(work.lease.row_count))
@@ -208,7 +208,7 @@ class Pumping(RuleBasedStateMachine):
         if not hasattr(self, "works"):
             return
         self.sink.congested = False
-        self.pump.start_over(LIMITS, None)
+        self.pump.start_over(LIMITS, None, trusted=True)
         for _ in range(300):
             self.connect(4)
             while self.unused or self.returned:
