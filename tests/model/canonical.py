@@ -4,7 +4,7 @@ Epochs and generations only grow, and are only ever compared: so each is replace
 to be seen anywhere.
 """
 
-from tests.model.database import Chunk, Database
+from tests.model.database import Chunk, Database, Job
 from tests.model.state import Batch, Process, State
 from tests.model.statements import Call, Results
 
@@ -22,7 +22,7 @@ def canonical(state: State) -> State:
     db = state.db
     return state._replace(
         db=Database(
-            db.jobs,
+            tuple(_job(job, names) for job in db.jobs),
             tuple(_chunk(chunk, ranks, names) for chunk, ranks in zip(db.chunks, epochs, strict=True)),
             tuple(sorted((names[name], fresh) for name, fresh in db.schedulers)),
         ),
@@ -52,6 +52,7 @@ def _epochs(state: State) -> list[Ranks]:
 def _names(state: State) -> dict[str, str]:
     used = {name for name, _ in state.db.schedulers}
     used |= {chunk.owner for chunk in state.db.chunks if chunk.owner is not None}
+    used |= {job.finaliser for job in state.db.jobs if job.finaliser is not None}
     used |= {process.ending.name for process in state.processes if process.ending is not None}
     used |= {call.arguments[0] for call in state.late}
     for number, process in enumerate(state.processes):
@@ -62,6 +63,10 @@ def _names(state: State) -> dict[str, str]:
         count[name[0]] = count.get(name[0], -1) + 1
         ranks[name] = f"{name[0]}{count[name[0]]}"
     return ranks
+
+
+def _job(job: Job, names: dict[str, str]) -> Job:
+    return job if job.finaliser is None else job._replace(finaliser=names[job.finaliser])
 
 
 def _chunk(chunk: Chunk, ranks: Ranks, names: dict[str, str]) -> Chunk:

@@ -37,8 +37,10 @@ class Job(NamedTuple):
     not_run: int = 0
     has_files: bool = False
     deleted: bool = False
-    lock: int | None = None
-    """Which process holds the advisory lock for its files."""
+    finaliser: str | None = None
+    """The scheduler that `job_finalising` names."""
+    attempts: int = 0
+    """Owners in a row that came to no end; 0: there is no row in `job_finalising`."""
     parts: tuple[tuple[int, int, str], ...] | None = None
     """The content of the parts of its file, as `job_outputs` records them."""
 
@@ -67,6 +69,10 @@ class Database(NamedTuple):
 
     def is_known(self, name: str) -> bool:
         return any(known == name for known, _ in self.schedulers)
+
+    def is_alive(self, name: str | None) -> bool:
+        """Whether the lease of a scheduler runs."""
+        return (name, True) in self.schedulers
 
     def chunks_of(self, job: int) -> list[int]:
         return [number for number, chunk in enumerate(self.chunks) if chunk.job == job]

@@ -1,6 +1,6 @@
 """What must hold in every state, and over every step."""
 
-from lorax_batch_scheduler.job import JobState
+from lorax_batch_scheduler.job import RUNNABLE_STATES, JobState
 
 from tests.model.database import Database
 from tests.model.state import State
@@ -25,6 +25,14 @@ def broken(state: State) -> str | None:
         elif job.state.terminal and job.outcome is not job.state:
             return f"job {number} is {job.state}, but {job.outcome} was decided"
     return _broken_chunk(db) or _two_owners(state) or _too_many_calls(state)
+
+
+def given_up_too_early(state: State, misfortunes: int) -> str | None:
+    """Say whether a job is blamed for more than happened."""
+    for number, job in enumerate(state.db.jobs):
+        if job.attempts > 1 + misfortunes:
+            return f"job {number} counts {job.attempts} attempts to end it after {misfortunes} misfortunes"
+    return None
 
 
 def _broken_chunk(db: Database) -> str | None:
@@ -63,6 +71,10 @@ def _too_many_calls(state: State) -> str | None:
     return None
 
 
+def _finalises(state: State, name: str | None) -> bool:
+    return any(process.ending is not None and process.ending.name == name for process in state.processes)
+
+
 def broken_step(before: State, after: State) -> str | None:
     """Say what is wrong with a step."""
     if before.db is after.db:
@@ -70,15 +82,23 @@ def broken_step(before: State, after: State) -> str | None:
     for number, (old, new) in enumerate(zip(before.db.jobs, after.db.jobs, strict=False)):
         if new.deleted:
             continue
-        if old.state.terminal and (new.state, new.ok, new.failed, new.not_run) != (
-            old.state, old.ok, old.failed, old.not_run
+        if old.state.terminal and (new.state, new.ok, new.failed, new.not_run, new.has_files) != (
+            old.state, old.ok, old.failed, old.not_run, old.has_files
         ):  # fmt: skip
             return f"job {number} had ended as {old.state}, and is {new.state} now"
-        if old.state is JobState.FINALIZING and old.outcome is not new.outcome:
+        abandoned = new.state is JobState.FAILED and not new.has_files
+        if old.state is JobState.FINALIZING and old.outcome is not new.outcome and not abandoned:
             return f"job {number} was to become {old.outcome}, and is to become {new.outcome} now"
+        if new.finaliser not in (None, old.finaliser) and not before.db.is_alive(new.finaliser):
+            return f"{new.finaliser} is to end job {number}, and may be dead for the others"
+        if old.finaliser != new.finaliser and before.db.is_alive(old.finaliser) and _finalises(after, old.finaliser):
+            return f"{old.finaliser} is alive and ends job {number}, and has lost it to {new.finaliser}"
     for number, (was, now) in enumerate(zip(before.db.chunks, after.db.chunks, strict=False)):
         if now.epoch < was.epoch:
             return f"the epoch of chunk {number} went back"
+        taken = now.owner not in (None, was.owner) and after.db.jobs[now.job].state in RUNNABLE_STATES
+        if taken and not before.db.is_alive(now.owner):
+            return f"chunk {number} is leased to {now.owner}, which may be dead for the others"
         if not after.db.jobs[now.job].deleted and any(result not in now.stored for result in was.stored):
             return f"a committed result of chunk {number} is gone"
     return None

@@ -33,7 +33,7 @@ def _keep_lease(around: Surroundings, number: int) -> Iterator[Step[State]]:
         if after is state:
             return  # the answer to its first try was lost: it will hear so when it renews
         known = process if process.heard else _give_up_all(process)
-        known = known._replace(registered=True, heard=True)
+        known = known._replace(registered=True, heard=True, sure=True)
         yield step(f"{name} registers", after.with_process(number, known), call)
         if around.may("lost"):
             after = after._replace(budget=around.spent("lost"))
@@ -44,10 +44,12 @@ def _keep_lease(around: Surroundings, number: int) -> Iterator[Step[State]]:
     call = Call("renew_scheduler", (name,))
     after, (renewed,) = around.ask(state, call)
     if renewed:
-        if after is not state:
+        after = after.with_process(number, process._replace(sure=True))
+        if after != state:
             yield step(f"{name} renews its lease, and frees what others had", after, call)
         return
-    process = process._replace(generation=process.generation + 1, registered=False)
+    sure = process.sure and around.has(Defect.FREES_THE_LIVING)
+    process = process._replace(generation=process.generation + 1, registered=False, sure=sure)
     learns_later = around.has(Defect.LEARNS_LOSS_AFTER_REGISTER)
     process = process._replace(heard=False) if learns_later else _give_up_all(process)
     text = f"{name} hears that its lease is lost, and calls itself {name_of(number, process)}"
@@ -107,7 +109,7 @@ def _run_rows(around: Surroundings, number: int) -> Iterator[Step[State]]:
     name = name_of(number, process)
     for place, work in enumerate(process.works):
         runnable = state.db.jobs[state.db.chunks[work.chunk].job].state in RUNNABLE_STATES
-        if work.sends and work.waiting:
+        if work.sends and work.waiting and (process.sure or around.has(Defect.SENDS_UNSURE)):
             row = (work.waiting & -work.waiting).bit_length() - 1
             sent = work._replace(waiting=work.waiting & ~(1 << row), flying=work.flying | 1 << row)
             after = _with_work(state, number, place, sent)
@@ -115,7 +117,7 @@ def _run_rows(around: Surroundings, number: int) -> Iterator[Step[State]]:
             calls[row] -= 1
             after = after._replace(
                 calls_left=(*state.calls_left[: work.chunk], tuple(calls), *state.calls_left[work.chunk + 1 :]),
-                wrong="" if work.known else "a row is sent under a lease that is known to be lost",
+                wrong=_wrong_to_send(state, work, name, runnable=runnable),
             )
             yield step(f"{name} sends row {row} of chunk {work.chunk}, epoch {work.epoch}", after)
         if work.sends and not runnable:
@@ -129,6 +131,15 @@ def _run_rows(around: Surroundings, number: int) -> Iterator[Step[State]]:
                 batch = _with_release(batch, work.chunk, work.epoch)
             after = state.with_process(number, process._replace(works=works, batch=batch))
             yield step(f"{name} lets go of chunk {work.chunk}, epoch {work.epoch}", after)
+
+
+def _wrong_to_send(state: State, work: Work, name: str, *, runnable: bool) -> str:
+    chunk = state.db.chunks[work.chunk]
+    if not work.known:
+        return "a row is sent under a lease that is known to be lost"
+    if runnable and (chunk.owner, chunk.epoch) != (name, work.epoch):
+        return "a row is sent that others may be sending"
+    return ""
 
 
 def _answers(around: Surroundings, number: int, place: int) -> Iterator[Step[State]]:

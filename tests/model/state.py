@@ -43,6 +43,8 @@ class Ending(NamedTuple):
     phase: str
     name: str
     content: Content = ()
+    abandons: bool = False
+    """Whether too many owners before came to no end: the job ends without its files."""
 
 
 class Life(StrEnum):
@@ -57,6 +59,8 @@ class Process(NamedTuple):
     life: Life = Life.DOWN
     generation: int = 0
     registered: bool = False
+    sure: bool = True
+    """Whether `sure_until` lies ahead: never longer than `lease_until` does."""
     works: tuple[Work, ...] = ()
     batch: Batch = Batch()
     sending: Batch | None = None
@@ -80,8 +84,10 @@ class Budget(NamedTuple):
     """Requests that reach the database after their sender has given up."""
     slow: int = 0
     """Leases that run out although their process is alive."""
-    cuts: int = 0
-    """Connections that die with the advisory lock that they hold."""
+    unended: int = 0
+    """Finalisers that stop, but stay known as the one at work: no answer, or no database."""
+    faults: int = 0
+    """Finalisers that fail at something unforeseen."""
     drains: int = 0
     cancels: int = 0
     expiries: int = 0

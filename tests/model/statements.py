@@ -46,7 +46,8 @@ class Call(NamedTuple):
 
 
 CONFLICT = "StateConflictError"
-"""The answer of a statement that was refused."""
+NOT_FOUND = "NotFoundError"
+"""The answers of a statement that was refused."""
 
 
 def register_scheduler(db: Database, defects: Defects, name: str, exclusive: bool) -> tuple[Database, None]:
@@ -57,13 +58,15 @@ def register_scheduler(db: Database, defects: Defects, name: str, exclusive: boo
 
 
 def renew_scheduler(db: Database, defects: Defects, name: str) -> tuple[Database, bool]:
-    """UPDATE ... WHERE lease_until > now(); remove_dead_schedulers; if any was: free_orphaned_chunks."""
-    alive = tuple(entry for entry in db.schedulers if entry[1])
-    if len(alive) < len(db.schedulers):
-        db = db._replace(schedulers=alive)
-        if Defect.ORPHANS_STAY not in defects:
-            db = _free_orphaned_chunks(db, defects)
-    return db, (name, True) in alive
+    """UPDATE, late or not; remove_dead_schedulers; if any was: free_orphaned_chunks."""
+    renewed = tuple((known, ahead or known == name) for known, ahead in db.schedulers)
+    everyone = Defect.FREES_THE_LIVING in defects
+    left = tuple((known, ahead) for known, ahead in renewed if known == name or (ahead and not everyone))
+    if left != db.schedulers:
+        db = db._replace(schedulers=left)
+    if len(left) < len(renewed) and Defect.ORPHANS_STAY not in defects:
+        db = _free_orphaned_chunks(db, defects)
+    return db, (name, True) in left or Defect.RENEWS_THE_REMOVED in defects
 
 
 def unregister_scheduler(db: Database, defects: Defects, name: str) -> tuple[Database, None]:
@@ -84,7 +87,7 @@ def _free_orphaned_chunks(db: Database, defects: Defects) -> Database:
 
 def claim_chunk(db: Database, defects: Defects, name: str, job: int) -> tuple[Database, Lease | None]:
     """claim_chunks with a limit of one: `alive`, `runnable`, `free` in storage order, `leased`."""
-    if (name, True) not in db.schedulers and Defect.CLAIM_BY_THE_DEAD not in defects:
+    if not db.is_alive(name) and Defect.CLAIM_BY_THE_DEAD not in defects:
         return db, None
     runnable = db.jobs[job].state in RUNNABLE_STATES or Defect.CLAIM_IGNORES_STATE in defects
     if db.jobs[job].deleted or not runnable:
@@ -180,7 +183,7 @@ def move_job(db: Database, defects: Defects, number: int, event: JobEvent) -> tu
     """lock_job, `next_state`, move_job."""
     job = db.jobs[number]
     if job.deleted:
-        return db, "NotFoundError"
+        return db, NOT_FOUND
     state = job.state
     if Defect.MOVE_FROM_ANY_STATE in defects and state.terminal:
         state = JobState.RUNNING
@@ -192,17 +195,37 @@ def move_job(db: Database, defects: Defects, number: int, event: JobEvent) -> tu
     return db.with_job(number, job._replace(state=target, outcome=job.outcome or decided)), str(target)
 
 
-def try_finalising(db: Database, defects: Defects, process: int, job: int) -> tuple[Database, bool]:
-    """pg_try_advisory_lock, held by a connection of the process."""
-    if db.jobs[job].lock is not None:
-        return db, False
-    return db.with_job(job, db.jobs[job]._replace(lock=process)), True
+def claim_finalising(db: Database, defects: Defects, name: str, number: int) -> tuple[Database, int]:
+    """`alive`, `settling`, INSERT ... ON CONFLICT: the number of the attempt; 0: somebody else is at it.
+
+    `not_before` is left out: it only makes others wait.
+    """
+    job = db.jobs[number]
+    if not db.is_alive(name) and Defect.FINALISING_BY_THE_DEAD not in defects:
+        return db, 0
+    if job.deleted or job.state not in SETTLING_STATES:
+        return db, 0
+    if job.finaliser == name:
+        attempts = job.attempts + (Defect.COUNTS_THE_SAME_OWNER in defects)
+    else:
+        held = db.is_alive(job.finaliser) and Defect.FINALISING_FROM_THE_LIVING not in defects
+        if held or (job.finaliser is not None and Defect.FINALISING_STAYS in defects):
+            return db, 0
+        attempts = job.attempts + 1
+    return db.with_job(number, job._replace(finaliser=name, attempts=attempts)), attempts
 
 
-def end_finalising(db: Database, defects: Defects, process: int, job: int) -> tuple[Database, None]:
-    """pg_advisory_unlock, or the end of the connection; nothing when it is held by another one."""
-    if db.jobs[job].lock == process:
-        db = db.with_job(job, db.jobs[job]._replace(lock=None))
+def end_finalising(db: Database, defects: Defects, name: str, number: int) -> tuple[Database, None]:
+    """DELETE FROM job_finalising WHERE scheduler_id = $2."""
+    if db.jobs[number].finaliser == name or Defect.ENDS_ANOTHERS_FINALISING in defects:
+        db = db.with_job(number, db.jobs[number]._replace(finaliser=None, attempts=0))
+    return db, None
+
+
+def fail_finalising(db: Database, defects: Defects, name: str, number: int) -> tuple[Database, None]:
+    """SET scheduler_id = NULL WHERE scheduler_id = $2: the attempts stay."""
+    if db.jobs[number].finaliser == name:
+        db = db.with_job(number, db.jobs[number]._replace(finaliser=None))
     return db, None
 
 
@@ -213,21 +236,38 @@ def every_row_settled(db: Database, defects: Defects, number: int) -> tuple[Data
 
 
 def save_output_progress(
-    db: Database, defects: Defects, number: int, parts: tuple[tuple[int, int, str], ...] | None
+    db: Database, defects: Defects, number: int, parts: tuple[tuple[int, int, str], ...]
 ) -> tuple[Database, None]:
-    """INSERT ... ON CONFLICT DO UPDATE; nothing may be recorded for a job that is deleted (a foreign key)."""
-    if db.jobs[number].deleted:
+    """INSERT ... ON CONFLICT DO UPDATE, attempts = 1; nothing for a job that is deleted (a foreign key)."""
+    job = db.jobs[number]
+    if job.deleted:
         return db, None
-    return db.with_job(number, db.jobs[number]._replace(parts=parts)), None
+    return db.with_job(number, job._replace(parts=parts, attempts=min(job.attempts, 1))), None
+
+
+def forget_output_progress(db: Database, defects: Defects, number: int) -> tuple[Database, None]:
+    """DELETE FROM job_outputs."""
+    return db.with_job(number, db.jobs[number]._replace(parts=None)), None
+
+
+def abandon_job(db: Database, defects: Defects, number: int) -> tuple[Database, str]:
+    """abandon_files WHERE settling AND result_count = total, then the move FINISH."""
+    job = db.jobs[number]
+    complete = job.result_count == job.total or Defect.ABANDON_WITHOUT_ALL_ROWS in defects
+    if job.deleted or job.state not in SETTLING_STATES or not complete:
+        return db, CONFLICT
+    return move_job(db.with_job(number, job._replace(outcome=JobState.FAILED)), defects, number, JobEvent.FINISH)
 
 
 def finish_job(db: Database, defects: Defects, number: int) -> tuple[Database, str]:
     """store_files WHERE result_count = total, then the move FINISH."""
     job = db.jobs[number]
-    if job.deleted or (job.result_count != job.total and Defect.FINISH_WITHOUT_ALL_ROWS not in defects):
+    if job.deleted:
+        return db, NOT_FOUND
+    if job.result_count != job.total and Defect.FINISH_WITHOUT_ALL_ROWS not in defects:
         return db, CONFLICT
     moved, answer = move_job(db, defects, number, JobEvent.FINISH)
-    if answer == CONFLICT:
+    if answer == CONFLICT and not (job.state.terminal and Defect.FINISH_AFTER_THE_END in defects):
         return db, CONFLICT
     return moved.with_job(number, moved.jobs[number]._replace(has_files=True)), answer
 
@@ -257,15 +297,15 @@ def delete_job(db: Database, defects: Defects, number: int) -> tuple[Database, s
     for chunk_number in db.chunks_of(number):
         chunk = db.chunks[chunk_number]
         db = db.with_chunk(chunk_number, chunk._replace(owner=None, stored=()))
-    return db.with_job(number, job._replace(deleted=True, parts=None)), "deleted"
+    return db.with_job(number, job._replace(deleted=True, parts=None, finaliser=None, attempts=0)), "deleted"
 
 
 STATEMENTS: dict[str, Callable[..., tuple[Database, Any]]] = {
     statement.__name__: statement
     for statement in (
         register_scheduler, renew_scheduler, unregister_scheduler, claim_chunk, release_chunks, release_forgotten,
-        fence_job, commit_results, move_job, try_finalising, end_finalising, every_row_settled, save_output_progress,
-        finish_job, retry_job, delete_job,
+        fence_job, commit_results, move_job, claim_finalising, end_finalising, fail_finalising, every_row_settled,
+        save_output_progress, forget_output_progress, abandon_job, finish_job, retry_job, delete_job,
     )
 }  # fmt: skip
 

@@ -11,10 +11,14 @@ from tests.model.statements import Call, execute
 class Surroundings:
     """The state that steps start from."""
 
-    def __init__(self, state: State, defects: frozenset[Defect], *, exclusive: bool) -> None:
+    def __init__(
+        self, state: State, defects: frozenset[Defect], *, exclusive: bool, max_attempts: int, small_files: bool
+    ) -> None:
         self.state = state
         self.defects = defects
         self.exclusive = exclusive
+        self.max_attempts = max_attempts
+        self.small_files = small_files
 
     def has(self, defect: Defect) -> bool:
         return defect in self.defects

@@ -1,23 +1,23 @@
 """The model's statements do what those of `queries.sql` do: random ways through it, played on a real PostgreSQL."""
 
 import random
-from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 from lorax_batch_scheduler.dataset import ChunkKind
-from lorax_batch_scheduler.errors import StateConflictError
+from lorax_batch_scheduler.errors import NotFoundError, StateConflictError
 from lorax_batch_scheduler.job import JobEvent, ResultFile, RowError
 from lorax_batch_scheduler.ports import ChunkResults, LeasedChunk, SegmentToStore
 from lorax_batch_scheduler.ports.object_store import UploadedPart
 from lorax_batch_scheduler.ports.result_store import OutputProgress
+from lorax_batch_scheduler.postgres.statements import SQL
 from lorax_batch_scheduler.segment import Segment, decode_segment, encode_segment
 
 from tests.integration.postgres.conftest import LEASE, Stores, stores
 from tests.model.database import FAILED, NOT_RUN, OK, Database
 from tests.model.lease_model import LeaseModel
 from tests.model.state import Budget, State
-from tests.model.statements import CONFLICT, Call, Lease, Results, execute
+from tests.model.statements import CONFLICT, NOT_FOUND, Call, Lease, Results, execute
 
 __all__ = ["stores"]
 
@@ -26,7 +26,7 @@ LONGEST = 60
 CHUNK_ROWS = (2, 2)
 FILE = ResultFile(key="file", row_count=0, byte_count=0, sha256="")
 BUDGET = Budget(
-    crashes=2, freezes=1, lost=3, late=2, slow=1, cuts=1, drains=1,
+    crashes=2, freezes=1, lost=3, late=2, slow=1, unended=1, faults=1, drains=1,
     cancels=1, expiries=1, aborts=1, pauses=2, deletes=1, retries=1, failures=2,
 )  # fmt: skip
 
@@ -36,21 +36,20 @@ async def test_a_random_way_through_the_model_leads_to_the_same_rows_in_postgres
     chance = random.Random(seed)
     model = LeaseModel(budget=BUDGET, chunks=CHUNK_ROWS, exclusive=seed % 6 == 5)
     state = model.initial()
-    async with AsyncExitStack() as locks:
-        real = RealDatabase(stores, locks)
-        await real.create()
-        way: list[str] = []
-        for _ in range(LONGEST):
-            steps = list(model.steps(state))
-            if not steps:
-                break
-            # Most of the time what helps, or few ways would get anywhere.
-            helpful = [step for step in steps if step.helps]
-            step = chance.choice(helpful if helpful and chance.random() < 0.75 else steps)
-            way.append(step.text)
-            await replay(real, state, step.calls, way)
-            state = step.state
-            assert await real.read() == abstract(state), way
+    real = RealDatabase(stores)
+    await real.create()
+    way: list[str] = []
+    for _ in range(LONGEST):
+        steps = list(model.steps(state))
+        if not steps:
+            break
+        # Most of the time what helps, or few ways would get anywhere.
+        helpful = [step for step in steps if step.helps]
+        step = chance.choice(helpful if helpful and chance.random() < 0.75 else steps)
+        way.append(step.text)
+        await replay(real, state, step.calls, way)
+        state = step.state
+        assert await real.read() == abstract(state), way
     assert len(way) > 10
 
 
@@ -89,7 +88,9 @@ def abstract(state: State) -> tuple[Any, ...]:
         for job in range(len(db.jobs))
         if not db.jobs[job].deleted
     ]
-    return jobs, chunks, stored, sorted(db.schedulers)
+    finalising = [(f"job_{number}", job.finaliser, job.attempts) for number, job in enumerate(db.jobs) if job.attempts]
+    recorded = [f"job_{number}" for number, job in enumerate(db.jobs) if job.parts is not None]
+    return jobs, chunks, stored, sorted(db.schedulers), finalising, recorded
 
 
 def line_of(db: Database, chunk: int, row: int) -> int:
@@ -100,10 +101,8 @@ def line_of(db: Database, chunk: int, row: int) -> int:
 class RealDatabase:
     """The calls of the model on the real stores."""
 
-    def __init__(self, stores: Stores, locks: AsyncExitStack) -> None:
+    def __init__(self, stores: Stores) -> None:
         self._stores = stores
-        self._exit = locks
-        self._locks: dict[tuple[int, int], AsyncExitStack] = {}
         self._numbers: dict[int, tuple[str, int]] = {}
         """Where each chunk of the model is: job and chunk number."""
 
@@ -112,7 +111,8 @@ class RealDatabase:
         await self._stores.queued_job("job_0")
         self._numbers = {number: ("job_0", number) for number in range(len(CHUNK_ROWS))}
         async with self._stores.database.connection() as connection:
-            await connection.execute("UPDATE job_chunks SET model = 'a'")
+            for table in ("dataset_chunks", "job_chunks"):
+                await connection.execute(f"UPDATE {table} SET model = 'a'")
 
     async def read(self) -> tuple[Any, ...]:
         async with self._stores.database.connection() as connection:
@@ -122,6 +122,10 @@ class RealDatabase:
             )
             chunks = await connection.fetch("SELECT * FROM job_chunks ORDER BY job_id, chunk_no")
             schedulers = await connection.fetch("SELECT scheduler_id, lease_until > now() FROM schedulers ORDER BY 1")
+            finalising = await connection.fetch(
+                "SELECT job_id, scheduler_id, attempts FROM job_finalising ORDER BY job_id"
+            )
+            recorded = await connection.fetch("SELECT job_id FROM job_outputs ORDER BY job_id")
             segments = await connection.fetch("SELECT * FROM segments ORDER BY job_id, first_offset")
         stored: dict[str, list[tuple[int, bool]]] = {job["job_id"]: [] for job in jobs}
         for segment in segments:
@@ -132,6 +136,8 @@ class RealDatabase:
             [(c["job_id"], bits(c["done"]), bits(c["unsuccessful"]), c["scheduler_id"], c["epoch"]) for c in chunks],
             [sorted(lines) for lines in stored.values()],
             [tuple(entry) for entry in schedulers],
+            [tuple(entry) for entry in finalising],
+            [entry["job_id"] for entry in recorded],
         )
 
     # --- the calls ---
@@ -175,35 +181,44 @@ class RealDatabase:
         except StateConflictError:
             return CONFLICT
 
-    async def try_finalising(self, db: Database, process: int, job: int) -> bool:
-        stack = AsyncExitStack()
-        owned = await stack.enter_async_context(self._stores.results.finalising(f"job_{job}"))
-        if owned:
-            self._locks[process, job] = stack
-            self._exit.push_async_callback(self.end_finalising, db, process, job)
-        else:
-            await stack.aclose()
-        return owned
+    # The three of `ResultStore.finalising`, apart: a scheduler that dies comes to none of the endings.
 
-    async def end_finalising(self, db: Database, process: int, job: int) -> None:
-        stack = self._locks.pop((process, job), None)
-        if stack is not None:
-            await stack.aclose()
+    async def claim_finalising(self, db: Database, name: str, job: int) -> int:
+        async with self._stores.database.connection() as connection:
+            return await connection.fetchval(SQL.claim_finalising, name, f"job_{job}") or 0
+
+    async def end_finalising(self, db: Database, name: str, job: int) -> None:
+        async with self._stores.database.connection() as connection:
+            await connection.execute(SQL.end_finalising, f"job_{job}", name)
+
+    async def fail_finalising(self, db: Database, name: str, job: int) -> None:
+        async with self._stores.database.connection() as connection:
+            await connection.execute(SQL.fail_finalising, f"job_{job}", name)
 
     async def every_row_settled(self, db: Database, job: int) -> bool:
         return await self._stores.results.every_row_settled(f"job_{job}")
 
-    async def save_output_progress(self, db: Database, job: int, parts: tuple[object, ...] | None) -> None:
-        if not db.jobs[job].deleted:
-            recorded = [UploadedPart(number=1, size_bytes=len(parts or ()), token="")]
-            progress = OutputProgress(key="file", upload_id="upload", parts=recorded)
-            await self._stores.results.save_output_progress(f"job_{job}", error=False, progress=progress)
+    async def save_output_progress(self, db: Database, job: int, parts: tuple[object, ...]) -> None:
+        recorded = [UploadedPart(number=1, size_bytes=len(parts), token="")]
+        progress = OutputProgress(key="file", upload_id="upload", parts=recorded)
+        await self._stores.results.save_output_progress(f"job_{job}", error=False, progress=progress)
+
+    async def forget_output_progress(self, db: Database, job: int) -> None:
+        await self._stores.results.forget_output_progress(f"job_{job}", error=False)
+
+    async def abandon_job(self, db: Database, job: int) -> str:
+        try:
+            return str((await self._stores.results.abandon_job(f"job_{job}", "given up")).state)
+        except StateConflictError:
+            return CONFLICT
 
     async def finish_job(self, db: Database, job: int) -> str:
         try:
             return str((await self._stores.results.finish_job(f"job_{job}", FILE, FILE)).state)
         except StateConflictError:
             return CONFLICT
+        except NotFoundError:
+            return NOT_FOUND
 
     async def retry_job(self, db: Database, job: int) -> str:
         new = f"job_{len(db.jobs)}"

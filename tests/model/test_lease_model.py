@@ -1,6 +1,7 @@
 """The lease and commit protocol keeps its promises whatever happens in whatever order, as far as the budgets go."""
 
 import os
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -23,12 +24,16 @@ SETUPS = {
     "answers are lost, a job is paused": Alone(budget=Budget(lost=2, pauses=1)),
     "a request arrives late, a job is paused": Alone(budget=Budget(late=1, pauses=1)),
     "a lease runs out, and an answer is lost": Alone(budget=Budget(slow=1, lost=1)),
+    "finalisers die": OneRow(budget=Budget(crashes=3, unended=1), processes=1),
+    "finalisers die, a lease runs out": OneRow(budget=Budget(crashes=1, slow=1, aborts=1), processes=1, max_attempts=1),
+    "a finaliser stands still": OneRow(budget=Budget(freezes=1, deletes=1), max_attempts=1),
+    "a finaliser stands still over a deletion": OneRow(budget=Budget(freezes=1, deletes=1), small_files=True),
     "a lease runs out, and the job is cancelled": Alone(budget=Budget(slow=1, cancels=1)),
     "rows fail, are retried and deleted": Alone(budget=Budget(failures=1, retries=1, cancels=1, deletes=1)),
     "a process stands still": OneRow(budget=Budget(freezes=1)),
     "a process hands back, an answer is lost": OneRow(budget=Budget(drains=1, lost=1, pauses=1)),
     "a death while the deadline passes": OneRow(budget=Budget(crashes=1, expiries=1)),
-    "the lock is lost while files are written": OneRow(budget=Budget(cuts=1, aborts=1)),
+    "finalisers fail, or stay known": OneRow(budget=Budget(unended=1, faults=1, aborts=1)),
     "a request arrives late, the job is cancelled": OneRow(budget=Budget(late=1, cancels=1)),
 }
 
@@ -80,6 +85,31 @@ FOUND_BY = {
         {Defect.FILES_BEFORE_ROWS},
         {Defect.FINISH_WITHOUT_ALL_ROWS, Defect.FILES_BEFORE_ROWS},
     ],
+    "finalisers fail, or stay known": [
+        {Defect.FINALISING_FROM_THE_LIVING},
+        {Defect.COUNTS_THE_SAME_OWNER},
+    ],
+    "finalisers die": [
+        {Defect.FINALISING_STAYS},
+    ],
+    "finalisers die, a lease runs out": [
+        {Defect.ABANDON_WITHOUT_ALL_ROWS},
+        {Defect.FINALISING_BY_THE_DEAD},
+    ],
+    "a finaliser stands still": [
+        {Defect.FINISH_AFTER_THE_END},
+        {Defect.ENDS_ANOTHERS_FINALISING},
+    ],
+    "a finaliser stands still over a deletion": [
+        {Defect.LEAVES_FILES_OF_THE_DELETED},
+    ],
+    "a lease runs out": [
+        {Defect.SENDS_UNSURE},
+        {Defect.RENEWS_THE_REMOVED},
+    ],
+    "nothing happens": [
+        {Defect.FREES_THE_LIVING},
+    ],
     "a process dies": [
         {Defect.ORPHANS_STAY},
     ],
@@ -108,10 +138,7 @@ def test_nothing_breaks_the_protocol(name: str) -> None:
     ],
 )
 def test_a_mistake_would_be_found(name: str, defects: frozenset[Defect]) -> None:
-    setup = SETUPS[name]
-    wrong = LeaseModel(
-        budget=setup.budget, processes=setup.processes, chunks=setup.chunks, exclusive=setup.exclusive, defects=defects
-    )
+    wrong = replace(SETUPS[name], defects=defects)
     assert explore(wrong).counterexample is not None
 
 

@@ -9,6 +9,9 @@ from tests.model.state import Life, Process, State
 from tests.model.statements import CONFLICT, Call
 from tests.model.surroundings import Surroundings, name_of, step
 
+BYSTANDER = "elsewhere"
+"""A scheduler that has nothing to do with any of this but for declaring others dead."""
+
 
 def world_steps(around: Surroundings) -> Iterator[Step[State]]:
     """Yield what may happen next."""
@@ -32,8 +35,8 @@ def _fates(around: Surroundings, number: int) -> Iterator[Step[State]]:
             yield step(f"{name_of(number, process)} starts", after.with_process(number, process), call)
         return
     if around.may("crashes"):
-        after = _dead(around, state._replace(budget=around.spent("crashes")), number)
-        yield step(f"{name} dies", after, *_unlocks(state, number), helps=False)
+        after = _dead(state._replace(budget=around.spent("crashes")), number)
+        yield step(f"{name} dies", after, helps=False)
     if process.life is Life.FROZEN:
         awake = process._replace(life=Life.UP)
         yield step(f"{name} wakes up", state.with_process(number, awake))
@@ -42,30 +45,21 @@ def _fates(around: Surroundings, number: int) -> Iterator[Step[State]]:
         after = state._replace(budget=around.spent("freezes"))
         yield step(f"{name} stands still", after.with_process(number, process._replace(life=Life.FROZEN)), helps=False)
     if around.may("drains") and not process.batch and not process.sending:
-        call = Call("unregister_scheduler", (name,))
-        unlocks = _unlocks(state, number)
-        after, _ = around.ask(state._replace(budget=around.spent("drains")), call)
-        yield step(f"{name} hands everything back and ends", _dead(around, after, number), call, *unlocks, helps=False)
-    if around.may("cuts") and process.ending is not None:
-        unlock = Call("end_finalising", (number, process.ending.job))
-        after, _ = around.ask(state._replace(budget=around.spent("cuts")), unlock)
-        if after.db is not state.db:
-            yield step(f"the connection with the lock of {name} dies", after, unlock, helps=False)
+        calls = [Call("unregister_scheduler", (name,))]
+        if process.ending is not None and process.ending.phase != "claim":
+            calls.insert(0, Call("end_finalising", (process.ending.name, process.ending.job)))
+        after, _ = around.ask(state._replace(budget=around.spent("drains")), *calls)
+        yield step(f"{name} hands everything back and ends", _dead(after, number), *calls, helps=False)
 
 
-def _dead(around: Surroundings, state: State, number: int) -> State:
-    """A process is gone, and its connections with it: what it had sent may still arrive."""
-    state, _ = around.ask(state, *_unlocks(state, number))
+def _dead(state: State, number: int) -> State:
+    """A process is gone; what it had sent may still arrive."""
     dead = Process(generation=state.processes[number].generation)
     return state.with_process(number, dead).disturbed()
 
 
-def _unlocks(state: State, number: int) -> list[Call]:
-    return [Call("end_finalising", (number, job)) for job in range(len(state.db.jobs))]
-
-
 def _leases_run_out(around: Surroundings) -> Iterator[Step[State]]:
-    """`lease_until` passes: surely when nobody renews it."""
+    """`lease_until` passes, and `sure_until` before it: surely when nobody renews it."""
     state = around.state
     renewing = {
         name_of(number, process)
@@ -79,9 +73,17 @@ def _leases_run_out(around: Surroundings) -> Iterator[Step[State]]:
         schedulers = tuple((known, ahead and known != name) for known, ahead in state.db.schedulers)
         after = state._replace(db=state.db._replace(schedulers=schedulers))
         after = after.disturbed()
+        for number, process in enumerate(state.processes):
+            if name_of(number, process) == name and not around.exclusive:
+                after = after.with_process(number, process._replace(sure=False))
         if alive:
             after = after._replace(budget=around.spent("slow"))
         yield step(f"the lease of {name} runs out", after, Call("expire", (name,)), helps=not alive)
+    if not around.exclusive:
+        call = Call("renew_scheduler", (BYSTANDER,))
+        after, _ = around.ask(state, call)
+        if after is not state:
+            yield step("a scheduler elsewhere frees what the dead held", after, call)
 
 
 def _late_requests(around: Surroundings) -> Iterator[Step[State]]:
