@@ -437,12 +437,17 @@ WITH given AS (
                + sum(pieces.row_count) OVER (PARTITION BY pieces.job_id ORDER BY pieces.place) - pieces.row_count,
            pieces.error, pieces.row_count, pieces.first_line, pieces.last_line, pieces.byte_count, pieces.blob
     FROM pieces JOIN accepted USING (job_id, chunk_no) JOIN counted ON counted.job_id = pieces.job_id
+), present AS MATERIALIZED (
+    -- Locked: else a job that is deleted at this moment would break the whole commit.
+    SELECT job_id FROM jobs WHERE job_id = ANY ($22::text[]) ORDER BY job_id FOR KEY SHARE
+), alive AS MATERIALIZED (
+    SELECT scheduler_id FROM schedulers WHERE scheduler_id = $1 FOR KEY SHARE
 ), active AS (
     INSERT INTO job_activity (job_id, scheduler_id, in_flight, retrying, rows_per_second, tokens_per_second)
-    SELECT activity.job_id, schedulers.scheduler_id, activity.in_flight, activity.retrying, activity.rows, activity.tokens
+    SELECT activity.job_id, alive.scheduler_id, activity.in_flight, activity.retrying, activity.rows, activity.tokens
     FROM unnest($22::text[], $23::bigint[], $24::bigint[], $25::double precision[], $26::double precision[])
         AS activity (job_id, in_flight, retrying, rows, tokens)
-        JOIN jobs USING (job_id) JOIN schedulers ON schedulers.scheduler_id = $1
+        JOIN present USING (job_id) CROSS JOIN alive
     ON CONFLICT (job_id, scheduler_id) DO UPDATE SET
         in_flight = excluded.in_flight, retrying = excluded.retrying, rows_per_second = excluded.rows_per_second,
         tokens_per_second = excluded.tokens_per_second
