@@ -14,12 +14,16 @@ WatchTarget = Job | str | Iterable[Job | str] | JobFilter | None
 
 
 class WatchCursor:
-    """Goes on behind the last sequence; begins anew from a snapshot when that is too old."""
+    """Goes on behind the last sequence; begins anew from a snapshot when that is too old, or was not complete."""
 
     def __init__(self, target: WatchTarget, after_sequence: int | None) -> None:
         self._job_ids, self._filter = _select(target)
         self._sequence = after_sequence
         self._in_snapshot = after_sequence is None
+        self._not_shown: set[str] = set()
+        """Named jobs whose snapshot is still to come."""
+        self._shown: dict[str, int] = {}
+        """Jobs that had moved on behind the sequence of their snapshot: their moves up to this one are in it."""
 
     @property
     def is_complete(self) -> bool:
@@ -31,18 +35,20 @@ class WatchCursor:
         if self._filter is not None:
             request.filter.CopyFrom(self._filter.to_proto())
         self._in_snapshot = self._sequence is None
+        self._not_shown = set(self._job_ids)
         return request
 
     def take(self, message: WatchJobsResponse) -> Iterable[JobEvent]:
         kind = message.WhichOneof("event")
-        if kind == "heartbeat":
+        if kind == "snapshot":
+            self._note_shown(message)
+        elif kind == "heartbeat":
             # The first one closes the snapshot: only from here on the sequence is good for going on.
             self._in_snapshot = False
-        if kind == "state_change" and self._is_old(message.sequence):
-            return ()
+        is_old = kind == "state_change" and self._is_old(message)
         if not self._in_snapshot:
             self._sequence = max(self._sequence or 0, message.sequence)
-        event = event_from_proto(message)
+        event = None if is_old else event_from_proto(message)
         return () if event is None else (event,)
 
     def recover(self, error: ClientError) -> bool:
@@ -51,8 +57,19 @@ class WatchCursor:
             return True
         return False
 
-    def _is_old(self, sequence: int) -> bool:
-        return not self._in_snapshot and self._sequence is not None and sequence <= self._sequence
+    def _note_shown(self, message: WatchJobsResponse) -> None:
+        job = message.snapshot
+        if job.sequence > message.sequence:
+            self._shown[job.job_id] = job.sequence
+        self._not_shown.discard(job.job_id)
+        if self._job_ids and not self._not_shown:
+            # Nothing but the heartbeat is missing: with it would be lost that the caller has seen all of them.
+            self._in_snapshot = False
+
+    def _is_old(self, message: WatchJobsResponse) -> bool:
+        if message.sequence <= self._shown.get(message.state_change.job.job_id, 0):
+            return True
+        return not self._in_snapshot and self._sequence is not None and message.sequence <= self._sequence
 
 
 def _select(target: WatchTarget) -> tuple[list[str], JobFilter | None]:

@@ -595,7 +595,9 @@ class WatchJobsResponse(_message.Message):
     DELETED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Of the last state change that this stream has passed on or left out: what to reconnect with, once the heartbeat
-    that closes the snapshot is here. A stream that breaks before: watch anew without a sequence.
+    that closes the snapshot is here, or the snapshot of every job that was named. A stream that breaks before: watch
+    anew without a sequence. State changes up to a snapshot's `job.sequence` are in it, and may come all the same when
+    one reconnects: leave them out.
     """
     deleted: _builtins.str
     """The id of a job that was deleted, in its place among the state changes. A filter selects every deletion: what

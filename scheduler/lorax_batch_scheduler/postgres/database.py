@@ -20,6 +20,9 @@ CONNECT_TIMEOUT_S: Final = 10.0
 STATEMENT_TIMEOUT_S: Final = 60.0
 """The slowest statement indexes the chunks of a dataset of 10 million rows, in a few seconds."""
 ACQUIRE_TIMEOUT_S: Final = 20.0
+IDLE_TRANSACTION_S: Final = 5.0
+"""PostgreSQL rolls back for a process that is silent for so long in the middle of a transaction: one that is frozen or
+cut off there would hold its locks, the event clock's among them, and so every move of every job."""
 _NUL: Final = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 """An escaped NUL, which jsonb can't hold; rows and servers may send one, and what we store of them is for people."""
 
@@ -43,6 +46,8 @@ _PASSING = (
     asyncpg.SerializationError,
     # What a statement meets on a connection that was lost in the middle of another one.
     asyncpg.InternalClientError,
+    # We were silent for too long in the middle of a transaction.
+    asyncpg.IdleInTransactionSessionTimeoutError,
 )
 
 
@@ -58,9 +63,10 @@ def database_errors() -> Iterator[None]:
 class Database:
     """A pool of connections; opened lazily, so that it outlives restarts of the server."""
 
-    def __init__(self, dsn: str, *, max_connections: int = 10) -> None:
+    def __init__(self, dsn: str, *, max_connections: int = 10, idle_transaction_s: float = IDLE_TRANSACTION_S) -> None:
         self._dsn = dsn
         self._max_connections = max_connections
+        self._idle_transaction_s = idle_transaction_s
         self._pool: asyncpg.Pool | None = None
         self._lent: dict[Connection, float] = {}
         """Connections in use, and since when."""
@@ -86,7 +92,10 @@ class Database:
                 timeout=CONNECT_TIMEOUT_S,
                 command_timeout=STATEMENT_TIMEOUT_S,
                 init=_init_connection,
-                server_settings={"application_name": "lorax-batch"},
+                server_settings={
+                    "application_name": "lorax-batch",
+                    "idle_in_transaction_session_timeout": f"{self._idle_transaction_s * 1000:.0f}ms",
+                },
             )
         except (ValueError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
             why = str(error) or type(error).__name__

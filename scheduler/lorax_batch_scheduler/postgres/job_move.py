@@ -4,6 +4,7 @@ import asyncpg
 import msgspec
 
 from lorax_batch_scheduler.errors import NotFoundError, StateConflictError
+from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.job import OUTCOMES, Job, JobEvent, JobState, next_state
 from lorax_batch_scheduler.postgres.database import Connection
 from lorax_batch_scheduler.postgres.records import to_job
@@ -60,6 +61,7 @@ async def move_job(connection: Connection, job_id: str, event: JobEvent, *, reas
     return await append_event(connection, sequence, job_id, current, target, reason)
 
 
+@failpoint(before="move.before_event", after="move.after_event")
 async def append_event(
     connection: Connection, sequence: int, job_id: str, current: JobState | None, target: JobState, reason: str
 ) -> Job:

@@ -18,7 +18,9 @@ START = ("start.before_database", "start.after_database", "listen.before_connect
 RUN = (
     "create.before_store",
     "create.before_insert",
+    "move.before_event",
     "create.after_store",
+    "move.after_event",
     "run.before_move",
     "run.after_move",
     "run.before_claim",

@@ -81,6 +81,27 @@ def test_a_zombie_at_each_of_its_moments(start: Start, simulator: Simulator, tmp
     assert heir.stop() == 0
 
 
+def test_a_scheduler_frozen_in_a_transaction_holds_nobody_up(
+    start: Start, simulator: Simulator, tmp_path: Path
+) -> None:
+    """A scheduler that is frozen in the middle of moving a job, all its locks taken, holds up no job for long."""
+    bystander = start()
+    zombie = start(simulator.url, failpoints="move.before_event=stop@1")
+    rows = make_rows("locked", 20)
+    with bystander.client() as client:
+        story = submit(client, rows)
+        wait_fired(zombie, "move.before_event")
+        heir = start(simulator.url)
+        job = story.finish()
+        assert (job.state, job.counts.succeeded) == (JobState.SUCCEEDED, len(rows))
+        thaw(zombie)
+        assert zombie.stop() == 0, "it did not get over what it found"
+        check_unchanged(job, client.get_job(job))
+        check_all_rows(download_files(client, job, tmp_path), rows)
+    assert calls("locked", simulator) == once_each("locked", len(rows))
+    assert heir.stop() == 0
+
+
 def test_no_row_is_sent_while_the_lease_may_be_lost(start: Start, tmp_path: Path) -> None:
     """A scheduler whose renewals do not come through stops sending when its lease is over, and goes on with the same
     rows when it turns out that nobody took them."""

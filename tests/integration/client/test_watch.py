@@ -39,6 +39,23 @@ async def test_a_watch_that_breaks_within_its_snapshot_begins_anew(caller: Calle
     assert not service.script.requests[1].HasField("after_sequence")
 
 
+async def test_a_watch_that_breaks_behind_the_snapshot_of_every_named_job_shows_none_again(
+    caller: Caller, service: Service
+):
+    service.script.expect("WatchJobs", [snapshot(5), UNAVAILABLE], [change(6, SUCCEEDED)])
+    events = await caller.collect("watch", "job_1")
+    assert [type(event) for event in events] == [JobSnapshot, JobStateChanged]
+    assert service.script.requests[1].after_sequence == 5
+
+
+async def test_a_state_change_that_a_snapshot_has_shown_is_not_told_after_a_break(caller: Caller, service: Service):
+    ahead = snapshot(5, RUNNING)
+    ahead.snapshot.sequence = 6
+    service.script.expect("WatchJobs", [ahead, UNAVAILABLE], [change(6, RUNNING), change(7, SUCCEEDED)])
+    events = await caller.collect("watch", "job_1")
+    assert [event.sequence for event in events] == [5, 7]
+
+
 async def test_a_state_change_that_comes_twice_is_passed_on_once(caller: Caller, service: Service):
     service.script.expect(
         "WatchJobs",
