@@ -64,7 +64,7 @@ def _growth(small: float, large: float) -> float:
 
 def watchers() -> Measured:
     """2,000 watchers, of whom 50 read slowly and 50 not at all."""
-    report = watching.measure(watching.WatchLoad(jobs_per_second=1.0))
+    report = watching.measure(watching.WatchLoad(jobs=15, jobs_per_second=0.25))
     burst = watching.measure(watching.WatchLoad())
     bars = []
     for name, each in (("steady", report), ("burst", burst)):

@@ -72,45 +72,51 @@ def measure(method: str, load: PollingLoad) -> PollingReport:
             return _rounds(stage, client, job, method, load)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """A few seconds of a running job."""
+
+    rows_per_second: float
+    cores: float
+    """That the service used."""
+
+
 def _rounds(stage: Stage, client: Client, job: Job, method: str, load: PollingLoad) -> PollingReport:
-    quiet, stormy, cpu, storms = [], [], ([], []), []  # type: ignore[var-annotated]
+    quiet, stormy, storms = list[Window](), list[Window](), list[Storm]()
     while stage.answered() < load.servers * load.in_flight:
         time.sleep(0.05)
     for _ in range(load.rounds):
-        rate, used = _rate(stage, load.window_s)
-        quiet.append(rate)
-        cpu[0].append(used)
+        quiet.append(_window(stage, load.window_s))
         with storm(stage, method, [job.job_id], load) as seen:
-            rate, used = _rate(stage, load.window_s)
-        stormy.append(rate)
-        cpu[1].append(used)
+            stormy.append(_window(stage, load.window_s))
         storms.append(seen)
-    assert client.get_job(job).counts.ended < client.get_job(job).counts.total, "the rows were too few for the rounds"
+    counts = client.get_job(job).counts
+    assert counts.ended < counts.total, "the rows were too few for the rounds"
     client.cancel_job(job)
     client.wait(job)
-    kept = [after / before for before, after in zip(quiet, stormy, strict=True)]
+    kept = [after.rows_per_second / before.rows_per_second for before, after in zip(quiet, stormy, strict=True)]
     return PollingReport(
         method=method,
         calls_per_second=statistics.median(each.calls for each in storms) / (load.window_s + WARM_UP_S),
         p50_ms=statistics.median(each.p50_ms for each in storms),
         p99_ms=statistics.median(each.p99_ms for each in storms),
         backwards=sum(each.backwards for each in storms),
-        quiet_rows_per_second=statistics.median(quiet),
-        stormy_rows_per_second=statistics.median(stormy),
+        quiet_rows_per_second=statistics.median(each.rows_per_second for each in quiet),
+        stormy_rows_per_second=statistics.median(each.rows_per_second for each in stormy),
         row_rate_kept=statistics.median(kept),
         rounds=kept,
-        quiet_cpu=statistics.median(cpu[0]),
-        stormy_cpu=statistics.median(cpu[1]),
+        quiet_cpu=statistics.median(each.cores for each in quiet),
+        stormy_cpu=statistics.median(each.cores for each in stormy),
     )
 
 
-def _rate(stage: Stage, window_s: float) -> tuple[float, float]:
-    """Return the rows answered per second, and the cores that the service used, from a second from now on."""
+def _window(stage: Stage, window_s: float) -> Window:
+    """Return what is seen from a second from now on."""
     time.sleep(WARM_UP_S)
     cpu, began, before = cpu_seconds(stage.service.pid), time.perf_counter(), stage.answered()
     time.sleep(window_s)
     rows, seconds = stage.answered() - before, time.perf_counter() - began
-    return rows / seconds, (cpu_seconds(stage.service.pid) - cpu) / seconds
+    return Window(rows_per_second=rows / seconds, cores=(cpu_seconds(stage.service.pid) - cpu) / seconds)
 
 
 @contextmanager
