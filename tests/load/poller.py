@@ -34,11 +34,15 @@ class Polls:
 
 
 async def poll(
-    stub: "batch_inference_pb2_grpc.BatchInferenceAsyncStub", method: str, job_ids: list[str], polls: Polls
+    stub: "batch_inference_pb2_grpc.BatchInferenceAsyncStub",
+    method: str,
+    job_ids: list[str],
+    polls: Polls,
+    over: asyncio.Event,
 ) -> None:
-    """Ask again and again."""
+    """Ask again and again until it is over."""
     number = 0
-    while True:
+    while not over.is_set():
         job_id = job_ids[number % len(job_ids)]
         number += 1
         before, began = dict(polls.ended), time.perf_counter()
@@ -64,10 +68,8 @@ async def main(target: str, callers: int, method: str, job_ids: list[str]) -> No
         await channel.channel_ready()
         print("ready", flush=True)
         async with asyncio.TaskGroup() as group:
-            pollers = [group.create_task(poll(stub, method, job_ids, polls)) for _ in range(callers)]
-            await over.wait()
-            for poller in pollers:
-                poller.cancel()
+            for _ in range(callers):
+                group.create_task(poll(stub, method, job_ids, polls, over))
     waits = sorted(polls.waits_s) or [0.0]
     percentiles = {name: waits[int(len(waits) * share)] * 1e3 for name, share in (("p50_ms", 0.5), ("p99_ms", 0.99))}
     print(json.dumps({"calls": polls.calls, "backwards": polls.backwards, **percentiles}), flush=True)
