@@ -33,6 +33,10 @@ fuzz: setup ## throw random bad input at everything, with new seeds until SECOND
 chaos: setup ## kill, freeze and cut a running service by a seed, and check every row: SECONDS=1800 SEED=7
 	@$(BIN)/python -m tests.faults.chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
 
+.PHONY: load
+load: setup ## 1 M rows, 2,000 watchers, 500 jobs, slow readers, polling storms (15 minutes); writes build/load/
+	@$(BIN)/python -m tests.load
+
 .PHONY: check-rgw
 check-rgw: setup ## run the object store's tests on a real Ceph RGW (Debian packages, 70 MB the first time)
 	@scripts/s3_rgw.sh build/rgw $(PYTEST) -n 0 -m s3_rgw tests/conformance/test_object_store.py

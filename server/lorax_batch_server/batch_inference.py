@@ -12,13 +12,14 @@ from lorax_batch_scheduler.clock import Clock
 from lorax_batch_scheduler.errors import StateConflictError
 from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.job import Job, JobEvent, JobState
-from lorax_batch_scheduler.ports import JobStore
+from lorax_batch_scheduler.ports import JobStore, Page
 from lorax_batch_scheduler.removals import Removals
 
 from lorax_batch_server.checks import Checks, known_id
 from lorax_batch_server.download import Download
 from lorax_batch_server.input_order import InputOrder
 from lorax_batch_server.job_intake import JobIntake
+from lorax_batch_server.job_reads import JobReads
 from lorax_batch_server.job_requests import (
     check_filter,
     check_reason,
@@ -29,9 +30,10 @@ from lorax_batch_server.job_requests import (
 from lorax_batch_server.metrics import ApiMetrics
 from lorax_batch_server.result_requests import check_download, check_stream
 from lorax_batch_server.result_stream import ResultStream
+from lorax_batch_server.shared_messages import SharedMessages
 from lorax_batch_server.translate_job import JobTranslator
 from lorax_batch_server.translate_result import download_response, stream_response
-from lorax_batch_server.translate_watch import watch_response
+from lorax_batch_server.translate_watch import WatchTranslator
 from lorax_batch_server.watch import WatchHub
 
 DEFAULT_PAGE_SIZE: Final = 50
@@ -63,22 +65,24 @@ class BatchInferenceService(batch_inference_pb2_grpc.BatchInferenceServicer):
     def __init__(self, parts: JobParts) -> None:
         self._parts = parts
         self._jobs = parts.jobs
+        self._reads = JobReads(parts.jobs)
+        self._polled = SharedMessages()
+        self._pages = SharedMessages(kept=4)  # of up to 1,000 jobs
+        self._watched = WatchTranslator(parts.translator)
 
     async def CreateJob(self, request: pb.CreateJobRequest, context: _Context) -> pb.CreateJobResponse:
         return pb.CreateJobResponse(job=self._message(await self._parts.intake.create(request)))
 
     async def GetJob(self, request: pb.GetJobRequest, context: _Context) -> pb.GetJobResponse:
-        return pb.GetJobResponse(job=self._message(await self._jobs.get_job(_job_id(request.job_id))))
+        return self._polled.of(await self._reads.job(_job_id(request.job_id)), self._job_response)
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: _Context) -> pb.ListJobsResponse:
         checks = Checks()
         size = checks.page(request.page_size, request.page_token, default=DEFAULT_PAGE_SIZE)
         where = check_filter(checks, request.filter, catalogue=self._parts.catalogue)
         checks.done()
-        page = await self._jobs.list_jobs(where, page_size=size, page_token=request.page_token)
-        now = self._parts.clock.now()
-        messages = [self._parts.translator.job(job, now=now, with_errors=False) for job in page.items]
-        return pb.ListJobsResponse(jobs=messages, next_page_token=page.next_token)
+        page = await self._reads.page(where, page_size=size, page_token=request.page_token)
+        return self._pages.of(page, self._page_response)
 
     async def UpdateJob(self, request: pb.UpdateJobRequest, context: _Context) -> pb.UpdateJobResponse:
         update = check_update(request, now=self._parts.clock.now())
@@ -128,7 +132,7 @@ class BatchInferenceService(batch_inference_pb2_grpc.BatchInferenceServicer):
         where, after = check_watch(request, catalogue=self._parts.catalogue)
         with self._parts.metrics.watcher():
             async for happening in self._parts.hub.watch(where, after):
-                yield watch_response(happening, self._parts.translator, now=self._parts.clock.now())
+                yield self._watched.response(happening, now=self._parts.clock.now())
 
     async def StreamResults(
         self, request: pb.StreamResultsRequest, context: _Context
@@ -156,6 +160,14 @@ class BatchInferenceService(batch_inference_pb2_grpc.BatchInferenceServicer):
     @failpoint(before="delete.before_rows", after="delete.after_rows")
     async def _delete(self, job_id: str) -> None:
         await self._jobs.delete_job(job_id)
+
+    def _job_response(self, job: Job) -> pb.GetJobResponse:
+        return pb.GetJobResponse(job=self._message(job))
+
+    def _page_response(self, page: Page[Job]) -> pb.ListJobsResponse:
+        now = self._parts.clock.now()
+        messages = [self._parts.translator.job(job, now=now, with_errors=False) for job in page.items]
+        return pb.ListJobsResponse(jobs=messages, next_page_token=page.next_token)
 
     def _message(self, job: Job) -> job_pb2.Job:
         return self._parts.translator.job(job, now=self._parts.clock.now())

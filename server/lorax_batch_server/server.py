@@ -31,7 +31,12 @@ from lorax_batch_server.stopping import Stopping
 MAX_UPLOAD_MESSAGE_BYTES: Final = 4 << 20
 HEALTH_TIMEOUT_S: Final = 1.0
 """A caller of health's Watch that takes no message holds up the others; a check by them then tells what was before."""
+MAX_PENDING_CALLS: Final = 20_000
+"""Calls that may wait to be taken, at about 20 KiB each: as many as watchers may come back all at once."""
 _OPTIONS: Final = (
+    # The defaults, 1,000 and 3,000, end calls above the first at random, with a CANCELLED that nobody asked for.
+    ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
+    ("grpc.server.max_pending_requests_hard_limit", 2 * MAX_PENDING_CALLS),
     # Without it a second service on the same port starts, and gets half of the calls.
     ("grpc.so_reuseport", 0),
     # What the contract allows in one upload message, and its framing.

@@ -12,6 +12,7 @@ from lorax_batch_scheduler.job import Job, JobFilter, StateChange
 from lorax_batch_scheduler.ports import EventStore, JobStore
 
 from lorax_batch_server.stopping import Stopping
+from lorax_batch_server.stored_changes import StoredChanges
 from lorax_batch_server.watcher import Happening, Heartbeat, Progress, Snapshot, Watcher, told
 
 MIN_PROGRESS_INTERVAL_S: Final = 0.25
@@ -19,8 +20,11 @@ PROGRESS_MESSAGES_PER_SECOND: Final = 2_000
 """A message costs about 50 us of the loop: this is a tenth of a core."""
 MAX_KEPT_CHANGES: Final = 2_000
 """State changes kept in memory; a watcher that is further behind reads the store."""
+KEPT_PAGES: Final = 4
+"""Pages of state changes that watchers who are behind share; each is about 1 MiB."""
 CHANGES_AT_ONCE: Final = 500
-SNAPSHOT_PAGE: Final = 200
+SNAPSHOT_PAGE: Final = 50
+"""Jobs that a watcher who stops reading its snapshot keeps in memory."""
 POLL_S: Final = 5.0
 """Looks at the store this often even when nothing was notified."""
 RETRY_S: Final = 1.0
@@ -50,6 +54,7 @@ class WatchHub:
         self._wake = asyncio.Event()
         self._changed: set[str] = set()
         self._changes: list[StateChange] = []
+        self._behind = StoredChanges(events, page_size=CHANGES_AT_ONCE, kept_pages=KEPT_PAGES)
         self._kept_after = 0
         """Every state change behind this sequence is in `_changes`."""
         self._sequence: int | None = None
@@ -58,6 +63,8 @@ class WatchHub:
         self._open: set[Watcher] = set()
         """Watchers of a filter."""
         self._watchers: set[Watcher] = set()
+        self._told = 0
+        """Messages of the last progress."""
 
     @property
     def watcher_count(self) -> int:
@@ -88,13 +95,10 @@ class WatchHub:
                     await asyncio.sleep(RETRY_S)
                     continue
                 if due:
-                    next_progress = time() + self._interval_s()
+                    next_progress = time() + max(self._progress_interval_s, self._told / PROGRESS_MESSAGES_PER_SECOND)
                 await self._wait(min(self._poll_s, next_progress - time()) if self._changed else self._poll_s)
         finally:
             stop_listening()
-
-    def _interval_s(self) -> float:
-        return max(self._progress_interval_s, len(self._watchers) / PROGRESS_MESSAGES_PER_SECOND)
 
     def _on_change(self, job_id: str) -> None:
         if self._watchers:
@@ -176,12 +180,14 @@ class WatchHub:
                 watcher.cursor = self._sequence
 
     def _publish_progress(self, jobs: list[Job], moved: dict[str, int]) -> None:
+        self._told = 0
         for job in jobs:
             if job.state.terminal or job.sequence < moved.get(job.job_id, 0):
                 continue  # The state change tells these counts, or newer ones.
             for watcher in self._concerned(job.job_id):
                 if watcher.where.matches(job):
                     watcher.put_progress(job)
+                    self._told += 1
 
     def _concerned(self, job_id: str) -> Iterator[Watcher]:
         yield from self._open
@@ -249,11 +255,10 @@ class WatchHub:
         next_heartbeat = time() + self._heartbeat_s
         while True:
             self._stopping.check()
-            if changes := await self._changes_behind(watcher):
-                for change in changes:
-                    if watcher.passes(change):
-                        yield told(change)
-                        self._stopping.check()
+            # One at a time: a watcher that waits for its caller must not keep more of them in memory.
+            if (change := await self._change_behind(watcher)) is not None:
+                if watcher.passes(change):
+                    yield told(change)
                 continue
             if watcher.done:
                 return
@@ -266,11 +271,11 @@ class WatchHub:
                 continue
             next_heartbeat = time() + self._heartbeat_s
 
-    async def _changes_behind(self, watcher: Watcher) -> list[StateChange]:
+    async def _change_behind(self, watcher: Watcher) -> StateChange | None:
+        """Return the next state change of any job."""
         cursor = watcher.cursor
         if self._sequence is None or cursor < max(self._kept_after, watcher.behind_until):
-            return await self._events.state_changes(cursor, limit=CHANGES_AT_ONCE)
+            return await self._behind.next(cursor)
         if cursor >= self._sequence:
-            return []
-        first = bisect.bisect_right(self._changes, cursor, key=lambda change: change.sequence)
-        return self._changes[first : first + CHANGES_AT_ONCE]
+            return None
+        return self._changes[bisect.bisect_right(self._changes, cursor, key=lambda change: change.sequence)]

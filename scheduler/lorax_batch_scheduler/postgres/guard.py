@@ -30,7 +30,14 @@ FAST_SHUTDOWN_S = 20.0
 IMMEDIATE_SHUTDOWN_S = 5.0
 READY_POLL_S = 0.01
 
-_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}  # the caller's locale must not fail initdb
+_ENVIRONMENT = {
+    "PATH": "/usr/bin:/bin",
+    "LC_ALL": "C",  # the caller's locale must not fail initdb
+    "TZ": "UTC",
+    # Else each of its processes keeps 20 MiB instead of 8 from the largest statement that it has seen.
+    "MALLOC_MMAP_THRESHOLD_": "262144",
+    "MALLOC_TRIM_THRESHOLD_": "262144",
+}
 
 
 def report(line: str) -> None:

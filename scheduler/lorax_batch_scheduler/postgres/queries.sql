@@ -184,10 +184,10 @@ SELECT job_id FROM jobs WHERE end_time IS NULL ORDER BY job_no
 SELECT job_id, state, outcome, reason, dataset_id FROM jobs WHERE job_id = $1 FOR NO KEY UPDATE
 
 -- move_job --
--- Guarded by the state that the move was decided on.
+-- Guarded by the state that the move was decided on. The rows of a short job may all be done before it is said to run.
 UPDATE jobs SET
     state = $3, outcome = coalesce(outcome, $4), reason = $5, sequence = $6, update_time = now(),
-    start_time = CASE WHEN $7 THEN coalesce(start_time, now()) ELSE start_time END,
+    start_time = CASE WHEN $7 OR succeeded + failed > 0 THEN coalesce(start_time, now()) ELSE start_time END,
     end_time = CASE WHEN $8 THEN now() END
 WHERE job_id = $1 AND state = $2
 

@@ -14,7 +14,7 @@ from lorax_batch_scheduler.ports.result_store import OutputProgress, ResultStore
 from lorax_batch_scheduler.segment import decode_segment
 
 PART_BYTES: Final = 8 << 20
-READ_BYTES: Final = 2 << 20
+READ_BYTES: Final = 512 << 10
 
 
 class OutputFile:

@@ -62,6 +62,7 @@ def serve(
     from lorax_batch_scheduler.failpoints import LOG_VARIABLE, VARIABLE
     from lorax_batch_scheduler.postgres.binaries import BIN_VARIABLE
 
+    from lorax_batch_server.allocator import limit_held_memory
     from lorax_batch_server.app import serve as run_service
     from lorax_batch_server.logs import set_up_logs
     from lorax_batch_server.settings import load_settings, unknown_variables
@@ -70,5 +71,6 @@ def serve(
     set_up_logs(level=settings.log_level, log_format=settings.log_format)
     for name in unknown_variables(os.environ, frozenset({"LORAX_BATCH_TARGET", BIN_VARIABLE, VARIABLE, LOG_VARIABLE})):
         typer.echo(f"lorax-batch: variable {name} is no setting and has no effect", err=True)
+    limit_held_memory()
     # Whoever started us reads this line as the sign that the service can be called.
     uvloop.run(run_service(settings, on_ready=lambda address: typer.echo(f"listening on {address}")))

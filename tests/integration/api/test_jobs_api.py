@@ -244,3 +244,14 @@ async def test_a_database_that_is_away_is_unavailable_and_worth_a_retry(api: Api
     told = await refusal(api.jobs.GetJob(pb.GetJobRequest(job_id="job_1")))
     assert (told.code, told.reason) == (grpc.StatusCode.UNAVAILABLE, "DATABASE")
     assert "RetryInfo" in told.details
+
+
+async def test_a_job_whose_rows_are_done_before_it_is_said_to_run_has_started(api: Api) -> None:
+    await api.stores.ready_dataset(6)
+    await api.stores.queued_job("job_1")
+    await api.stores.jobs.move_job("job_1", JobEvent.ASSIGN)
+    await run_rows(api.stores, "job_1", 6)
+    await settle(api, "job_1", JobEvent.ROWS_DONE)
+    job = (await api.jobs.GetJob(pb.GetJobRequest(job_id="job_1"))).job
+    assert job.HasField("start_time")
+    assert job.start_time.ToDatetime() <= job.end_time.ToDatetime()

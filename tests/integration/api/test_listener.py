@@ -96,3 +96,13 @@ async def test_a_caller_that_goes_away_frees_its_watch(api: Api) -> None:
         while "lorax_batch_watchers 1.0" not in generate_latest(api.registry).decode():
             assert await other.read()  # a heartbeat
     other.cancel()
+
+
+async def test_thousands_of_callers_at_once_are_all_answered(api: Api) -> None:
+    await api.stores.ready_dataset(1)
+    await api.stores.queued_job("job_1")
+    request = pb.GetJobRequest(job_id="job_1")
+    calls = [api.jobs.GetJob(request, timeout=60) for _ in range(3_000)]
+    async with asyncio.timeout(60):
+        codes = [await call.code() for call in calls]
+    assert set(codes) == {grpc.StatusCode.OK}
