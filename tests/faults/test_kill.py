@@ -70,7 +70,7 @@ def calls(simulators: list[Simulator]) -> int:
 
 
 @pytest.mark.timeout(90)
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_the_service_is_killed_at_random_moments(
     seed: int, service: Service, simulators: list[Simulator], tmp_path: Path
 ) -> None:

@@ -27,7 +27,7 @@ ENDS = (
 SURVIVED = ("finalise.before_put", "finalise.after_finish")
 
 
-@pytest.mark.parametrize("point", ENDS)
+@pytest.mark.parametrize("point", [*ENDS[:4], *(pytest.param(point, marks=pytest.mark.long) for point in ENDS[4:])])
 def test_a_bug_ends_the_process(place: Place, point: str, tmp_path: Path) -> None:
     """A bug in what runs rows, ingests or removes ends the process with a failure that says where; none is lost."""
     rows = make_rows(point.replace(".", "-").replace("_", "-"), 20)

@@ -68,7 +68,7 @@ def test_a_job_expires_through_deaths(place: Place, tmp_path: Path) -> None:
     place.check_rest()
 
 
-@pytest.mark.parametrize("store", ["place", "s3_place"], ids=["directory", "s3"])
+@pytest.mark.parametrize("store", [pytest.param("place", marks=pytest.mark.long), "s3_place"], ids=["directory", "s3"])
 def test_a_file_of_several_parts_is_written_through_deaths(
     store: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

@@ -47,6 +47,7 @@ def test_a_dataset_arrives_through_deaths_at_every_step(place: Place, points: tu
     place.check_rest()
 
 
+@pytest.mark.long
 def test_a_dataset_arrives_in_s3_through_deaths(s3_place: Place, tmp_path: Path) -> None:
     """What S3 has and PostgreSQL does not know of is stored again, and nothing of it is left behind."""
     rows = make_rows("s3", 20)
