@@ -11,8 +11,10 @@ from lorax_batch_client.timestamps import datetime_from
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSnapshot:
-    """The job as it is when the watch begins, or begins anew: after too long an interruption, or one in the midst of the
-    snapshots of several jobs."""
+    """The job as it is when the watch begins, or begins anew.
+
+    It does so after too long an interruption, or one before every job was shown.
+    """
 
     sequence: int
     job: Job
