@@ -20,6 +20,7 @@ import grpc
 from lorax_batch_client import Client
 from lorax_batch_scheduler.failpoints import LOG_VARIABLE, VARIABLE
 from lorax_batch_scheduler.postgres.embedded import USER
+from lorax_batch_scheduler.postgres.leftover import RunningLock
 
 from tests.invariants.database import check_database
 
@@ -94,8 +95,9 @@ class Service:
             if self.alive:
                 self.check_database()
         finally:
-            if self._process is not None:
+            if self.alive:
                 self.kill()
+                self.wait_postgres_ended()
             self._sockets.cleanup()
 
     def check_database(self) -> None:
@@ -199,6 +201,13 @@ class Service:
     def postgres_pid(self) -> int:
         """Return the pid of its PostgreSQL."""
         return int(self._postmaster_lines()[0])
+
+    def wait_postgres_ended(self) -> None:
+        """Return when the guard of a killed service has ended its PostgreSQL, which writes in its folder until then."""
+        lock = RunningLock(self.directory / "data/postgres/running.lock")
+        if lock.path.exists():
+            with ThreadPoolExecutor(1) as thread:
+                os.close(thread.submit(asyncio.run, lock.acquire(timeout_s=30.0)).result())
 
     @property
     def dsn(self) -> str:

@@ -41,6 +41,17 @@ def servers_in(stage: Stage, state: ServerState) -> list[str]:
     return [server.reason for server in stage.client.list_servers() if server.state is state]
 
 
+def hangs(stage: Stage) -> list[int]:
+    """Return how many rows each server has never answered."""
+    return [simulator.ask("stats")["faults_fired"].get("hang", 0) for simulator in stage.simulators]
+
+
+def repeated(stage: Stage, tag: str) -> int:
+    """Return how many calls so far were not a row's first."""
+    calls = stage.calls(tag)
+    return calls.total() - len(calls)
+
+
 @pytest.mark.parametrize("lies", [False, True], ids=["health-red", "health-green"])
 def test_a_server_whose_gpu_is_lost_is_left_alone_until_it_restarts(lies: bool, stage: Stage, tmp_path: Path) -> None:
     """After a device-side assert every row fails: the other server goes on, no row is blamed, whatever health says."""
@@ -79,17 +90,24 @@ def test_servers_that_abort_again_and_again_lose_no_row_of_any_job(stage: Stage,
 
 def test_all_servers_away_at_once_only_delay_a_job(stage: Stage, tmp_path: Path) -> None:
     """When every server restarts at the same time the job goes on where it was, and no attempt is charged."""
-    before, log = stage.stats("restarts"), stage.service.log.stat().st_size
+    before, hung = stage.stats("restarts"), hangs(stage)
+    stage.misbehave("hang")
     rows = make_rows("away", 800, adapters=TWO_CHUNKS, max_tokens=60)
+    # However late the test comes to it, both servers have rows in flight when they go.
+    rows[200:] = make_rows("away", 800, adapters=TWO_CHUNKS, max_tokens=60, words="fault:hang")[200:]
     story = submit(stage.client, rows)
     story.until_ended_rows(100)
+    poll_until(lambda: hangs(stage), lambda now: all(now[each] > hung[each] for each in (0, 1)))
+    stage.behave("hang")
+    resent, log = repeated(stage, "away"), stage.service.log.stat().st_size
     for simulator in stage.simulators:
         simulator.ask("abort", {})
-    assert poll_until(lambda: servers_in(stage, ServerState.UNREACHABLE), lambda away: len(away) == 2)
-    _, files = stage.finish(story, "away", rows, tmp_path, repeats=BOTH)
+    _, files = stage.finish(story, "away", rows, tmp_path, repeats=resent + BOTH)
     assert not files.errors
     assert stage.stats("restarts") - before == 2
-    assert b"server_stalled" not in stage.service.log.read_bytes()[log:], "a server that is back is not stalled"
+    said = stage.service.log.read_bytes()[log:]
+    assert said.count(b"server_unreachable") == 2
+    assert b"server_stalled" not in said, "a server that is back is not stalled"
 
 
 @pytest.mark.parametrize("fault", ["wedge=100", "wedge"])

@@ -13,7 +13,7 @@ from lorax_batch_client.timestamps import datetime_from
 class JobSnapshot:
     """The job as it is when the watch begins, or begins anew.
 
-    Anew: after too long an interruption, or one in the midst of the snapshots of several jobs.
+    It does so after too long an interruption, or one before every job was shown.
     """
 
     sequence: int

@@ -47,6 +47,7 @@ def _place(directory: Path, simulator: Simulator, store_url: str) -> Iterator[Pl
     service = Service(directory, simulator.url, arguments=("--config", str(config), "--object-store", store_url))
     yield Place(service=service, store_url=store_url)
     service.close()
+    service.wait_postgres_ended()
 
 
 @pytest.fixture(autouse=True)
