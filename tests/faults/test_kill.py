@@ -106,7 +106,7 @@ def test_postgresql_is_killed_under_a_running_job(
             os.kill(service.postgres_pid(), signal.SIGKILL)
         found = finish(client, job_id, tmp_path)
         assert Counter(found) == Counter(ids)
-        assert calls(simulators) <= ROWS + 16
+        assert calls(simulators) == ROWS
 
 
 @pytest.mark.timeout(90)
