@@ -1,6 +1,7 @@
 """Deaths at failpoints as a caller sees them: the call breaks, the service comes back, the call is repeated."""
 
 import asyncio
+import subprocess
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from tests.processes import Service
 NOBODY_HOSTS = "llama-2-13b"
 """Jobs of this model wait for ever: what happens to them is only what the test does."""
 ENDS_IN_S = 45.0
+DIES_IN_S = 10.0
 _PATIENT = RetryPolicy(
     first_delay=timedelta(seconds=0.05), longest_delay=timedelta(seconds=0.2), connect_for=timedelta(seconds=ENDS_IN_S)
 )
@@ -46,9 +48,11 @@ class Place:
         pending = self._persist(call)
         for point in (*points[1:], ""):
             poll_until(lambda: pending.done() or not self.service.alive, bool, timeout_s=ENDS_IN_S)
-            if self.service.alive:
-                raise AssertionError(f"it came to its end without dying: {pending.result(0)}")
-            self.service.wait_killed()
+            try:
+                # The caller may hear of the last step a moment before the service dies behind it.
+                self.service.wait_killed(DIES_IN_S)
+            except subprocess.TimeoutExpired:
+                raise AssertionError(f"it came to its end without dying: {pending.result(0)}") from None
             self._begin(point)
         result = pending.result(ENDS_IN_S)
         assert self.service.fired() == [*before, *(point.partition("@")[0] for point in points)]
