@@ -1,7 +1,7 @@
 """`python -m tests.load`: the service under as much load as it is meant for; a table, and `build/load/report.json`.
 
-Takes about fifteen minutes on two cores and 3 GB of disk. Ratios are measured side by side in one run; trust them, and not
-the times, on a machine that does other things too. `--only NAME` runs one part.
+Takes about fifteen minutes on two cores and 3 GB of disk. Ratios are measured side by side in one run; trust them, and
+not the times, on a machine that does other things too. `--only NAME` runs one part.
 """
 
 import argparse

@@ -25,8 +25,8 @@ from tests.processes import Simulator
 
 
 def test_zombie_owner_burns_inference(start: Start, tmp_path: Path) -> None:
-    """A scheduler that was frozen in the middle of a job, and wakes up when another one has finished it, sends not one
-    row more.
+    """A scheduler that was frozen in the middle of a job, and wakes up when another one has finished it, sends no row
+    more but the one that it may have been sending.
 
     Fencing its results alone would keep the answers right, and let it pay for the rest of the job a second time.
     """
@@ -46,7 +46,8 @@ def test_zombie_owner_burns_inference(start: Start, tmp_path: Path) -> None:
             wait_logged(owner, "lease_lost")
             check_all_rows(download_files(client, job, tmp_path), rows)
         assert owner.stop() == 0
-        assert calls("zombie", one) == sent[1], "rows were sent behind the loss"
+        # One may have been past the look at the clock when it froze.
+        assert calls("zombie", one).total() <= sent[1].total() + 1, "rows were sent behind the loss"
         # In flight at the freeze, or answered and not committed.
         assert calls("zombie", one, two).total() - len(rows) <= 16 + 300
 
