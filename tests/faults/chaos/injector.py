@@ -3,14 +3,15 @@
 import asyncio
 import signal
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from tests.faults.chaos.fault import Damage, Fault, FaultKind, Link
-from tests.faults.chaos.replica import Replica
+from tests.faults.chaos.replica import STOP_S, Death, Replica
 from tests.faults.chaos.shared_postgres import postgres_pids, postmaster_pid, signal_all
+from tests.faults.chaos.simulated_server import SimulatedServer
 from tests.faults.chaos.world import World
 from tests.faults.proxy import Hits, Proxy
 
@@ -28,7 +29,22 @@ class Injected:
     began: float
     ended: float
     proof: str
-    """What was seen of it; empty when nothing was."""
+    """What was seen of it; empty when nothing was, and for a failpoint until `with_failpoints` has seen it fire."""
+
+
+def with_failpoints(injected: Sequence[Injected], deaths: Sequence[Death]) -> list[Injected]:
+    """Return all faults, with the proof of those failpoints that killed the life which they were armed in."""
+    return [
+        replace(one, proof=_fired(one, deaths)) if one.fault.kind is FaultKind.FAILPOINT else one for one in injected
+    ]
+
+
+def _fired(one: Injected, deaths: Sequence[Death]) -> str:
+    lives = [death for death in deaths if death.replica == one.fault.target and death.began >= one.began]
+    armed = min(lives, key=lambda death: death.began, default=None)
+    if armed is None or not armed.failpoint:
+        return ""
+    return f"service {armed.replica} died at {armed.failpoint}"
 
 
 class Injector:
@@ -38,7 +54,7 @@ class Injector:
         self._world = world
         self._ways: dict[FaultKind, Callable[[Fault], Awaitable[str]]] = {
             FaultKind.KILL_SERVICE: self._kill_service,
-            FaultKind.FAILPOINT: self._kill_service,
+            FaultKind.FAILPOINT: self._arm_failpoint,
             FaultKind.STOP_SERVICE: self._stop_service,
             FaultKind.FREEZE_SERVICE: self._freeze_service,
             FaultKind.KILL_POSTMASTER: self._kill_postgres,
@@ -60,10 +76,13 @@ class Injector:
     # --- services ---
 
     async def _kill_service(self, fault: Fault) -> str:
+        return await self._end(self._world.replicas[fault.target], signal.SIGKILL)
+
+    async def _arm_failpoint(self, fault: Fault) -> str:
         replica = self._world.replicas[fault.target]
-        if fault.kind is FaultKind.FAILPOINT:
-            replica.arm(fault.detail)
-        return await self._end(replica, signal.SIGKILL)
+        replica.arm(fault.detail)
+        await self._end(replica, signal.SIGKILL)
+        return ""  # this kill only makes room for the life that is armed
 
     async def _stop_service(self, fault: Fault) -> str:
         return await self._end(self._world.replicas[fault.target], signal.SIGTERM)
@@ -71,9 +90,9 @@ class Injector:
     async def _end(self, replica: Replica, number: signal.Signals) -> str:
         lives = len(replica.deaths)
         pid = replica.send(number)
-        await _until(lambda: len(replica.deaths) > lives, PROCESS_S)
-        death = replica.deaths[lives]
-        return f"service {replica.number} (pid {pid or 'of an earlier death'}) ended with {death.code}"
+        if not pid or not await _until(lambda: len(replica.deaths) > lives, STOP_S + PROCESS_S):
+            return ""
+        return f"service {replica.number} (pid {pid}) ended with {replica.deaths[lives].code}"
 
     async def _freeze_service(self, fault: Fault) -> str:
         replica = self._world.replicas[fault.target]
@@ -97,8 +116,8 @@ class Injector:
         self._world.take_away(2.0)
         whole = fault.kind is FaultKind.KILL_POSTGRES
         killed = signal_all(postgres_pids(postmaster) if whole else [postmaster], signal.SIGKILL)
-        await _until(lambda: not Path(f"/proc/{postmaster}").exists() or _state(postmaster) == "Z", PROCESS_S)
-        return f"{killed} processes of PostgreSQL {postmaster} are gone"
+        gone = await _until(lambda: _state(postmaster) == "Z", PROCESS_S)
+        return f"{killed} processes of PostgreSQL {postmaster} were killed, it is gone" if killed and gone else ""
 
     async def _freeze_postgres(self, fault: Fault) -> str:
         postmaster = await self._postmaster()
@@ -110,10 +129,11 @@ class Injector:
         try:
             await _until(lambda: _state(postmaster) in "TZ", PROCESS_S)
             await asyncio.sleep(fault.lasts_s)
+            state = _state(postmaster)
         finally:
             # Also those that a frozen postmaster could not know of.
             signal_all(pids, signal.SIGCONT)
-        return f"{frozen} processes of PostgreSQL {postmaster} stood still"
+        return f"{frozen} processes of PostgreSQL {postmaster} were stopped, it stood still" if state == "T" else ""
 
     async def _postmaster(self) -> int:
         """Return its pid; it may be between two lives."""
@@ -125,29 +145,34 @@ class Injector:
     async def _kill_server(self, fault: Fault) -> str:
         server = self._world.servers[fault.target]
         code = await server.kill()
-        return f"server {fault.target} ended with {code}, and is back"
+        return f"server {fault.target} ended with {code}, and is back" if code == -signal.SIGKILL else ""
 
     async def _abort_server(self, fault: Fault) -> str:
         server = self._world.servers[fault.target]
-        before = (await server.ask("stats"))["restarts"] if await _listens(server) else 0
-        if not await _listens(server):
+        before = await _stats(server)
+        if before is None:
             return ""
         await server.ask("abort", {})
-        return f"server {fault.target} aborted for the {before + 1}. time"
+        after = await _stats_again(server)
+        if after is None or after["restarts"] <= before["restarts"]:
+            return ""
+        return f"server {fault.target} has restarted {after['restarts']} times, not {before['restarts']}"
 
     async def _disturb_server(self, fault: Fault) -> str:
         server = self._world.servers[fault.target]
         name = fault.detail.partition("=")[0]
-        if not await _listens(server):
+        before = await _stats(server)
+        if before is None:
             return ""
         on = (await server.ask("faults", {"on": [fault.detail]}))["faults"]
         try:
             await asyncio.sleep(fault.lasts_s)
         finally:
             # It may have aborted, and refuse connections until it is back.
-            await _until_async(lambda: _listens(server), PROCESS_S)
+            after = await _stats_again(server)
             await server.ask("faults", {"off": [name]})
-        return f"server {fault.target} had {on}" if fault.detail in on else ""
+        fired = after["faults_fired"].get(name, 0) - before["faults_fired"].get(name, 0) if after else 0
+        return f"server {fault.target} had {on}, it struck {fired} times" if fired else ""
 
     # --- the network and the object store ---
 
@@ -216,12 +241,23 @@ def _state(pid: int) -> str:
         return "Z"
 
 
-async def _listens(server: object) -> bool:
+async def _stats(server: SimulatedServer) -> dict[str, Any] | None:
+    """Return the counts of a server, None while it refuses connections."""
     try:
-        await server.ask("stats")  # type: ignore[attr-defined]
+        stats: dict[str, Any] = await server.ask("stats")
     except OSError:
-        return False
-    return True
+        return None
+    return stats
+
+
+async def _stats_again(server: SimulatedServer) -> dict[str, Any] | None:
+    """Return the counts of a server once it answers, None when it does not."""
+    ends = time.monotonic() + PROCESS_S
+    while True:
+        stats = await _stats(server)
+        if stats is not None or time.monotonic() > ends:
+            return stats
+        await asyncio.sleep(0.05)
 
 
 async def _until(holds: Callable[[], bool], timeout_s: float) -> bool:
@@ -231,14 +267,4 @@ async def _until(holds: Callable[[], bool], timeout_s: float) -> bool:
         if time.monotonic() > ends:
             return False
         await asyncio.sleep(0.005)
-    return True
-
-
-async def _until_async(holds: Callable[[], Awaitable[bool]], timeout_s: float) -> bool:
-    """Return once it holds, or False."""
-    ends = time.monotonic() + timeout_s
-    while not await holds():
-        if time.monotonic() > ends:
-            return False
-        await asyncio.sleep(0.05)
     return True

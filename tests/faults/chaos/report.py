@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tests.faults.chaos.fault import KILLS, Topology
+from tests.faults.chaos.fault import KILLS, FaultKind, Topology
 from tests.faults.chaos.findings import Findings
 from tests.faults.chaos.injector import Injected
 from tests.faults.chaos.recovery import Costs, quantiles
@@ -18,6 +18,12 @@ from tests.faults.chaos.workload import Ledger
 
 REPEATED_SHARE: Final = 0.1
 RECOVERY_S: Final = 5.0
+JUDGED_S: Final = 600.0
+"""Runs that are shorter have too few kills to be held to the targets."""
+SILENT_SHARE: Final = 0.2
+"""A run in which more of the faults met nothing has proved little."""
+FEW_FAILPOINTS: Final = 5
+"""So few may all miss: the next fault may end the armed life before it comes to one of its moments."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,14 +48,35 @@ class Report:
         """Whether nothing was found."""
         return not self.findings.texts
 
+    def problems(self) -> list[str]:
+        """Return why the run proves too little, or cost too much."""
+        problems = []
+        if not sum(self.kills.values()):
+            problems.append("nothing was killed")
+        if self.costs.unexplained:
+            keys = sorted(repeat.first.key for repeat in self.costs.unexplained)
+            problems.append(f"{len(keys)} calls were repeated although nothing had happened to them: {keys[:10]}")
+        armed = [one for one in self.injected if one.fault.kind is FaultKind.FAILPOINT]
+        others = [one for one in self.injected if one.fault.kind is not FaultKind.FAILPOINT]
+        silent = sum(not one.proof for one in others)
+        if silent > max(1.0, SILENT_SHARE * len(others)):
+            problems.append(f"{silent} of {len(others)} faults had no effect, at most {SILENT_SHARE:.0%} may have none")
+        if len(armed) > FEW_FAILPOINTS and not any(one.proof for one in armed):
+            problems.append(f"none of {len(armed)} armed failpoints fired")
+        if self.is_judged:
+            missed = [name for name, reached in self.figures["targets"].items() if reached == "NO"]
+            problems += [f"missed the target {name}" for name in missed]
+        return problems
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether a missed target is a finding."""
+        return self.seconds >= JUDGED_S
+
     @property
     def kills(self) -> Counter[str]:
         """Processes that were killed, by what killed them."""
-        kinds = Counter(
-            str(one.fault.kind)
-            for one in self.injected
-            if one.fault.kind in KILLS and one.proof and "earlier death" not in one.proof
-        )
+        kinds = Counter(str(one.fault.kind) for one in self.injected if one.fault.kind in KILLS and one.proof)
         kinds["failpoint"] = sum(bool(death.failpoint) for death in self.deaths)
         kinds["kill-service"] = sum(death.code == -signal.SIGKILL and not death.failpoint for death in self.deaths)
         return kinds
@@ -111,6 +138,8 @@ class Report:
         """Return it for a person."""
         lines = [f"  {name + ':':<26} {_worded(value)}" for name, value in self.figures.items()]
         verdict = "PASSED" if self.passed else f"FAILED: {len(self.findings.texts)} findings"
+        held = "is a finding" if self.is_judged else f"is only told: a run below {JUDGED_S:g} s is not held to it"
+        lines.append(f"  a missed target {held}")
         return "\n".join([f"{self.topology} seed {self.seed}: {verdict}", *lines, *self.findings.texts])
 
     def write(self, folder: Path) -> Path:

@@ -12,10 +12,10 @@ import asyncpg
 
 from tests.faults.chaos.call import ANSWERED, find_repeats
 from tests.faults.chaos.door import Door
-from tests.faults.chaos.fault import Fault, Topology
+from tests.faults.chaos.fault import Fault, FaultKind, Topology
 from tests.faults.chaos.feed import Feed
 from tests.faults.chaos.findings import Findings
-from tests.faults.chaos.injector import Injected, Injector
+from tests.faults.chaos.injector import Injected, Injector, with_failpoints
 from tests.faults.chaos.pulse import Pulse
 from tests.faults.chaos.recovery import attribute
 from tests.faults.chaos.report import Report
@@ -78,7 +78,8 @@ async def run(
         findings.add(f"{len(invented)} rows have an answer that no server gave: {sorted(invented)[:10]}")
     repeats = find_repeats(calls, dict(workload.ledger.runs))
     deaths = [death for replica in world.replicas for death in replica.deaths]
-    return Report(
+    injected = with_failpoints(injected, deaths)
+    report = Report(
         topology=topology,
         seed=seed,
         seconds=time.monotonic() - began,
@@ -92,6 +93,9 @@ async def run(
         events=sum(feed.check.event_count for feed in feeds),
         committed_rows=pulse.rows,
     )
+    for problem in report.problems():
+        findings.add(problem)
+    return report
 
 
 async def _strike(
@@ -119,9 +123,8 @@ async def _strike(
         await asyncio.sleep(max(0.0, fault.at_s + late_s - now))
         done = await injector.do(fault)
         injected.append(done)
-        tell(
-            f"{time.monotonic() - began:7.2f} s {fault.kind} {fault.target} {fault.detail}: {done.proof or 'NO EFFECT'}"
-        )
+        seen = done.proof or ("armed" if fault.kind is FaultKind.FAILPOINT else "NO EFFECT")
+        tell(f"{time.monotonic() - began:7.2f} s {fault.kind} {fault.target} {fault.detail}: {seen}")
     if injected:
         await _recover(injected[-1], pulse, findings)
     return injected
