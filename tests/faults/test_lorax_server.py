@@ -15,6 +15,7 @@ from tests.end_to_end.result_files import check_all_rows, download_files
 from tests.end_to_end.rows import make_rows
 from tests.faults.proxy import Proxy
 from tests.faults.running_job import SLOW
+from tests.faults.scenarios.witness import calls
 from tests.processes import Service, Simulator
 
 pytestmark = pytest.mark.timeout(90)
@@ -127,14 +128,18 @@ def test_a_server_is_behind_a_black_hole(client: Client, doomed: Simulator, prox
 
 
 @pytest.mark.long
-def test_a_server_is_frozen(client: Client, doomed: Simulator, tmp_path: Path) -> None:
+def test_a_server_is_frozen(client: Client, steady: Simulator, doomed: Simulator, tmp_path: Path) -> None:
     """Rows that a frozen server keeps are taken from it and run elsewhere, while it is still frozen."""
     job = HalfDone(client, doomed, "frozen")
     os.kill(doomed.pid, signal.SIGSTOP)
     try:
+        poll_until(lambda: process_state(doomed.pid), lambda state: state == "T")
         job.finish(tmp_path)
+        assert process_state(doomed.pid) == "T", "it was thawed before the job had ended"
     finally:
         os.kill(doomed.pid, signal.SIGCONT)
+    # What the frozen server had in its hands was sent again, to the other one.
+    assert calls("frozen", steady, doomed).total() > ROWS
 
 
 @pytest.mark.long
@@ -155,3 +160,8 @@ def wait_both_ready(client: Client) -> None:
         return [server.state for server in client.list_servers()]
 
     poll_until(states, lambda found: found == [ServerState.READY] * 2)
+
+
+def process_state(pid: int) -> str:
+    """Return the letter by which the kernel names what a process does: T when it was stopped."""
+    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(") ")[2][0]
