@@ -66,6 +66,7 @@ INSIDE = {
     "job_intake.py": "how much of a value is shown",
     "status.py": "how much is said; tests/unit/server/test_status.py has them",
     "checks.py:_MAX_VIOLATIONS": "how much is said",
+    "server.py:MAX_PENDING_CALLS": "calls at once; tests/integration/api has 3,000",
     "finaliser.py:MAX_ATTEMPTS": "deaths of processes, not a size; tests/faults/scenarios has them",
 }
 """Limits that no caller can go past."""
