@@ -64,7 +64,8 @@ class RunningJob:
         assert job.counts.succeeded == len(self.rows)
         files = download_files(self._client, job, folder)
         check_all_rows(files, self.rows)
-        assert len(self.rows) <= self.received() - self._received_before <= len(self.rows) + repeated
+        received = self.received() - self._received_before
+        assert len(self.rows) <= received <= len(self.rows) + repeated, f"{received} calls for {len(self.rows)} rows"
         return job, files
 
 

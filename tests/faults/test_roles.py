@@ -128,6 +128,7 @@ def test_the_rows_of_a_killed_scheduler_go_on_at_the_other_within_its_lease(repl
             assert idle.ask("stats")["rows_received"] == len(rows) - stored
 
 
+@pytest.mark.long
 def test_both_schedulers_are_killed_at_once_under_watchers(replicas: Replicas, tmp_path: Path) -> None:
     """While no scheduler lives, jobs stand still and callers are served; the next scheduler takes all of it over."""
     with Simulator(*SLOW) as one, Simulator(*SLOW) as two:
