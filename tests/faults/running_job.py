@@ -29,11 +29,12 @@ class RunningJob:
 
     def __init__(self, service: Service, client: Client, simulator: Simulator, tag: str, count: int) -> None:
         self.rows = make_rows(tag, count, adapters=("", "org/a"))
-        self.story = submit(client, self.rows)
         self._service = service
         self._client = client
         self._simulator = simulator
+        # Before the job is there: its first rows arrive within milliseconds.
         self._received_before = self.received()
+        self.story = submit(client, self.rows)
         self.story.until_ended_rows(1)
 
     @property

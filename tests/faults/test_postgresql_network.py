@@ -62,11 +62,11 @@ def _healed(service: Service, proxy: Proxy) -> Iterator[None]:
 
 
 def test_connections_are_cut(service: Service, simulator: Simulator, proxy: Proxy, tmp_path: Path) -> None:
-    """Reset connections are opened again at once; few rows are asked for twice."""
+    """Reset connections are opened again at once; no row is asked for twice."""
     with started_job(service, simulator, "cut") as job:
         assert proxy.cut() >= 10
         job.go_on("PostgreSQL's connections cut", within_s=5)
-        job.finish(tmp_path, repeated=100)
+        job.finish(tmp_path)
 
 
 def test_connections_are_cut_and_refused(service: Service, simulator: Simulator, proxy: Proxy, tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_postgresql_dies_while_the_answer_of_a_commit_is_lost(
         proxy.heal()
         job.go_on("PostgreSQL restarted, a commit's answer lost", within_s=10)
         assert proxy.hits.swallowed_bytes > before
-        job.finish(tmp_path, repeated=100)
+        job.finish(tmp_path)
 
 
 def test_postgresql_is_out_of_connections(

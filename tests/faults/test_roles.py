@@ -128,7 +128,6 @@ def test_the_rows_of_a_killed_scheduler_go_on_at_the_other_within_its_lease(repl
             assert idle.ask("stats")["rows_received"] == len(rows) - stored
 
 
-@pytest.mark.long
 def test_both_schedulers_are_killed_at_once_under_watchers(replicas: Replicas, tmp_path: Path) -> None:
     """While no scheduler lives, jobs stand still and callers are served; the next scheduler takes all of it over."""
     with Simulator(*SLOW) as one, Simulator(*SLOW) as two:
@@ -141,6 +140,7 @@ def test_both_schedulers_are_killed_at_once_under_watchers(replicas: Replicas, t
             watched, read = begin(watch_to_the_end, client, job_id), begin(follow_results, client, job_id)
             for simulator in (one, two):
                 poll_until(lambda s=simulator: s.ask("stats")["rows_answered"], lambda count: count > 50)  # type: ignore[misc]
+            poll_until(lambda: client.get_job(job_id).counts.ended, bool)
             for scheduler in both:
                 scheduler.kill()
             stored = client.get_job(job_id).counts.ended

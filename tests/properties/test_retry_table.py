@@ -1,6 +1,5 @@
 """The retry table knows an end for every row, whatever a server answers."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lorax_batch_scheduler.lorax_servers.connection import WireFault
@@ -81,7 +80,6 @@ ROUNDS = next(rounds for rounds in range(CROWD) if SUSPECTS_KEPT**rounds > CROWD
 """So often suspects fail together until one of them is alone."""
 
 
-@pytest.mark.long
 @given(
     st.lists(st.tuples(answers, st.booleans(), st.booleans(), chances), min_size=40, max_size=80),
     st.sampled_from(["", "a"]),

@@ -1,6 +1,5 @@
 """Rows packed into messages."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lorax_batch_server.row_packer import PackedRows, RowPacker, skip_lines
@@ -9,7 +8,6 @@ LINES = st.lists(st.binary(max_size=30).map(lambda raw: raw.replace(b"\n", b" ")
 BATCHES = st.lists(st.tuples(LINES, st.booleans(), st.integers(0, 2)), max_size=8)
 
 
-@pytest.mark.long
 @given(BATCHES, st.integers(1, 120))
 def test_every_line_is_sent_once_with_its_offset_and_kind(
     batches: list[tuple[list[bytes], bool, int]], message_bytes: int
