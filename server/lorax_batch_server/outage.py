@@ -1,10 +1,11 @@
 """The time in which PostgreSQL does not answer: calls are told so at once instead of waiting for it."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from lorax_batch_scheduler.errors import DatabaseError
+
+from lorax_batch_server.open_calls import OpenCalls
 
 
 class Outage:
@@ -12,14 +13,12 @@ class Outage:
 
     def __init__(self) -> None:
         self._trouble = ""
-        self._limits: set[asyncio.Timeout] = set()
+        self._calls = OpenCalls()
 
     def begin(self, trouble: str) -> None:
         """End the calls that wait, and refuse others, with what is wrong."""
         self._trouble = trouble
-        now = asyncio.get_running_loop().time()
-        for limit in self._limits:
-            limit.reschedule(now)
+        self._calls.end()
 
     def end(self) -> None:
         """Take calls again."""
@@ -38,14 +37,8 @@ class Outage:
             DatabaseError: it does not answer.
         """
         self.check()
-        limit = asyncio.timeout(None)
-        try:
-            async with limit:
-                self._limits.add(limit)
-                yield
-        except TimeoutError:
-            if limit.expired():
-                raise DatabaseError(self._trouble or "PostgreSQL was out of reach for a while") from None
-            raise
-        finally:
-            self._limits.discard(limit)
+        async with self._calls.endable(self._error):
+            yield
+
+    def _error(self) -> DatabaseError:
+        return DatabaseError(self._trouble or "PostgreSQL was out of reach for a while")

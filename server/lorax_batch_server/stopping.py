@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from lorax_batch_server.errors import StoppingError
+from lorax_batch_server.open_calls import OpenCalls
 
 BLOCKED_S: Final = 1.0
 """A stream that waits for its caller when the shutdown begins is cut off after this time."""
@@ -16,7 +17,7 @@ class Stopping:
 
     def __init__(self) -> None:
         self._wakes: set[asyncio.Event] = set()
-        self._limits: set[asyncio.Timeout] = set()
+        self._calls = OpenCalls()
         self.begun = False
 
     def begin(self) -> None:
@@ -26,8 +27,7 @@ class Stopping:
         self.begun = True
         for wake in self._wakes:
             wake.set()
-        for limit in self._limits:
-            limit.reschedule(asyncio.get_running_loop().time() + BLOCKED_S)
+        self._calls.end(after_s=BLOCKED_S)
 
     def check(self) -> None:
         """Raise `StoppingError` once the shutdown has begun."""
@@ -61,14 +61,5 @@ class Stopping:
             StoppingError: the shutdown has begun.
         """
         self.check()
-        limit = asyncio.timeout(None)
-        try:
-            async with limit:
-                self._limits.add(limit)
-                yield
-        except TimeoutError:
-            if limit.expired():
-                raise StoppingError from None
-            raise
-        finally:
-            self._limits.discard(limit)
+        async with self._calls.endable(StoppingError):
+            yield
