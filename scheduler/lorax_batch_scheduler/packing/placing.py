@@ -8,6 +8,7 @@
    their set-up. One more slot is worth it only while the work on each outlasts its set-up by a margin.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -39,6 +40,11 @@ class Knobs:
     """A claim must be so many times stronger than that of the family whose slot it takes."""
     payback: float = 1.5
     """A server works for so many of its set-ups before its slot may be taken."""
+    deadline_margin: float = 1.3
+    critical_share: float = 0.4
+    a: float = 1.0
+    b: float = 0.0
+    boost: float = 1.0
     idle_release: float = 1.0
     """A server without rows is kept for so many of its set-ups: who waits longer would have paid for a new start."""
     nearest_s: float = 20.0
@@ -58,6 +64,9 @@ class Claim:
     index: float
     work_s: float
     hosts: int = 0
+    part: float = 0
+    needed: int = 0
+    """Slots that its deadlines take."""
 
 
 def place(view: ClusterView, knobs: Knobs = DEFAULT_KNOBS) -> list[PlaceAction]:
@@ -96,9 +105,14 @@ class _Placing:
             self._actions.append(
                 ServeJobs(family_id=claim.family.family_id, job_ids=tuple(job.job_id for job in claim.jobs))
             )
-        for claim in sorted(self._claims.values(), key=lambda claim: (-claim.index, claim.family.family_id)):
+        claims = sorted(self._claims.values(), key=lambda claim: (-claim.index, claim.family.family_id))
+        self._set_parts(claims)
+        for claim in claims:
             self._take_idle(claim)
             self._take_busy(claim)
+        for claim in claims:
+            claim.part = len(self._view.slots)
+            self._take_idle(claim)
         self._release_idle()
         return self._actions
 
@@ -123,28 +137,52 @@ class _Placing:
             end.job_id: end.time for end in ends(running, now=view.now, capacity=capacity, weights=view.weights)
         }
 
-    def _urgency(self, job: JobView) -> float:
-        nearest = self._knobs.nearest_s
-        urgency = 1 / max(self._finishes[job.job_id] - self._view.now, nearest)
-        if job.deadline is not None:
-            need = reference_work(job.work_s, self._kinds) / max(len(self._view.slots), 1)
-            laxity = job.deadline - self._view.now - need - min(self._families[job.family_id].setup_s.values())
-            urgency = max(urgency, 1 / max(laxity, nearest / 4))
-        return urgency
+    def _urgency(self, job: JobView, laxities: Mapping[str, float]) -> float:
+        urgency = 1 / max(self._finishes[job.job_id] - self._view.now, self._knobs.nearest_s)
+        laxity = laxities.get(job.job_id)
+        return urgency if laxity is None else max(urgency, 1 / max(laxity, self._knobs.nearest_s / 4))
 
     def _make_claims(self) -> dict[str, Claim]:
-        by_family: dict[str, list[tuple[float, JobView]]] = {}
+        by_family: dict[str, list[JobView]] = {}
         for job in self._view.jobs:
             if self._families[job.family_id].setup_s:
-                by_family.setdefault(job.family_id, []).append((self._urgency(job), job))
-        claims = {}
-        for family_id, jobs in by_family.items():
-            jobs.sort(key=lambda entry: (-entry[0], self._finishes[entry[1].job_id], entry[1].job_id))
-            family = self._families[family_id]
-            hosts = sum(_hosts(slot, family_id) for slot in self._view.slots)
-            index, total = self._index(family, jobs, hosted=hosts > 0)
-            claims[family_id] = Claim(family, [job for _, job in jobs], index, total, hosts)
-        return claims
+                by_family.setdefault(job.family_id, []).append(job)
+        return {family_id: self._claim(self._families[family_id], jobs) for family_id, jobs in by_family.items()}
+
+    def _claim(self, family: FamilyView, jobs: list[JobView]) -> Claim:
+        hosts = sum(_hosts(slot, family.family_id) for slot in self._view.slots)
+        laxities, needed = self._deadlines(family, jobs, hosts)
+        urgencies = {job.job_id: self._urgency(job, laxities) for job in jobs}
+
+        def rank(job: JobView) -> tuple[float, float, str]:
+            if job.job_id in laxities:
+                return -1.0, job.deadline or 0.0, job.job_id
+            return -urgencies[job.job_id], self._finishes[job.job_id], job.job_id
+
+        jobs = sorted(jobs, key=lambda job: (job.job_id not in laxities, rank(job)))
+        index, total = self._index(family, [(urgencies[job.job_id], job) for job in jobs], hosted=hosts > 0)
+        return Claim(family, jobs, index, total, hosts, needed=needed)
+
+    def _deadlines(self, family: FamilyView, jobs: list[JobView], hosts: int) -> tuple[dict[str, float], int]:
+        """Return the laxity of jobs whose deadline is near but can be met, and how many slots that takes."""
+        now, margin, slots = self._view.now, self._knobs.deadline_margin, len(self._view.slots)
+        setup = min(family.setup_s.values())
+        laxities: dict[str, float] = {}
+        needed, work = 0, 0.0
+        for job in sorted(jobs, key=lambda job: (job.deadline or math.inf, job.job_id)):
+            if job.deadline is None:
+                break
+            own = reference_work(job.work_s, self._kinds) * margin
+            left = job.deadline - now
+            start = setup if hosts == 0 else 0.0
+            if left <= start or (work + own) / slots > left - start:
+                continue  # it comes too late whatever is done: it takes nothing from those that can be in time
+            work += own
+            laxity = left - start - work / max(hosts, 1)
+            if laxity < setup + self._knobs.critical_share * left:
+                laxities[job.job_id] = laxity
+                needed = max(needed, math.ceil(work / max(left - setup, setup / 4, 1.0)))
+        return laxities, needed
 
     def _index(self, family: FamilyView, jobs: list[tuple[float, JobView]], *, hosted: bool) -> tuple[float, float]:
         setup = 0.0 if hosted else min(family.setup_s.values())
@@ -158,8 +196,19 @@ class _Placing:
 
     # --- slots ---
 
+    def _set_parts(self, claims: list[Claim]) -> None:
+        k=self._knobs
+        strengths = [claim.work_s ** k.a * claim.index ** k.b for claim in claims]
+        total = sum(strengths)
+        for claim, strength in zip(claims, strengths, strict=True):
+            claim.part = max(-(-len(self._view.slots) * strength * k.boost // total), 1, claim.needed)
+
     def _wants_more(self, claim: Claim, setup_s: float, margin: float) -> bool:
         n = claim.hosts + self._given.get(claim.family.family_id, 0) + 1
+        if n > claim.part:
+            return False
+        if n <= claim.needed:
+            return True
         return n == 1 or n <= claim.work_s / (margin * max(setup_s, 1e-9)) + 1
 
     def _take_idle(self, claim: Claim) -> None:

@@ -2,11 +2,15 @@
 
 import math
 from dataclasses import dataclass
+from typing import Final
 
 from lorax_batch_scheduler.packing.fair_clock import VirtualJob, advance
 from lorax_batch_scheduler.replay.bounds import Bounds
 from lorax_batch_scheduler.replay.cluster import Outcome
 from lorax_batch_scheduler.replay.trace import Trace
+
+LEAST_S: Final = 10.0
+"""Slowdowns are bounded, as is usual: a job counts as taking at least so long, else the tiniest decide."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +37,7 @@ class Measures:
 def measure(trace: Trace, bounds: Bounds, outcome: Outcome) -> Measures:
     """Judge one replay."""
     flows = [(job.finish if job.finish is not None else math.inf) - job.trace.arrival_s for job in outcome.jobs]
-    slowdowns = sorted(flow / max(bound.alone_s, 1.0) for flow, bound in zip(flows, bounds.jobs, strict=True))
+    slowdowns = sorted(flow / max(bound.alone_s, LEAST_S) for flow, bound in zip(flows, bounds.jobs, strict=True))
     makespan = max(job.finish if job.finish is not None else math.inf for job in outcome.jobs)
     mean_flow = sum(flows) / len(flows)
     missed = [
