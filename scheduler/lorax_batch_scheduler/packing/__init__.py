@@ -1,0 +1,27 @@
+"""Decides what runs where: pure functions from what is known to what should be done."""
+
+from lorax_batch_scheduler.packing.giving import (
+    Action,
+    AdapterRows,
+    ExplainWait,
+    GiveChunks,
+    ServerView,
+    Snapshot,
+    WaitingJob,
+    gives,
+    plan,
+    waits,
+)
+
+__all__ = [
+    "Action",
+    "AdapterRows",
+    "ExplainWait",
+    "GiveChunks",
+    "ServerView",
+    "Snapshot",
+    "WaitingJob",
+    "gives",
+    "plan",
+    "waits",
+]

@@ -1,0 +1,162 @@
+"""What a replay is judged by."""
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+from lorax_batch_scheduler.packing.fair_clock import VirtualJob, advance
+from lorax_batch_scheduler.replay.bounds import Bounds
+from lorax_batch_scheduler.replay.cluster import Outcome
+from lorax_batch_scheduler.replay.trace import Trace
+
+LEAST_S: Final = 10.0
+"""Slowdowns are bounded, as is usual: a job counts as taking at least so long, else the tiniest decide."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measures:
+    """Lower is better, except for the two of fairness; see docs/packing.md."""
+
+    makespan_s: float
+    makespan_ratio: float
+    mean_flow_s: float
+    flow_ratio: float
+    p95_slowdown: float
+    deadline_misses: int
+    avoidable_misses: int
+    jain: float
+    worst_tenant: float
+    gpu_ratio: float
+    gpu_used_s: float
+    gpu_wasted_s: float
+    cold_starts: int
+    adapter_loads: int
+    plan_ms: float
+
+
+def measure(trace: Trace, bounds: Bounds, outcome: Outcome) -> Measures:
+    """Judge one replay."""
+    flows = [(job.finish if job.finish is not None else math.inf) - job.trace.arrival_s for job in outcome.jobs]
+    slowdowns = sorted(flow / max(bound.alone_s, LEAST_S) for flow, bound in zip(flows, bounds.jobs, strict=True))
+    makespan = max(job.finish if job.finish is not None else math.inf for job in outcome.jobs)
+    mean_flow = sum(flows) / len(flows)
+    missed = [
+        number
+        for number, job in enumerate(outcome.jobs)
+        if job.trace.deadline_s is not None and (job.finish is None or job.finish > job.trace.deadline_s)
+    ]
+    shares = list(_fair_shares(trace, bounds, outcome).values())
+    used = sum(stay.end - stay.start for stay in outcome.stays)
+    busy = sum(stay.busy_s for stay in outcome.stays)
+    return Measures(
+        makespan_s=makespan,
+        makespan_ratio=makespan / bounds.makespan_s,
+        mean_flow_s=mean_flow,
+        flow_ratio=mean_flow / bounds.mean_flow_s,
+        p95_slowdown=slowdowns[min(int(0.95 * len(slowdowns)), len(slowdowns) - 1)],
+        deadline_misses=len(missed),
+        avoidable_misses=len(set(missed) & _feasible(trace, bounds)),
+        jain=sum(shares) ** 2 / (len(shares) * sum(share * share for share in shares)),
+        worst_tenant=min(shares),
+        gpu_ratio=used / bounds.gpu_s,
+        gpu_used_s=used,
+        gpu_wasted_s=used - busy,
+        cold_starts=len(outcome.stays),
+        adapter_loads=sum(stay.adapter_loads for stay in outcome.stays),
+        plan_ms=1000 * outcome.plan_seconds / max(outcome.plans, 1),
+    )
+
+
+def _sizes(trace: Trace, bounds: Bounds) -> list[float]:
+    """Return the slot-seconds of each job on the average slot."""
+    kinds: dict[str, int] = {}
+    for slot in trace.slots:
+        kinds[slot.kind] = kinds.get(slot.kind, 0) + 1
+    found = []
+    for job in bounds.jobs:
+        rate = sum(count / job.work_s[kind] for kind, count in kinds.items() if job.work_s.get(kind, 0) > 0)
+        found.append(len(trace.slots) / rate if rate else 0.0)
+    return found
+
+
+def _fair_shares(trace: Trace, bounds: Bounds, outcome: Outcome) -> dict[str, float]:
+    """Return for each tenant its mean flow time under ideal fair sharing over its real one, at most 1.
+
+    Ideal: tenants share all slots by weight at every instant, no start and no load costs anything; a second more is
+    allowed for every job so that tiny ones do not decide.
+    """
+    weights = {tenant.id: tenant.weight for tenant in trace.tenants}
+    sizes = _sizes(trace, bounds)
+    fair = _fair_finishes(trace, sizes, weights)
+    grace = max(job.setup_s for job in bounds.jobs)
+    shares: dict[str, tuple[float, float]] = {}
+    for number, job in enumerate(outcome.jobs):
+        ideal = fair[str(number)] - job.trace.arrival_s + grace
+        real = (job.finish if job.finish is not None else math.inf) - job.trace.arrival_s
+        known = shares.get(job.trace.tenant, (0.0, 0.0))
+        shares[job.trace.tenant] = known[0] + ideal, known[1] + max(real, ideal)
+    return {tenant: ideal / real for tenant, (ideal, real) in shares.items()}
+
+
+def _fair_finishes(trace: Trace, sizes: list[float], weights: dict[str, float]) -> dict[str, float]:
+    order = sorted(range(len(trace.jobs)), key=lambda number: trace.jobs[number].arrival_s)
+    left: dict[str, VirtualJob] = {}
+    found: dict[str, float] = {}
+    now = 0.0
+    for index in range(len(order) + 1):
+        until = trace.jobs[order[index]].arrival_s if index < len(order) else math.inf
+        rest, ended = advance(left.values(), now=now, until=until, capacity=float(len(trace.slots)), weights=weights)
+        found |= ended
+        left = {
+            job_id: VirtualJob(
+                job_id=job_id,
+                tenant=left[job_id].tenant,
+                priority=left[job_id].priority,
+                arrival=left[job_id].arrival,
+                left_s=seconds,
+            )
+            for job_id, seconds in rest.items()
+        }
+        if index == len(order):
+            break
+        now, number = until, order[index]
+        job = trace.jobs[number]
+        left[str(number)] = VirtualJob(
+            job_id=str(number), tenant=job.tenant, priority=job.priority, arrival=job.arrival_s, left_s=sizes[number]
+        )
+    return found
+
+
+def _feasible(trace: Trace, bounds: Bounds) -> set[int]:
+    """Return the jobs with deadlines that earliest-deadline-first meets on all slots, a start and a quarter spared."""
+    sizes = _sizes(trace, bounds)
+    dated = [number for number, job in enumerate(trace.jobs) if job.deadline_s is not None]
+    order = sorted(dated, key=lambda number: (trace.jobs[number].arrival_s, number))
+    left: dict[str, VirtualJob] = {}
+    ends: dict[str, float] = {}
+    now = 0.0
+    for index in range(len(order) + 1):
+        until = trace.jobs[order[index]].arrival_s if index < len(order) else math.inf
+        # Priority stands for the deadline here: the earliest goes first.
+        rest, ended = advance(left.values(), now=now, until=until, capacity=float(len(trace.slots)), weights={})
+        ends |= ended
+        left = {
+            job_id: VirtualJob(
+                job_id=job_id, tenant="", priority=left[job_id].priority, arrival=0.0, left_s=seconds
+            )
+            for job_id, seconds in rest.items()
+        }
+        if index == len(order):
+            break
+        now, number = until, order[index]
+        deadline = trace.jobs[number].deadline_s
+        assert deadline is not None
+        left[str(number)] = VirtualJob(
+            job_id=str(number), tenant="", priority=-int(deadline * 1000), arrival=0.0, left_s=1.25 * sizes[number]
+        )
+    return {
+        number
+        for number in dated
+        if ends[str(number)] + 2 * bounds.jobs[number].setup_s + bounds.jobs[number].chain_s
+        <= (trace.jobs[number].deadline_s or 0.0)
+    }
