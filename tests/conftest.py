@@ -1,9 +1,14 @@
 """What every test may ask for."""
 
 import os
+import signal
 
 # As the command line does, before gRPC is imported: its fork handlers can hang a process that starts children.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts its background jobs so; what tests interrupt would inherit it and go on.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from hypothesis import HealthCheck, settings
 
