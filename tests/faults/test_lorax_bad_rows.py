@@ -13,7 +13,7 @@ from tests.end_to_end.rows import Row, key_of, make_row, make_rows
 from tests.faults.lorax_stage import IN_FLIGHT, LIMITS, Stage
 from tests.processes import Simulator
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture(scope="module")

@@ -68,6 +68,10 @@ class AdapterRows:
             queued, row = self.due.popleft()
             queued.held -= 1
             return queued, row
+        return self.pop_fresh()
+
+    def pop_fresh(self) -> tuple[QueuedWork, int] | None:
+        """Take the next row that does not wait to be sent again."""
         works = self.works
         while works:
             queued = works[0]

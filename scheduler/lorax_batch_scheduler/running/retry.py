@@ -23,7 +23,7 @@ MAX_BATCH_FAILURES = 2
 """After so many a row is a suspect."""
 SUSPECTS_KEPT = 4
 """Of so many suspects that failed together, one is sent with each of the next crowds."""
-MAX_EXCUSED = 10
+MAX_EXCUSED = 6
 """So often a row's failure is put down to a server that answers nobody; each time the server rests longer."""
 BACK_OFF_S = 0.5
 MAX_BACK_OFF_S = 30.0

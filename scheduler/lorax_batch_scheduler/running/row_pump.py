@@ -145,6 +145,7 @@ class RowPump:
         self.limit.restart(first_rows)
         self._judgement.forget()
         self.queue.cool()
+        self.queue.unproved = not trusted
         self.queue.schemas_alone = limits.is_lorax
         self._paused_until = 0.0
         for queued in self.queue.works:

@@ -42,6 +42,9 @@ class RowQueue:
         self._schemas: set[int] = set()
         self._look_for_canary = True
         self.works: set[QueuedWork] = set()
+        self.unproved = False
+        """Whether the server says that it is well again, but has not answered a row since. Rows that have never failed
+        go first then, so that it shows whether the others or the server were to blame."""
         self.size = 0
         """Rows given and not in flight."""
         self.warm_ahead = 0
@@ -73,6 +76,10 @@ class RowQueue:
 
     def take(self, now: float, in_flight: int) -> Flight | None:
         """Take the next row, if one may be sent while so many are in flight."""
+        if self.unproved and not self._apart_out:
+            fresh = self._take_fresh(now)
+            if fresh is not None:
+                return fresh
         while True:
             if self._apart or self._apart_out:
                 return self._take_apart(in_flight)
@@ -108,6 +115,7 @@ class RowQueue:
 
     def succeeded(self, flight: Flight) -> None:
         """A row that was a canary, or the first of its schema, has shown that both work."""
+        self.unproved = False
         if flight.canary:
             adapter = flight.queued.adapter
             adapter.warm, adapter.deferrals, adapter.failed_alone = True, 0, 0
@@ -191,6 +199,14 @@ class RowQueue:
         self.size -= 1
         self._apart_out += bool(company)
         return Flight(queued, row, canary=canary, company=company)
+
+    def _take_fresh(self, now: float) -> Flight | None:
+        for adapter in self._adapters.values():
+            may_fly = adapter.warm or (self._canary is None and adapter.not_before <= now)
+            picked = adapter.pop_fresh() if may_fly else None
+            if picked is not None and not self._set_aside(*picked):
+                return self._fly(picked[0], picked[1], adapter)
+        return None
 
     def _take_apart(self, in_flight: int) -> Flight | None:
         company = max(self._apart, default=0)  # the largest first: it clears most rows in the least time

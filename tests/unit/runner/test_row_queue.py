@@ -169,6 +169,21 @@ def test_suspects_go_together_in_companies_the_largest_first_and_with_nobody_els
     assert len(server.send()) == 5
 
 
+def test_a_server_that_has_yet_to_prove_itself_gets_rows_that_never_failed_first():
+    first, second = make_work(2), make_work(3, chunk_no=1, adapter="a")
+    server = Server(first, second)
+    assert server.send(1) == [("", 0, 0)]
+    first.trouble[0] = RowTrouble(company=1)
+    server.end(retry_at=0.0)
+    server.queue.unproved = True
+    assert server.send(1) == [("", 0, 1)]
+    server.end(succeeded=False)
+    assert server.send(1) == [("a", 1, 0)], "also of an adapter that is cold"
+    server.end()
+    assert not server.queue.unproved
+    assert server.send(1) == [("", 0, 0)], "now the suspect"
+
+
 def test_suspects_of_a_cold_adapter_are_warmed_by_one_of_them():
     server = Server(make_work(3, adapter="a"))
     for row in range(3):
