@@ -33,12 +33,14 @@ def main() -> None:
                 f"  {name:16} makespan {m.makespan_ratio:5.2f}  flow {m.flow_ratio:6.2f}  p95 {m.p95_slowdown:6.1f}"
                 f"  misses {m.avoidable_misses}/{m.deadline_misses}  jain {m.jain:.3f}  worst {m.worst_tenant:.2f}"
                 f"  gpu {m.gpu_ratio:.2f}  cold {m.cold_starts:3}  loads {m.adapter_loads:5}  plan {m.plan_ms:.2f} ms"
-                f"  bound {bounds.makespan_s:.0f} s / flow {bounds.mean_flow_s:.0f} s  [{made - began:.1f}+{time.perf_counter() - made:.1f} s]",
+                f"  bound {bounds.makespan_s:.0f} s / flow {bounds.mean_flow_s:.0f} s"
+                f"  [{made - began:.1f}+{time.perf_counter() - made:.1f} s]",
                 flush=True,
             )
         n = len(rows)
         print(
-            f"  mean             makespan {sum(m.makespan_ratio for m in rows) / n:5.2f} (worst {max(m.makespan_ratio for m in rows):.2f})"
+            f"  mean             makespan {sum(m.makespan_ratio for m in rows) / n:5.2f}"
+            f" (worst {max(m.makespan_ratio for m in rows):.2f})"
             f"  flow {sum(m.flow_ratio for m in rows) / n:6.2f}  p95 {sum(m.p95_slowdown for m in rows) / n:6.1f}"
             f"  misses {sum(m.avoidable_misses for m in rows)}  jain {sum(m.jain for m in rows) / n:.3f}"
             f"  worst {min(m.worst_tenant for m in rows):.2f}  gpu {sum(m.gpu_ratio for m in rows) / n:.2f}"

@@ -1,6 +1,7 @@
 """What placing is decided from: slots, what runs on them, families, jobs and tenants at one moment.
 
-Times are seconds of one clock that never goes back. Work is slot-seconds: how long one server of the family, with enough
+Times are seconds of one clock that never goes back. Work is slot-seconds: how long one server of the family, with
+enough
 rows in flight, needs on a slot of that kind.
 """
 

@@ -2,7 +2,8 @@
 
 1. Entitlement: a job's finish time on the virtual fair clock.
 2. Urgency: one over the time to that; one over its laxity when a deadline comes near.
-3. Claims: a family's index is the best, over its jobs by falling urgency, of sum(work x urgency) / (set-up + sum(work)):
+3. Claims: a family's index is the best, over its jobs by falling urgency, of sum(work x urgency) / (set-up +
+   sum(work)):
    Smith's ratio with family set-ups; the set-up counts only when no slot hosts the family.
 4. Placing: claims by falling index take idle slots, then slots whose own claim is much weaker and that have paid back
    their set-up. One more slot is worth it only while the work on each outlasts its set-up by a margin.
@@ -94,7 +95,9 @@ class _Placing:
         self._claims = self._make_claims()
         self._free = [slot for slot in view.slots if not slot.servers and not slot.unusable]
         # Their servers end already: whoever comes first has them as good as idle, and takes no other meanwhile.
-        self._ending = [slot for slot in view.slots if slot.servers and not slot.unusable and all(map(_drains, slot.servers))]
+        self._ending = [
+            slot for slot in view.slots if slot.servers and not slot.unusable and all(map(_drains, slot.servers))
+        ]
         self._given: dict[str, int] = {}
         self._taken: set[str] = set()
         self._budget_s = view.switching_budget_s
@@ -197,8 +200,8 @@ class _Placing:
     # --- slots ---
 
     def _set_parts(self, claims: list[Claim]) -> None:
-        k=self._knobs
-        strengths = [claim.work_s ** k.a * claim.index ** k.b for claim in claims]
+        k = self._knobs
+        strengths = [claim.work_s**k.a * claim.index**k.b for claim in claims]
         total = sum(strengths)
         for claim, strength in zip(claims, strengths, strict=True):
             claim.part = max(-(-len(self._view.slots) * strength * k.boost // total), 1, claim.needed)
@@ -230,7 +233,10 @@ class _Placing:
         victims = [
             (self._strength(slot), slot.slot_id, slot)
             for slot in self._view.slots
-            if slot.servers and not slot.fixed and not slot.unusable and self._can_host(slot, family)
+            if slot.servers
+            and not slot.fixed
+            and not slot.unusable
+            and self._can_host(slot, family)
             and slot.slot_id not in self._taken
         ]
         for strength, _, slot in sorted(victims, key=lambda victim: victim[:2]):

@@ -7,7 +7,13 @@ from typing import Final
 from lorax_batch_scheduler.packing.fair_clock import VirtualJob, advance
 from lorax_batch_scheduler.replay.job_run import JobRun
 from lorax_batch_scheduler.replay.rows import rows_of
-from lorax_batch_scheduler.replay.server_model import ADAPTER_DOWNLOAD_S, ADAPTER_LOAD_S, ServerModel, kind_of, server_model
+from lorax_batch_scheduler.replay.server_model import (
+    ADAPTER_DOWNLOAD_S,
+    ADAPTER_LOAD_S,
+    ServerModel,
+    kind_of,
+    server_model,
+)
 from lorax_batch_scheduler.replay.trace import Trace
 
 PRICE_ROUNDS: Final = 200
@@ -112,9 +118,7 @@ class _Bounds:
             adapters[job.family].update(group.adapter for group in job.rows)
             if job.drawn is not None:
                 adapters[job.family].update(row.adapter for row in rows_of(job, 0, max_tokens=4096))
-        return {
-            family: len(names - {""}) * (ADAPTER_LOAD_S + ADAPTER_DOWNLOAD_S) for family, names in adapters.items()
-        }
+        return {family: len(names - {""}) * (ADAPTER_LOAD_S + ADAPTER_DOWNLOAD_S) for family, names in adapters.items()}
 
     def _family_setups(self, jobs: Sequence[JobBound]) -> float:
         families = {self._trace.jobs[self._jobs.index(job)].family for job in jobs}
@@ -200,9 +204,7 @@ class _Bounds:
 
 
 def _with_left(job: VirtualJob, left_s: float) -> VirtualJob:
-    return VirtualJob(
-        job_id=job.job_id, tenant=job.tenant, priority=job.priority, arrival=job.arrival, left_s=left_s
-    )
+    return VirtualJob(job_id=job.job_id, tenant=job.tenant, priority=job.priority, arrival=job.arrival, left_s=left_s)
 
 
 def alone(run: JobRun, bound: JobBound) -> float:

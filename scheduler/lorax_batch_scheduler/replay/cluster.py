@@ -1,8 +1,9 @@
 """A cluster in virtual time: jobs come, a policy plans, servers start, work, fail and stop."""
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from lorax_batch_scheduler.packing.cluster import (
@@ -22,7 +23,7 @@ from lorax_batch_scheduler.replay.job_run import JobRun
 from lorax_batch_scheduler.replay.policy import Policy
 from lorax_batch_scheduler.replay.rows import rows_of
 from lorax_batch_scheduler.replay.server_model import ServerModel, kind_of, need_bytes, server_model
-from lorax_batch_scheduler.replay.trace import Trace, TraceSlot
+from lorax_batch_scheduler.replay.trace import Failure, Trace, TraceSlot
 from lorax_batch_scheduler.replay.virtual_server import VirtualServer
 
 PLAN_AFTER_S: Final = 1.0
@@ -103,8 +104,8 @@ class Replay:
         for slot in trace.slots:
             self._kinds[slot.kind] = self._kinds.get(slot.kind, 0) + 1
         self.now = 0.0
-        self._events: list[tuple[float, int, str, object]] = []
-        self._number = 0
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._number = self._left = 0
         self._hosted: dict[str, Hosted] = {}
         self._on_slot: dict[str, list[Hosted]] = {slot.id: [] for slot in trace.slots}
         self._away: dict[str, float] = {}
@@ -128,14 +129,14 @@ class Replay:
     def run(self) -> Outcome:
         """Play the whole trace."""
         for number, job in enumerate(self._trace.jobs):
-            self._at(job.arrival_s, "arrival", number)
+            self._at(job.arrival_s, partial(self._arrive, number))
         for failure in self._trace.failures:
-            self._at(failure.time_s, "failure", failure)
+            self._at(failure.time_s, partial(self._fail, failure))
         self._jobs = [None] * len(self._trace.jobs)  # type: ignore[list-item]
-        left = len(self._trace.jobs)
-        while left and self._events:
-            self.now, _, kind, what = heapq.heappop(self._events)
-            left -= self._handle(kind, what)
+        self._left = len(self._trace.jobs)
+        while self._left and self._events:
+            self.now, _, happen = heapq.heappop(self._events)
+            happen()
         for hosted in list(self._hosted.values()):
             self._stop(hosted, "the trace has ended")
         self._outcome.jobs = self._jobs
@@ -143,43 +144,38 @@ class Replay:
 
     # --- events ---
 
-    def _at(self, time: float, kind: str, what: object) -> None:
+    def _at(self, time: float, happen: Callable[[], None]) -> None:
         self._number += 1
-        heapq.heappush(self._events, (time, self._number, kind, what))
+        heapq.heappush(self._events, (time, self._number, happen))
 
-    def _handle(self, kind: str, what: object) -> int:
-        """Handle an event; return how many jobs it has ended."""
-        match kind:
-            case "arrival":
-                self._arrive(what)  # type: ignore[arg-type]
-            case "engine":
-                hosted, version = what  # type: ignore[misc]
-                if hosted.version == version and hosted.engine is not None:
-                    return self._advance(hosted)
-            case "ready":
-                hosted, version = what  # type: ignore[misc]
-                if hosted.version == version and hosted.state is HostedState.STARTING:
-                    self._become_ready(hosted)
-            case "failure":
-                self._fail(what)
-            case "back":
-                self._away.pop(what, None)  # type: ignore[call-overload]
-                self._plan_soon()
-            case _:
-                if self._plan_due is not None and self.now >= self._plan_due:
-                    self._plan_due = None
-                    self._plan()
-        return 0
+    def _plan_if_due(self) -> None:
+        if self._plan_due is not None and self.now >= self._plan_due:
+            self._plan_due = None
+            self._plan()
+
+    def _engine_is_due(self, hosted: Hosted, version: int) -> None:
+        if hosted.version == version and hosted.engine is not None:
+            self._advance(hosted)
+
+    def _ready_is_due(self, hosted: Hosted, version: int) -> None:
+        if hosted.version == version and hosted.state is HostedState.STARTING:
+            self._become_ready(hosted)
+
+    def _back(self, slot_id: str) -> None:
+        self._away.pop(slot_id, None)
+        self._plan_soon()
 
     def _plan_soon(self, after: float = PLAN_AFTER_S) -> None:
         due = self.now + after
         if self._plan_due is None or due < self._plan_due:
             self._plan_due = due
-            self._at(due, "plan", None)
+            self._at(due, self._plan_if_due)
 
     def _arrive(self, number: int) -> None:
         job = self._trace.jobs[number]
-        models = {slot.kind: made for slot in self._trace.slots if (made := self._server_models.get((job.family, slot.id)))}
+        models = {
+            slot.kind: made for slot in self._trace.slots if (made := self._server_models.get((job.family, slot.id)))
+        }
         self._job_models[job.id] = models
         most = min((model.kv_tokens for model in models.values()), default=4096)
         run = JobRun(job, number, rows_of(job, number, max_tokens=most), grouped=self._policy.grouped)
@@ -198,10 +194,9 @@ class Replay:
         self._feed(hosted)
         self._plan_soon()
 
-    def _advance(self, hosted: Hosted) -> int:
+    def _advance(self, hosted: Hosted) -> None:
         engine = hosted.engine
         assert engine is not None
-        ended = 0
         for row in engine.advance(self.now):
             run = self._jobs[row.job]
             run.end(row)
@@ -210,7 +205,7 @@ class Replay:
             if run.left_rows == 0:
                 run.finish = self.now
                 del self._unfinished[run.trace.id]
-                ended += 1
+                self._left -= 1
                 self._plan_soon()
         self._feed(hosted)
         if engine.row_count == 0:
@@ -219,18 +214,16 @@ class Replay:
                 self._plan_soon(0.0)
             else:
                 self._plan_soon()
-        return ended
 
-    def _fail(self, failure: object) -> None:
-        slot_id, duration = failure.slot, failure.duration_s  # type: ignore[attr-defined]
-        self._away[slot_id] = self.now + duration
-        for hosted in list(self._on_slot[slot_id]):
+    def _fail(self, failure: Failure) -> None:
+        self._away[failure.slot] = self.now + failure.duration_s
+        for hosted in list(self._on_slot[failure.slot]):
             if hosted.engine is not None:
                 rows = hosted.engine.all_rows()
                 self._outcome.repeated_rows += len(rows)
                 self._return_rows(rows)
             self._stop(hosted, "its slot failed")
-        self._at(self.now + duration, "back", slot_id)
+        self._at(self.now + failure.duration_s, partial(self._back, failure.slot))
         self._plan_soon()
 
     def _stop(self, hosted: Hosted, reason: str) -> None:
@@ -290,7 +283,11 @@ class Replay:
         here = {*engine.adapters, *engine.loaded}
         for job_id in self._orders.get(hosted.family, ()):
             run = self._unfinished.get(job_id)
-            if run is None or not run.waiting_rows or not self._policy.may_serve(hosted.server_id, hosted.slot.id, job_id):
+            if (
+                run is None
+                or not run.waiting_rows
+                or not self._policy.may_serve(hosted.server_id, hosted.slot.id, job_id)
+            ):
                 continue
             while run.waiting_rows:
                 if engine.reserved_tokens >= window or engine.row_count >= hosted.model.max_rows:
@@ -314,9 +311,12 @@ class Replay:
 
     def _steal(self, hosted: Hosted) -> None:
         """Take rows that wait on another server of the family."""
-        others = [o for o in self._hosted.values() if o.family == hosted.family and o.engine is not None and o is not hosted]
+        others = [
+            o for o in self._hosted.values() if o.family == hosted.family and o.engine is not None and o is not hosted
+        ]
         for other in sorted(others, key=lambda o: -o.engine.row_count):  # type: ignore[union-attr]
-            assert other.engine is not None and hosted.engine is not None
+            assert other.engine is not None
+            assert hosted.engine is not None
             rows = other.engine.take_waiting(max(other.engine.waiting_count // 2, 0))
             if rows:
                 hosted.engine.push(rows, self.now)
@@ -329,7 +329,7 @@ class Replay:
         elif hosted.idle_since is None:
             hosted.idle_since = self.now
         if hosted.engine is not None and hosted.engine.ends is not None:
-            self._at(hosted.engine.ends, "engine", (hosted, hosted.version))
+            self._at(hosted.engine.ends, partial(self._engine_is_due, hosted, hosted.version))
 
     # --- plans ---
 
@@ -366,7 +366,7 @@ class Replay:
         hosted = Hosted(server_id, family, slot, model, HostedState.STARTING, self.now, self.now, self.now + seconds)
         self._hosted[server_id] = hosted
         self._on_slot[slot.id].append(hosted)
-        self._at(hosted.ready_at, "ready", (hosted, hosted.version))
+        self._at(hosted.ready_at, partial(self._ready_is_due, hosted, hosted.version))
 
     def _drain(self, hosted: Hosted) -> None:
         if hosted.engine is not None and hosted.engine.row_count:

@@ -141,9 +141,7 @@ def _feasible(trace: Trace, bounds: Bounds) -> set[int]:
         rest, ended = advance(left.values(), now=now, until=until, capacity=float(len(trace.slots)), weights={})
         ends |= ended
         left = {
-            job_id: VirtualJob(
-                job_id=job_id, tenant="", priority=left[job_id].priority, arrival=0.0, left_s=seconds
-            )
+            job_id: VirtualJob(job_id=job_id, tenant="", priority=left[job_id].priority, arrival=0.0, left_s=seconds)
             for job_id, seconds in rest.items()
         }
         if index == len(order):

@@ -63,9 +63,9 @@ class OneJobAServer:
         by_slot = {slot: job_id for job_id, slot in self._slot_of.items()}
         jobs = {job.job_id: job for job in view.jobs}
         for slot in view.slots:
-            job = jobs.get(by_slot.get(slot.slot_id, ""))
-            if job is not None:
-                actions += _host(slot, job.family_id)
+            served = jobs.get(by_slot.get(slot.slot_id, ""))
+            if served is not None:
+                actions += _host(slot, served.family_id)
         actions += _orders(view.jobs, self._order)
         return actions
 
@@ -88,7 +88,8 @@ class FifoShare:
         free = [
             slot
             for slot in view.slots
-            if not slot.unusable and all(server.family_id not in wanted and server.idle_since is not None for server in slot.servers)
+            if not slot.unusable
+            and all(server.family_id not in wanted and server.idle_since is not None for server in slot.servers)
         ]
         actions: list[PlaceAction] = []
         for family_id in wanted:
