@@ -140,3 +140,14 @@ class ServerUnreachableError(LoraxBatchError):
         super().__init__(f"server {url} does not answer: {detail}")
         self.url = url
         self.detail = detail
+
+
+class FleetError(LoraxBatchError):
+    """A server can't be started or stopped: the text says on which slot, and what the host said."""
+
+
+class SlotOccupiedError(FleetError):
+    """A slot has a server already."""
+
+    def __init__(self, slot_id: str, server_id: str) -> None:
+        super().__init__(f"slot {slot_id} has server {server_id} on it: stop that one first")

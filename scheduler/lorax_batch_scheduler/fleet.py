@@ -11,8 +11,17 @@ class Slot:
 
     slot_id: str
     kind: str
-    """`static`: a fixed URL."""
-    url: str
+    """`static`: a fixed URL; `command` and `kubernetes`: servers are started and stopped on it."""
+    url: str = ""
+    """Of a static slot; others get theirs with each server."""
+    gpu_kind: str = ""
+    """What throughput is learned for, like "a100-80"; slots of one kind are alike. "": unknown."""
+    memory_bytes: int = 0
+    """GPU memory that its servers share; 0: unknown, as of a static slot."""
+    node: str = ""
+    """Slots of one node share downloaded weights; "": a node of its own."""
+    start_timeout_s: float = 1_800.0
+    """A server that is not ready so long after its start has failed; a first download of weights takes minutes."""
     declared_model: str | None = None
     """The model that the configuration declares; None: what the server reports."""
     default_model: str | None = None
@@ -20,9 +29,17 @@ class Slot:
     max_in_flight: int | None = None
     """A ceiling for rows in flight set by the configuration."""
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether its server is neither started nor stopped by us."""
+        return self.kind == "static"
+
 
 class ServerState(StrEnum):
     """How a server is."""
+
+    STARTING = "STARTING"
+    """Was started, and loads its model."""
 
     UNREACHABLE = "UNREACHABLE"
     """Does not answer yet, or not any more; it is asked again and again."""
@@ -59,6 +76,8 @@ class ServerStatus:
 
     server_id: str
     slot: Slot
+    url: str
+    """Where it is; "" while it has no address."""
     state: ServerState
     reason: str
     limits: ServerLimits | None
@@ -73,4 +92,18 @@ class ServerStatus:
     row_latency_s: float | None
     """Median of the last rows."""
     ready_time: datetime | None
+    update_time: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotStatus:
+    """A slot as callers see it."""
+
+    slot: Slot
+    server_ids: tuple[str, ...]
+    """What runs on it."""
+    reason: str
+    """Why it runs what it runs, or why nothing."""
+    drained: bool = False
+    """An operator has taken it out of service."""
     update_time: datetime

@@ -31,7 +31,7 @@ def server_message(server: ServerStatus) -> fleet_pb2.Server:
     message = fleet_pb2.Server(
         server_id=server.server_id,
         slot_id=server.slot.slot_id,
-        url=server.slot.url,
+        url=server.url,
         state=STATE_NUMBERS[server.state],
         reason=server.reason,
         base_model_id=server.base_model_id or "",

@@ -16,6 +16,7 @@ class ServerState(enum.Enum):
     """A state that this client does not know: the service is newer."""
     UNREACHABLE = "unreachable"
     READY = "ready"
+    STARTING = "starting"
     SUSPECT = "suspect"
     DRAINING = "draining"
 

@@ -35,6 +35,8 @@ class _ServerStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ServerSta
     """Answers, but rows fail or do not end; rows are sent with care or not at all."""
     SERVER_STATE_DRAINING: _ServerState.ValueType  # 4
     """Gets no new rows."""
+    SERVER_STATE_STARTING: _ServerState.ValueType  # 5
+    """Was started, and loads its model."""
 
 class ServerState(_ServerState, metaclass=_ServerStateEnumTypeWrapper): ...
 
@@ -46,6 +48,8 @@ SERVER_STATE_SUSPECT: ServerState.ValueType  # 3
 """Answers, but rows fail or do not end; rows are sent with care or not at all."""
 SERVER_STATE_DRAINING: ServerState.ValueType  # 4
 """Gets no new rows."""
+SERVER_STATE_STARTING: ServerState.ValueType  # 5
+"""Was started, and loads its model."""
 Global___ServerState: _TypeAlias = ServerState  # noqa: Y015
 
 @_typing.final

@@ -63,6 +63,7 @@ class ServerRunner:
         settings: RunnerSettings | None = None,
     ) -> None:
         self.server_id = server_id
+        self.url = url
         self.slot = slot
         self.limits = limits = _with_model(limits, slot)
         self._clock = clock
@@ -146,6 +147,7 @@ class ServerRunner:
         return ServerStatus(
             server_id=self.server_id,
             slot=self.slot,
+            url=self.url,
             state=self._state,
             reason=self._condition.reason,
             limits=self.limits,

@@ -83,7 +83,7 @@ class FleetRecord:
 def _view(server: ServerStatus) -> ServerView:
     return ServerView(
         server_id=server.server_id,
-        url=server.slot.url,
+        url=server.url,
         state=server.state,
         reason=server.reason,
         base_model_id=server.base_model_id,

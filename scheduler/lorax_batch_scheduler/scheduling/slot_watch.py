@@ -86,6 +86,7 @@ class SlotWatch:
         return ServerStatus(
             server_id=self.server_id,
             slot=self.slot,
+            url=self.slot.url,
             state=ServerState.UNREACHABLE,
             reason=self._reason,
             limits=None,

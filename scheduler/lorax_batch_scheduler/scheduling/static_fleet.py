@@ -85,7 +85,7 @@ def _view(watch: SlotWatch, working_on: set[str]) -> ServerView:
     wanted = max(runner.look_ahead_rows - queued, 0) if runner is not None and runner.wants_work else 0
     return ServerView(
         server_id=status.server_id,
-        url=status.slot.url,
+        url=status.url,
         state=status.state,
         reason=status.reason,
         base_model_id=status.base_model_id,

@@ -15,6 +15,7 @@ def server(slot: Slot, state: ServerState, limits: ServerLimits | None) -> Serve
     return ServerStatus(
         server_id=slot.slot_id.replace("slot", "server"),
         slot=slot,
+        url=slot.url,
         state=state,
         reason="" if limits else "connection refused",
         limits=limits,

@@ -17,7 +17,7 @@ from lorax_batch_server import errors as server_errors
 from lorax_batch_server.errors import InvalidRequestError, Violation
 from lorax_batch_server.status import DETAILS_KEY, error_status
 
-NEVER_TOLD = {"ConfigurationError", "LoraxBatchError", "ServerUnreachableError"}
+NEVER_TOLD = {"ConfigurationError", "FleetError", "LoraxBatchError", "ServerUnreachableError", "SlotOccupiedError"}
 """Raised where no caller waits: at the start, and between scheduler and servers."""
 
 
