@@ -14,18 +14,24 @@ from lorax_batch_scheduler.errors import DatabaseError
 from lorax_batch_scheduler.fleet import ServerLimits, Slot
 from lorax_batch_scheduler.ingest.ingestion import Ingestion
 from lorax_batch_scheduler.ingest.limits import IngestLimits
+from lorax_batch_scheduler.launch import Launch
 from lorax_batch_scheduler.lorax_servers.probe import ServerProbe
 from lorax_batch_scheduler.ports.row_runner import RowRunner
+from lorax_batch_scheduler.ports.server_host import LaunchedServer
 from lorax_batch_scheduler.removals import Removals
 from lorax_batch_scheduler.running.runner import RunnerSettings, ServerRunner
 from lorax_batch_scheduler.scheduling.chunk_loader import ChunkLoader
 from lorax_batch_scheduler.scheduling.committer import Committer
 from lorax_batch_scheduler.scheduling.finaliser import Finaliser
+from lorax_batch_scheduler.scheduling.fleet import Fleet
 from lorax_batch_scheduler.scheduling.fleet_record import FleetRecord
+from lorax_batch_scheduler.scheduling.job_book import KnownJob
 from lorax_batch_scheduler.scheduling.lease_keeper import LeaseKeeper
+from lorax_batch_scheduler.scheduling.placer import Placer
+from lorax_batch_scheduler.scheduling.prior_estimates import PriorEstimates
 from lorax_batch_scheduler.scheduling.scheduler import Scheduler
-from lorax_batch_scheduler.scheduling.slot_watch import SlotWatch
-from lorax_batch_scheduler.scheduling.static_fleet import StaticFleet
+from lorax_batch_scheduler.scheduling.server_watch import ServerWatch
+from lorax_batch_scheduler.server_hosts.static_host import StaticHost
 
 from lorax_batch_server.data_directory import DataDirectory
 from lorax_batch_server.server_spec import parse_servers
@@ -76,7 +82,7 @@ class SchedulerPart:
             clock=clock,
             alone=self._exclusive,
         )
-        self._scheduler.use(self._fleet, elsewhere=lambda: self._record.elsewhere)
+        self._scheduler.use(self._fleet, elsewhere=lambda: self._record.elsewhere, placer=self._make_placer())
         self._ingestion = self._make_ingestion(removals, directory)
         self._stopped = asyncio.Event()
 
@@ -142,13 +148,13 @@ class SchedulerPart:
             commit_interval=timedelta(seconds=self._settings.commit_interval_s),
         )
 
-    def _make_fleet(self) -> StaticFleet:
+    def _make_fleet(self) -> Fleet:
         settings, scheduler = self._settings, self._scheduler
 
-        def make_runner(slot: Slot, limits: ServerLimits) -> RowRunner:
+        def make_runner(server_id: str, url: str, slot: Slot, limits: ServerLimits) -> RowRunner:
             return ServerRunner(
-                server_id=slot.slot_id,
-                url=slot.url,
+                server_id=server_id,
+                url=url,
                 limits=limits,
                 slot=slot,
                 sink=scheduler.committer,
@@ -161,21 +167,51 @@ class SchedulerPart:
             )
 
         def on_change() -> None:
-            scheduler.wake()
+            scheduler.fleet_changed()
             self._record.wake()
+            self._fleet.heard()
 
-        def make_watch(slot: Slot) -> SlotWatch:
-            return SlotWatch(
+        def make_watch(launched: LaunchedServer, slot: Slot) -> ServerWatch:
+            return ServerWatch(
+                launched.server_id,
+                launched.url,
                 slot,
-                probe=ServerProbe(slot.url),
+                asked_model=launched.model,
+                probe=ServerProbe(launched.url),
                 make_runner=make_runner,
                 base_model_of=self._base_model_of,
                 on_change=on_change,
                 clock=self._clock,
             )
 
+        def fleet_changed() -> None:
+            scheduler.fleet_changed()
+            self._record.wake()
+
         slots = parse_servers(settings.servers, default_model=settings.default_server_model)
-        return StaticFleet([make_watch(slot) for slot in slots])
+        return Fleet([StaticHost(slots)], make_watch=make_watch, clock=self._clock, on_change=fleet_changed)
+
+    def _make_placer(self) -> Placer:
+        return Placer(
+            fleet=lambda: self._fleet,
+            book=self._scheduler.book,
+            estimates=PriorEstimates(self._catalogue),
+            make_launch=self._make_launch,
+            clock=self._clock,
+            on_placed=self._scheduler.wake,
+        )
+
+    async def _make_launch(self, known: KnownJob, slot: Slot) -> Launch:
+        config = known.job.server_config
+        model = self._catalogue.find(known.job.base_model_id)
+        return Launch(
+            family=known.family,
+            base_model_id=known.job.base_model_id,
+            model=model.hf_id if model is not None else known.job.base_model_id,
+            image_tag=config.lorax_image_tag,
+            arguments=tuple(config.custom_args),
+            hf_token=await self._stores.jobs.hf_token(known.job.job_id),
+        )
 
     def _base_model_of(self, model: str) -> str:
         """Return the catalogue's name of a model, or its own where the catalogue does not know it."""

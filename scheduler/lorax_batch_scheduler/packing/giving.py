@@ -29,6 +29,10 @@ class WaitingJob:
 
     job_id: str
     base_model_id: str
+    family: str = ""
+    """The hash of its server configuration; "" fits any server of its base model."""
+    rank: int = 0
+    """Its place in the order that placing decided on: the lowest goes first."""
     priority: int
     create_time: datetime
     rows: tuple[AdapterRows, ...]
@@ -45,6 +49,8 @@ class ServerView:
     state: ServerState
     reason: str
     base_model_id: str | None
+    family: str = ""
+    """The hash of what it was started with; "": not started by us, and taken by any job of its base model."""
     wanted_rows: int
     """How many more rows it wants queued; 0: none for now."""
     load: float
@@ -90,11 +96,11 @@ Action = GiveChunks | ExplainWait
 
 def plan(snapshot: Snapshot) -> list[Action]:
     """Return what to do now. The same snapshot gives the same plan; ties go by id."""
-    jobs = sorted(snapshot.jobs, key=lambda job: (-job.priority, job.create_time, job.job_id))
+    jobs = sorted(snapshot.jobs, key=lambda job: (job.rank, -job.priority, job.create_time, job.job_id))
     servers = sorted(snapshot.servers, key=lambda server: (server.load, server.server_id))
     takers = [_Taker(server) for server in servers if server.state is ServerState.READY and server.wanted_rows > 0]
     for job in jobs:
-        _share_out(job, [taker for taker in takers if taker.server.base_model_id == job.base_model_id])
+        _share_out(job, [taker for taker in takers if serves(taker.server, job)])
     actions: list[Action] = [
         GiveChunks(server_id=taker.server.server_id, job_id=job_id, model=model, chunk_count=chunk_count)
         for taker in takers
@@ -107,6 +113,13 @@ def plan(snapshot: Snapshot) -> list[Action]:
         if job.job_id not in served and (wait := _explain(job, snapshot.servers + snapshot.elsewhere))
     ]
     return actions
+
+
+def serves(server: ServerView, job: WaitingJob) -> bool:
+    """Tell whether a server runs what a job needs."""
+    if server.family and job.family:
+        return server.family == job.family
+    return server.base_model_id == job.base_model_id
 
 
 def _explain(job: WaitingJob, servers: tuple[ServerView, ...]) -> ExplainWait | None:
@@ -123,7 +136,7 @@ def _explain(job: WaitingJob, servers: tuple[ServerView, ...]) -> ExplainWait | 
 
 def why_waiting(job: WaitingJob, servers: tuple[ServerView, ...]) -> str | None:
     """Return why no server of the job's family takes rows at all; None when one is ready."""
-    family = [server for server in servers if server.base_model_id == job.base_model_id]
+    family = [server for server in servers if serves(server, job)]
     if any(server.state is ServerState.READY for server in family):
         return None
     if family:

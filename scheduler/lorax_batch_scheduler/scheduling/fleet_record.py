@@ -13,7 +13,7 @@ from lorax_batch_scheduler.errors import DatabaseError
 from lorax_batch_scheduler.fleet import ServerStatus
 from lorax_batch_scheduler.packing import ServerView
 from lorax_batch_scheduler.ports.fleet_store import FleetStore
-from lorax_batch_scheduler.scheduling.static_fleet import StaticFleet
+from lorax_batch_scheduler.scheduling.fleet import Fleet
 
 INTERVAL_S: Final = 1.0
 """Callers see load this late; a server that is new or gone is recorded at once."""
@@ -26,7 +26,7 @@ class FleetRecord:
     """Writes down how the servers of this scheduler are, and reads what the others write."""
 
     def __init__(
-        self, store: FleetStore, fleet: StaticFleet, *, scheduler_id: Callable[[], str], clock: Clock, alone: bool
+        self, store: FleetStore, fleet: Fleet, *, scheduler_id: Callable[[], str], clock: Clock, alone: bool
     ) -> None:
         self._store = store
         self._fleet = fleet

@@ -39,6 +39,10 @@ class KnownJob:
     authorization: bytes | None = None
     secret_is_known: bool = False
     aliases: frozenset[str] = frozenset()
+    rank: int = 0
+    """Its place in the order of the last placing; 0: it came after that."""
+    wait_reason: str = ""
+    """Why no server is started for it, as the last placing said."""
     told_reason: str = ""
     """What this process has last said of why it waits."""
     changed_at: float = 0.0
@@ -90,6 +94,25 @@ class KnownJob:
             chunk_count=left.chunk_count,
             row_count=left.row_count,
         )
+
+    def waiting_job(self) -> WaitingJob:
+        """Return it as the planner of rows sees it."""
+        job = self.job
+        return WaitingJob(
+            job_id=job.job_id,
+            base_model_id=job.base_model_id,
+            family=self.family,
+            rank=self.rank,
+            priority=job.priority,
+            create_time=job.create_time,
+            rows=tuple(self.left.values()),
+            given_rows=sum(len(work.waiting) + work.in_flight for work in self.works.values()),
+        )
+
+    @property
+    def family(self) -> str:
+        """The hash that jobs share whose rows can run side by side on one server."""
+        return self.job.server_config.family(self.job.base_model_id)
 
     def use(self, model: str, chunk_count: int, row_count: int, asked: int) -> None:
         """Count down what was claimed; fewer chunks than asked for means that no more are there."""
@@ -144,15 +167,4 @@ class JobBook:
 
     def waiting_jobs(self, now: float) -> tuple[WaitingJob, ...]:
         """Return runnable jobs as the planner sees them."""
-        return tuple(
-            WaitingJob(
-                job_id=known.job.job_id,
-                base_model_id=known.job.base_model_id,
-                priority=known.job.priority,
-                create_time=known.job.create_time,
-                rows=tuple(known.left.values()),
-                given_rows=sum(len(work.waiting) + work.in_flight for work in known.works.values()),
-            )
-            for known in self.runnable
-            if known.hold_until <= now
-        )
+        return tuple(known.waiting_job() for known in self.runnable if known.hold_until <= now)

@@ -19,12 +19,13 @@ from lorax_batch_scheduler.ports.row_runner import RowRunner
 from lorax_batch_scheduler.scheduling.chunk_loader import ChunkLoader
 from lorax_batch_scheduler.scheduling.committer import Committed, Committer
 from lorax_batch_scheduler.scheduling.finaliser import Finaliser
+from lorax_batch_scheduler.scheduling.fleet import Fleet
 from lorax_batch_scheduler.scheduling.job_book import JobBook, KnownJob
 from lorax_batch_scheduler.scheduling.job_care import due_move
 from lorax_batch_scheduler.scheduling.job_ending import JobEnding
 from lorax_batch_scheduler.scheduling.job_reader import JobReader
 from lorax_batch_scheduler.scheduling.lease_keeper import LeaseKeeper
-from lorax_batch_scheduler.scheduling.static_fleet import StaticFleet
+from lorax_batch_scheduler.scheduling.placer import Placer
 from lorax_batch_scheduler.scheduling.wait_reasons import WaitReasons
 from lorax_batch_scheduler.scheduling.work_supply import WorkSupply
 from lorax_batch_scheduler.work import ChunkWork
@@ -96,7 +97,9 @@ class Scheduler:
             scheduler_id=lambda: self._keeper.scheduler_id,
             on_stopped=lambda job_id: self._fleet.withdraw(job_id),
         )
-        self._fleet = StaticFleet([])
+        self._fleet = Fleet.empty(clock)
+        self._placer: Placer | None = None
+        self._placed_for: frozenset[str] = frozenset()
         self._elsewhere: Callable[[], Sequence[ServerView]] = tuple
         self._returned: list[ChunkWork] = []
         self._wake = asyncio.Event()
@@ -109,13 +112,24 @@ class Scheduler:
 
     # --- what others call ---
 
-    def use(self, fleet: StaticFleet, *, elsewhere: Callable[[], Sequence[ServerView]]) -> None:
-        """Say which servers there are, here and at other schedulers; before `run`."""
-        self._fleet, self._elsewhere = fleet, elsewhere
+    @property
+    def book(self) -> JobBook:
+        """The unfinished jobs, as this process knows them."""
+        return self._book
+
+    def use(self, fleet: Fleet, *, elsewhere: Callable[[], Sequence[ServerView]], placer: Placer | None = None) -> None:
+        """Say which servers there are, here and at other schedulers, and who starts them; before `run`."""
+        self._fleet, self._elsewhere, self._placer = fleet, elsewhere, placer
 
     def wake(self) -> None:
         """Something may be there to do."""
         self._wake.set()
+
+    def fleet_changed(self) -> None:
+        """A server is new, ready or gone."""
+        self._wake.set()
+        if self._placer is not None:
+            self._placer.wake()
 
     def returned(self, work: ChunkWork) -> None:
         """Take back a chunk that a runner will not go on with; see `RowRunner.withdraw`."""
@@ -138,15 +152,16 @@ class Scheduler:
             async with asyncio.TaskGroup() as group:
                 loop = group.create_task(self._loop())
                 claiming = [group.create_task(each) for each in (self._keeper.run(), self._ending.run())]
-                watching = [group.create_task(watch.run()) for watch in self._fleet.watches]
+                placing = [group.create_task(self._placer.run())] if self._placer is not None else []
+                watching = group.create_task(self._fleet.run())
                 committing = group.create_task(self.committer.run())
                 await self._stop.wait()
-                await _end([loop])
+                await _end([loop, *placing])
                 await self._let_rows_end()
                 # From here on nobody takes or renews a lease, so that what is handed back stays so.
                 await _end(claiming)
                 await self._hand_back()
-                await _end([*watching, committing])
+                await _end([watching, committing])
         finally:
             stop_hearing()
 
@@ -194,6 +209,10 @@ class Scheduler:
             due = due_move(known.job, self._clock.now())
             if due is not None:
                 await self._move(known, *due)
+        runnable = frozenset(known.job.job_id for known in self._book.runnable)
+        if runnable != self._placed_for and self._placer is not None:
+            self._placed_for = runnable
+            self._placer.wake()
         self._ending.start(self._book.settling)
         self._take_returned()
         await self._release_forgotten()
@@ -217,6 +236,7 @@ class Scheduler:
         self._wake.set()
 
     async def _supply_rows(self) -> None:
+        await self._give_up_hopeless()
         for known in self._book.runnable:
             if known.invalid_left:
                 await self._settle_invalid(known)
@@ -235,6 +255,13 @@ class Scheduler:
                 job.told_reason = wait.reason
                 await self._move(job, JobEvent.REQUEUE, wait.reason)
         await self._reasons.tell(waiting, self._book.runnable)
+
+    async def _give_up_hopeless(self) -> None:
+        """Fail the jobs whose family has failed to start on every kind of slot, again and again."""
+        for known in self._book.runnable:
+            failed = self._fleet.hopeless(known.waiting_job())
+            if failed is not None:
+                await self._move(known, JobEvent.ABORT, failed.told())
 
     async def _settle_invalid(self, known: KnownJob) -> None:
         try:

@@ -15,9 +15,9 @@ from lorax_batch_scheduler.packing import ServerView
 from lorax_batch_scheduler.ports import LeasedChunk
 from lorax_batch_scheduler.scheduling.chunk_loader import ChunkLoader
 from lorax_batch_scheduler.scheduling.finaliser import Finaliser
+from lorax_batch_scheduler.scheduling.fleet import Fleet
 from lorax_batch_scheduler.scheduling.lease_keeper import LeaseKeeper
 from lorax_batch_scheduler.scheduling.scheduler import Scheduler
-from lorax_batch_scheduler.scheduling.static_fleet import StaticFleet
 from lorax_batch_scheduler.work import ChunkWork
 
 from tests.integration.postgres.conftest import LEASE, Stores
@@ -43,11 +43,11 @@ class RememberingRunner:
         return (0, 0)
 
 
-class OneServer(StaticFleet):
+class OneServer(Fleet):
     """A fleet of one ready server."""
 
     def __init__(self, runner: RememberingRunner, base_model_id: str) -> None:
-        super().__init__([])
+        super().__init__([], make_watch=cast("Any", None), clock=SystemClock())
         self._runner = runner
         self._base_model_id = base_model_id
 

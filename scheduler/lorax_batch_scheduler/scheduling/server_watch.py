@@ -1,6 +1,5 @@
-"""Watches one static slot: asks its URL until a server answers, then lets a runner work on it."""
+"""Watches one server: asks its URL until it answers, then lets a runner work on it."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
@@ -17,41 +16,51 @@ ASK_INTERVAL_S: Final = 2.0
 
 _log = structlog.get_logger()
 
-RunnerFactory = Callable[[Slot, ServerLimits], RowRunner]
+RunnerFactory = Callable[[str, str, Slot, ServerLimits], RowRunner]
+"""Of the server's id, its URL, its slot, and what it tells of itself."""
 
 
-class SlotWatch:
-    """One slot, its server and its runner."""
+class ServerWatch:
+    """One server and its runner."""
 
     def __init__(
         self,
+        server_id: str,
+        url: str,
         slot: Slot,
         *,
+        asked_model: str = "",
         probe: LimitsProbe,
         make_runner: RunnerFactory,
         base_model_of: Callable[[str], str | None],
         on_change: Callable[[], None],
         clock: Clock,
     ) -> None:
+        """`asked_model`: what it was told to load; "" for a static server, which may run anything."""
+        self.server_id = server_id
+        self.url = url
         self.slot = slot
         self.runner: RowRunner | None = None
+        self.wrong_model = ""
+        """What it reports when that is not what it was asked to load."""
+        self._asked_model = asked_model
         self._probe = probe
         self._make_runner = make_runner
         self._base_model_of = base_model_of
         self._on_change = on_change
         self._clock = clock
-        self._reason = "not asked yet"
-
-    @property
-    def server_id(self) -> str:
-        """The server's id: one server a slot."""
-        return self.slot.slot_id
+        self.reason = "not asked yet"
 
     async def run(self) -> None:
         """Watch until cancelled, or until the runner was closed."""
         limits = await self._first_answer()
-        self.runner = self._make_runner(self.slot, limits)
-        _log.info("server_ready", server=self.server_id, url=self.slot.url, model=limits.model_id)
+        if self._asked_model and self._base_model_of(limits.model_id) != self._base_model_of(self._asked_model):
+            self.wrong_model = limits.model_id
+            self.reason = f"it was told to load '{self._asked_model}', but reports '{limits.model_id}'"
+            self._on_change()
+            return
+        self.runner = self._make_runner(self.server_id, self.url, self.slot, limits)
+        _log.info("server_ready", server=self.server_id, url=self.url, model=limits.model_id)
         self._on_change()
         await self.runner.run()
 
@@ -67,9 +76,10 @@ class SlotWatch:
                 if limits.model_id or self.slot.declared_model:
                     return limits
                 reason = "does not tell its model: declare it with model=NAME behind the URL"
-            if reason != self._reason:
-                _log.warning("server_unreachable", server=self.server_id, url=self.slot.url, reason=reason)
-                self._reason = reason
+            if reason != self.reason:
+                if not self._asked_model:  # one that was just started is expected to be silent for a while
+                    _log.warning("server_unreachable", server=self.server_id, url=self.url, reason=reason)
+                self.reason = reason
                 self._on_change()
             await self._clock.sleep(ASK_INTERVAL_S)
 
@@ -82,13 +92,13 @@ class SlotWatch:
         return replace(status, base_model_id=self._base_model_of(model) if model else None)
 
     def _silent(self) -> ServerStatus:
-        declared = self.slot.declared_model
+        declared = self._asked_model or self.slot.declared_model
         return ServerStatus(
             server_id=self.server_id,
             slot=self.slot,
-            url=self.slot.url,
-            state=ServerState.UNREACHABLE,
-            reason=self._reason,
+            url=self.url,
+            state=ServerState.STARTING if self._asked_model else ServerState.UNREACHABLE,
+            reason=self.reason,
             limits=None,
             base_model_id=self._base_model_of(declared) if declared else None,
             in_flight=0,
@@ -100,11 +110,3 @@ class SlotWatch:
             ready_time=None,
             update_time=self._clock.now(),
         )
-
-
-async def close_all(watches: list[SlotWatch], grace_s: float) -> None:
-    """Let the rows in flight on all servers end."""
-    async with asyncio.TaskGroup() as group:
-        for watch in watches:
-            if watch.runner is not None:
-                group.create_task(watch.runner.close(grace_s))
