@@ -61,8 +61,8 @@ def test_the_job_of_higher_priority_overtakes(client: Client) -> None:
 
 def test_a_changed_priority_takes_effect(client: Client) -> None:
     first = submit(client, make_rows("first", 4_000), base_model=LLAMA)
-    second = submit(client, make_rows("second", 3_000), base_model=LLAMA)
-    third = submit(client, make_rows("third", 300), base_model=LLAMA)
+    second = submit(client, make_rows("second", 600), base_model=LLAMA, priority=-1)
+    third = submit(client, make_rows("third", 900), base_model=LLAMA, priority=-2)
     first.until_ended_rows(50)
     assert client.update_job(third.job_id, priority=5).priority == 5
     assert third.finish().state is JobState.SUCCEEDED

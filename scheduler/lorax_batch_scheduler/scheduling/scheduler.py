@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import structlog
@@ -99,7 +99,7 @@ class Scheduler:
         )
         self._fleet = Fleet.empty(clock)
         self._placer: Placer | None = None
-        self._placed_for: frozenset[str] = frozenset()
+        self._placed_for: frozenset[tuple[str, int, datetime | None]] = frozenset()
         self._elsewhere: Callable[[], Sequence[ServerView]] = tuple
         self._returned: list[ChunkWork] = []
         self._wake = asyncio.Event()
@@ -209,7 +209,8 @@ class Scheduler:
             due = due_move(known.job, self._clock.now())
             if due is not None:
                 await self._move(known, *due)
-        runnable = frozenset(known.job.job_id for known in self._book.runnable)
+        jobs = (known.job for known in self._book.runnable)
+        runnable = frozenset((job.job_id, job.priority, job.deadline) for job in jobs)
         if runnable != self._placed_for and self._placer is not None:
             self._placed_for = runnable
             self._placer.wake()
