@@ -31,10 +31,10 @@ from lorax_batch_scheduler.scheduling.placer import Placer
 from lorax_batch_scheduler.scheduling.prior_estimates import PriorEstimates
 from lorax_batch_scheduler.scheduling.scheduler import Scheduler
 from lorax_batch_scheduler.scheduling.server_watch import ServerWatch
-from lorax_batch_scheduler.server_hosts.static_host import StaticHost
+from lorax_batch_scheduler.scheduling.start_failures import StartFailures
 
 from lorax_batch_server.data_directory import DataDirectory
-from lorax_batch_server.server_spec import parse_servers
+from lorax_batch_server.hosts import make_hosts
 from lorax_batch_server.settings import Settings
 from lorax_batch_server.stores import Stores
 
@@ -62,6 +62,7 @@ class SchedulerPart:
     ) -> None:
         self._settings = settings
         self._stores = stores
+        self._directory = directory
         self._catalogue = catalogue
         self._clock = clock
         # Nobody else can use the embedded database: whoever had leases before is dead.
@@ -188,8 +189,16 @@ class SchedulerPart:
             scheduler.fleet_changed()
             self._record.wake()
 
-        slots = parse_servers(settings.servers, default_model=settings.default_server_model)
-        return Fleet([StaticHost(slots)], make_watch=make_watch, clock=self._clock, on_change=fleet_changed)
+        return Fleet(
+            make_hosts(settings, self._directory, self._clock),
+            make_watch=make_watch,
+            clock=self._clock,
+            failures=StartFailures(
+                first_pause_s=settings.start_back_off_s, max_failed_starts=settings.max_failed_starts
+            ),
+            keep_servers=settings.keep_servers,
+            on_change=fleet_changed,
+        )
 
     def _make_placer(self) -> Placer:
         return Placer(

@@ -67,6 +67,21 @@ class Settings(BaseSettings):
         default=None, description="s3://BUCKET/PREFIX or a directory; unset: a directory in data_dir"
     )
     servers: _Words = Field(default=[], description="static LoRAX servers: URL[,model=NAME][,max-in-flight=N]")
+    fleet: Path | None = Field(
+        default=None, description="a TOML file with slots on which LoRAX servers are started and stopped; see docs/fleet.md"
+    )
+    keep_servers: bool = Field(
+        default=False,
+        description="leave started LoRAX servers running when the service ends, for the next start to go on with",
+    )
+    start_back_off_s: float = Field(
+        default=5.0, ge=0.1, le=3_600.0,
+        description="how long a server configuration is held back after a failed start; doubles with each, to 10 minutes",
+    )  # fmt: skip
+    max_failed_starts: int = Field(
+        default=5, ge=1, le=1_000,
+        description="failed starts in a row on every kind of slot, after which the jobs of a server configuration fail",
+    )  # fmt: skip
     default_server_model: str | None = Field(default=None, description="the model of servers that report none")
     catalogue: Path | None = Field(default=None, description="a TOML file with further base models")
     max_parameters: int = Field(

@@ -42,6 +42,8 @@ class Fleet:
         *,
         make_watch: WatchFactory,
         clock: Clock,
+        failures: StartFailures | None = None,
+        keep_servers: bool = False,
         on_change: Nothing = lambda: None,
         on_ready: Callable[[str, str, float], None] = lambda family, kind, seconds: None,
     ) -> None:
@@ -52,6 +54,7 @@ class Fleet:
         self._hosts = list(hosts)
         self._make_watch = make_watch
         self._clock = clock
+        self._keep_servers = keep_servers
         self._on_change = on_change
         self._on_ready = on_ready
         self._slots = {slot.slot_id: slot for host in hosts for slot in host.slots}
@@ -64,7 +67,7 @@ class Fleet:
         """By server: why it was started."""
         self._news = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
-        self.failures = StartFailures()
+        self.failures = failures or StartFailures(first_pause_s=5.0, max_failed_starts=5)
         self.drained: Mapping[str, str] = {}
         """Slots that an operator has taken out of service, with the reason."""
 
@@ -223,9 +226,12 @@ class Fleet:
         self._news.set()
 
     async def stop_servers(self) -> None:
-        """End all servers that this process has started."""
-        for host in self._hosts:
-            await host.close()
+        """End all servers that were started here, unless they are to be kept for the next life."""
+        if self._keep_servers:
+            return
+        async with asyncio.TaskGroup() as group:
+            for host in self._hosts:
+                group.create_task(host.close())
 
     async def _look(self) -> None:
         for host in self._hosts:

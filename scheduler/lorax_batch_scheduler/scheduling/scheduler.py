@@ -161,6 +161,7 @@ class Scheduler:
                 # From here on nobody takes or renews a lease, so that what is handed back stays so.
                 await _end(claiming)
                 await self._hand_back()
+                await self._fleet.stop_servers()
                 await _end([watching, committing])
         finally:
             stop_hearing()

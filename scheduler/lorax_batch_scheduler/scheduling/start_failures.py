@@ -4,10 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-FIRST_PAUSE_S: Final = 5.0
 MAX_PAUSE_S: Final = 600.0
-MAX_FAILED_STARTS: Final = 5
-"""After so many in a row, on slots of one kind, a family is hopeless there."""
 _SHOWN_LINES: Final = 5
 
 
@@ -21,11 +18,6 @@ class FailedStarts:
     reason: str
     log_tail: tuple[str, ...] = ()
 
-    @property
-    def hopeless(self) -> bool:
-        """Whether it has been tried often enough."""
-        return self.count >= MAX_FAILED_STARTS
-
     def told(self) -> str:
         """Return it for people."""
         said = "; ".join(line.strip() for line in self.log_tail[-_SHOWN_LINES:] if line.strip())
@@ -36,14 +28,17 @@ class FailedStarts:
 class StartFailures:
     """Counts failed starts by (family, GPU kind); pure."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, first_pause_s: float, max_failed_starts: int) -> None:
+        """`max_failed_starts`: after so many in a row, on slots of one kind, a family is hopeless there."""
+        self._first_pause_s = first_pause_s
+        self._max_failed_starts = max_failed_starts
         self._failed: dict[tuple[str, str], FailedStarts] = {}
 
     def add(self, family: str, kind: str, now: float, reason: str, log_tail: Sequence[str] = ()) -> FailedStarts:
         """Count a failed start; the pause doubles with each."""
         before = self._failed.get((family, kind))
         count = before.count + 1 if before is not None else 1
-        pause_s = min(FIRST_PAUSE_S * 2.0 ** (count - 1), MAX_PAUSE_S)
+        pause_s = min(self._first_pause_s * 2.0 ** (count - 1), MAX_PAUSE_S)
         failed = FailedStarts(count=count, until=now + pause_s, reason=reason, log_tail=tuple(log_tail))
         self._failed[family, kind] = failed
         return failed
@@ -59,6 +54,6 @@ class StartFailures:
     def hopeless(self, family: str, kinds: Sequence[str]) -> FailedStarts | None:
         """Return what went wrong last when the family is hopeless on all these kinds of slots."""
         found = [self._failed.get((family, kind)) for kind in kinds]
-        if not found or any(failed is None or not failed.hopeless for failed in found):
+        if not found or any(failed is None or failed.count < self._max_failed_starts for failed in found):
             return None
         return found[-1]

@@ -1,29 +1,31 @@
 """Families whose servers fail to start."""
 
-from lorax_batch_scheduler.scheduling.start_failures import (
-    FIRST_PAUSE_S,
-    MAX_FAILED_STARTS,
-    MAX_PAUSE_S,
-    StartFailures,
-)
+from lorax_batch_scheduler.scheduling.start_failures import MAX_PAUSE_S, StartFailures
+
+FIRST_PAUSE_S = 5.0
+MAX_FAILED_STARTS = 5
+
+
+def failures_of() -> StartFailures:
+    return StartFailures(first_pause_s=FIRST_PAUSE_S, max_failed_starts=MAX_FAILED_STARTS)
 
 
 def test_the_pause_doubles_up_to_a_limit():
-    failures = StartFailures()
+    failures = failures_of()
     pauses = [failures.add("f", "a100", 100.0, "exit 1").until - 100.0 for _ in range(12)]
     assert pauses[:3] == [FIRST_PAUSE_S, 2 * FIRST_PAUSE_S, 4 * FIRST_PAUSE_S]
     assert pauses[-1] == MAX_PAUSE_S
 
 
 def test_other_families_and_other_kinds_are_not_held_back():
-    failures = StartFailures()
+    failures = failures_of()
     failures.add("f", "a100", 0.0, "exit 1")
     assert failures.held_until("f") == {"a100": FIRST_PAUSE_S}
     assert failures.held_until("g") == {}
 
 
 def test_a_success_begins_anew():
-    failures = StartFailures()
+    failures = failures_of()
     for _ in range(3):
         failures.add("f", "a100", 0.0, "exit 1")
     failures.succeeded("f", "a100")
@@ -32,7 +34,7 @@ def test_a_success_begins_anew():
 
 
 def test_a_family_is_hopeless_when_it_is_on_every_kind():
-    failures = StartFailures()
+    failures = failures_of()
     for _ in range(MAX_FAILED_STARTS):
         failures.add("f", "a100", 0.0, "it ended with exit status 3", ["loading", "CUDA error: no device"])
     assert failures.hopeless("f", ["a100", "h100"]) is None, "not tried on the other kind yet"
