@@ -68,7 +68,8 @@ class Settings(BaseSettings):
     )
     servers: _Words = Field(default=[], description="static LoRAX servers: URL[,model=NAME][,max-in-flight=N]")
     fleet: Path | None = Field(
-        default=None, description="a TOML file with slots on which LoRAX servers are started and stopped; see docs/fleet.md"
+        default=None,
+        description="a TOML file with slots on which LoRAX servers are started and stopped; see docs/fleet.md",
     )
     keep_servers: bool = Field(
         default=False,

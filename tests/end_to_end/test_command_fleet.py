@@ -35,7 +35,7 @@ command = ["sh", "-c", "echo loading; echo CUDA error: no device; exit 3"]
 command = ["{{python}}", "-m", "lorax_simulator", "--port", "{{port}}", "--model-id", "mistralai/Mistral-7B-Instruct-v0.1",
   "--time-scale", "0.02"]
 """
-SETTINGS = 'fleet = "{fleet}"\nstart_back_off_s = 0.2\nmax_failed_starts = 3\n'
+SETTINGS = "start_back_off_s = 0.2\nmax_failed_starts = 3\n"
 
 
 def slots(*given: tuple[str, str]) -> str:
@@ -55,9 +55,11 @@ def serve(postgres_directory: Path, tmp_path: Path) -> Iterator[Callable[[str], 
     def start(fleet: str) -> Service:
         file = tmp_path / "fleet.toml"
         file.write_text(fleet)
+        settings = tmp_path / "settings.toml"
+        settings.write_text(SETTINGS)
         directory = postgres_directory / tmp_path.name
         directory.mkdir(mode=0o755)
-        service = Service(directory, settings=SETTINGS.format(fleet=file))
+        service = Service(directory, arguments=("--fleet", str(file), "--config", str(settings)))
         started.append(service)
         service.start()
         return service

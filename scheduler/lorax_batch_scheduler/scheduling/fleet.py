@@ -229,6 +229,7 @@ class Fleet:
         """End all servers that were started here, unless they are to be kept for the next life."""
         if self._keep_servers:
             return
+        self._asked_to_stop.update(launched.server_id for host in self._hosts for launched in host.servers)
         async with asyncio.TaskGroup() as group:
             for host in self._hosts:
                 group.create_task(host.close())

@@ -28,6 +28,9 @@ def serve(
     database_url: Annotated[str | None, typer.Option(help="A PostgreSQL of yours instead of the embedded one.")] = None,
     object_store: Annotated[str | None, typer.Option(metavar="URL", help="A directory or s3://bucket/prefix.")] = None,
     server: ServerOption = [],
+    fleet: Annotated[
+        Path | None, typer.Option(help="A TOML file with slots on which LoRAX servers are started and stopped.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file with settings.")] = None,
     catalogue: Annotated[Path | None, typer.Option(help="A TOML file with further base models.")] = None,
     allow_insecure: Annotated[
@@ -51,6 +54,7 @@ def serve(
         "database_url": database_url,
         "object_store": object_store,
         "servers": server or None,
+        "fleet": fleet,
         "catalogue": catalogue,
         "allow_insecure": allow_insecure or None,
         "accept_unlisted_models": accept_unlisted_models or None,
