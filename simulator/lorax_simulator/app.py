@@ -16,7 +16,7 @@ import uvloop
 from lorax_simulator.connection import Connection
 from lorax_simulator.faults import Faults
 from lorax_simulator.journal import Journal, Logs
-from lorax_simulator.options import parser, server_options
+from lorax_simulator.options import read_arguments, server_options
 from lorax_simulator.routes import Router
 from lorax_simulator.server import Server
 
@@ -123,7 +123,7 @@ class App:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    parsed = parser().parse_args(arguments)
+    parsed = read_arguments(arguments)
     if parsed.exit_with_parent and not _die_with_parent():
         sys.stderr.write("lorax_simulator: --exit-with-parent needs Linux\n")
         return 2

@@ -6,6 +6,7 @@ from fractions import Fraction
 
 from lorax_simulator.faults import FAULT_KINDS, Argument, Fault, FaultError, parse_fault
 from lorax_simulator.journal import DEFAULT_MARKER
+from lorax_simulator.launcher_arguments import positive, read_launcher_arguments
 from lorax_simulator.limits import Limits, ServerIdentity
 from lorax_simulator.server import ServerOptions
 from lorax_simulator.templates import TEMPLATES
@@ -74,7 +75,20 @@ def parser() -> argparse.ArgumentParser:
         "--grace", type=_seconds, default=5.0, metavar="SECONDS", help="real seconds for rows in flight at a stop (5)"
     )
     parse.add_argument("--exit-with-parent", action="store_true", help="stop when the parent process dies (Linux)")
+    parse.add_argument(
+        "--launcher-arguments",
+        nargs=argparse.REMAINDER,
+        default=[],
+        metavar="ARG",
+        help="all that follows is a real launcher's: limits as above are taken over, the rest is ignored",
+    )
     return parse
+
+
+def read_arguments(words: list[str] | None = None) -> argparse.Namespace:
+    """Return the command line with the launcher's arguments taken over."""
+    arguments = parser().parse_args(words)
+    return read_launcher_arguments(arguments.launcher_arguments, arguments)
 
 
 def server_options(arguments: argparse.Namespace) -> ServerOptions:
@@ -103,7 +117,7 @@ def server_options(arguments: argparse.Namespace) -> ServerOptions:
 
 def _add_limits(parse: argparse.ArgumentParser) -> None:
     limits = parse.add_argument_group("limits, as the launcher of a real server has them")
-    number = _positive
+    number = positive
     limits.add_argument(
         "--max-concurrent-requests", type=number, metavar="N", help="permits (default: 1024; 128 for 0.12.1)"
     )
@@ -174,9 +188,3 @@ def _pattern(text: str) -> str:
     except re.error as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not a regular expression ({error})") from error
     return text
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)

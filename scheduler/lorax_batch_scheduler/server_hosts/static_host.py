@@ -1,4 +1,4 @@
-"""Servers at fixed URLs that somebody else starts and stops."""
+"""Servers that others start: fixed URLs behind the port of server hosts."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -10,13 +10,12 @@ from lorax_batch_scheduler.ports.server_host import LaunchedServer, LaunchState
 
 
 class StaticHost:
-    """One server a slot, always up."""
-
-    kind = "static"
+    """Slots whose servers are there, as far as anybody knows: whether one answers is asked elsewhere."""
 
     def __init__(self, slots: Sequence[Slot]) -> None:
-        self.slots = tuple(slots)
-        self.servers = tuple(
+        self._slots = tuple(slots)
+        # One server a slot, of the same name: what is known of it outlives the service.
+        self._servers = tuple(
             LaunchedServer(
                 server_id=slot.slot_id,
                 slot_id=slot.slot_id,
@@ -24,21 +23,42 @@ class StaticHost:
                 model="",
                 state=LaunchState.UP,
                 url=slot.url,
-                reason="fixed by the configuration",
             )
-            for slot in slots
+            for slot in self._slots
         )
 
+    def __repr__(self) -> str:
+        return f"StaticHost({len(self._slots)} slots)"
+
+    @property
+    def kind(self) -> str:
+        """`static`."""
+        return "static"
+
+    @property
+    def slots(self) -> Sequence[Slot]:
+        """The slots of the configuration."""
+        return self._slots
+
+    @property
+    def servers(self) -> Sequence[LaunchedServer]:
+        """One server a slot, always UP."""
+        return self._servers
+
     async def run(self, on_change: Callable[[], None]) -> None:
-        """Nothing ever changes."""
+        """Wait until cancelled: nothing ever changes."""
+        on_change()
         await asyncio.Event().wait()
 
     async def start(self, slot_id: str, launch: Launch) -> str:
-        """Refuse."""
-        raise FleetError(f"slot {slot_id} has a fixed server: nothing can be started on it")
+        """Refuse: a fixed URL serves what it serves. Raises `FleetError`, always."""
+        raise FleetError(
+            f"slot {slot_id} is a fixed URL: its server is started by others, not for {launch.model}; "
+            "give the fleet command or kubernetes slots to have servers started"
+        )
 
     async def stop(self, server_id: str) -> None:
-        """Leave it alone."""
+        """Do nothing: it is not ours to end."""
 
     async def close(self) -> None:
-        """Leave them alone."""
+        """Do nothing: the servers are left alone."""

@@ -1,0 +1,86 @@
+"""What a server is started with: command, environment and port."""
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from lorax_batch_scheduler.errors import FleetError
+from lorax_batch_scheduler.launch import Launch
+from lorax_batch_scheduler.server_hosts.command.slot import CommandSlot
+from lorax_batch_scheduler.server_hosts.command.template import fill
+
+_OURS = "LORAX_BATCH_"
+_TOKEN = "HUGGING_FACE_HUB_TOKEN"  # noqa: S105 - the name of a variable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchPlan:
+    """All that a process is made of."""
+
+    command: list[str] = field(repr=False)
+    environment: Mapping[str, str] = field(repr=False)
+    stop: tuple[str, ...]
+    cleanup: tuple[str, ...]
+
+
+def plan_launch(slot: CommandSlot, launch: Launch, *, server_id: str, port: int) -> LaunchPlan:
+    """Fill in a slot's template. Raises `FleetError` when its program is not on this host."""
+    template = slot.template
+    added = _added_variables(slot, launch)
+    harmless = {**template.values, **slot.values} | {
+        "gpu": slot.gpus[0],
+        "gpus": ",".join(slot.gpus),
+        "port": str(port),
+        "name": f"lorax-batch-{server_id}",
+        "grace_s": f"{slot.grace_s:.0f}",
+        "python": sys.executable,
+    }
+    values: dict[str, str | tuple[str, ...]] = {
+        **harmless,
+        "model": launch.model,
+        "tag": launch.image_tag or harmless.get("tag", ""),
+        "family": launch.family,
+        "slot": slot.slot_id,
+        "memory_fraction": f"{slot.share:g}",
+        "args": launch.arguments,
+        "environment": tuple(sorted(added)),
+    }
+    environment = (
+        base_environment()
+        | added
+        | {
+            "CUDA_VISIBLE_DEVICES": ",".join(slot.gpus),
+            "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # the numbers that nvidia-smi shows
+        }
+    )
+    command = fill(template.command, values)
+    if shutil.which(command[0], path=environment.get("PATH")) is None:
+        raise FleetError(
+            f"slot {slot.slot_id}: template {template.name} needs the program '{command[0]}', which is not on this "
+            "host's PATH: install it, or give the slot another template"
+        )
+    return LaunchPlan(
+        command=command,
+        environment=environment,
+        stop=tuple(fill(template.stop, harmless)),
+        cleanup=tuple(fill(template.cleanup, harmless)),
+    )
+
+
+def base_environment() -> dict[str, str]:
+    """Return this process's environment without the service's own settings: the database's password is one."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
+
+
+def _added_variables(slot: CommandSlot, launch: Launch) -> dict[str, str]:
+    """Return the variables that a container's client must hand on by name."""
+    added = dict(slot.environment)
+    if slot.share < 1:
+        added.setdefault("CUDA_MEMORY_FRACTION", f"{slot.share:g}")  # the launcher reads it as an option's default
+    if launch.hf_token:
+        added[_TOKEN] = launch.hf_token
+    elif _TOKEN in os.environ:
+        added.setdefault(_TOKEN, os.environ[_TOKEN])
+    return added
