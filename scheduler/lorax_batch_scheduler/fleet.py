@@ -93,6 +93,8 @@ class ServerStatus:
     """Median of the last rows."""
     ready_time: datetime | None
     update_time: datetime
+    adapter_loads: int = 0
+    """How often an adapter was loaded on it for a first row, as far as the service knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +106,8 @@ class SlotStatus:
     """What runs on it."""
     reason: str
     """Why it runs what it runs, or why nothing."""
+    starts: int = 0
+    """How many servers were started on it since the service began."""
     drained: bool = False
     """An operator has taken it out of service."""
     update_time: datetime

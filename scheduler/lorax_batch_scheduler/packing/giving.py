@@ -36,6 +36,8 @@ class WaitingJob:
     priority: int
     create_time: datetime
     rows: tuple[AdapterRows, ...]
+    told: str = ""
+    """Why no server is started for it, as placing said; "": it said nothing."""
     given_rows: int = 0
     """Rows that servers have been given and that have no result yet."""
 
@@ -142,6 +144,8 @@ def why_waiting(job: WaitingJob, servers: tuple[ServerView, ...]) -> str | None:
     if family:
         told = "; ".join(f"{server.url}: {server.reason or server.state.lower()}" for server in family)
         return f"waiting for a server of {job.base_model_id} to be ready: {told}"
+    if job.told:
+        return f"waiting for a server of {job.base_model_id}: {job.told}"
     silent = [server for server in servers if server.base_model_id is None]
     if silent:
         told = "; ".join(f"{server.url}: {server.reason or 'not asked yet'}" for server in silent)

@@ -47,6 +47,8 @@ class RowQueue:
         go first then, so that it shows whether the others or the server were to blame."""
         self.size = 0
         """Rows given and not in flight."""
+        self.loads = 0
+        """How often an adapter was loaded for its first row."""
         self.warm_ahead = 0
         """The next adapter is warmed when at most so many rows stand before it."""
 
@@ -120,6 +122,7 @@ class RowQueue:
             adapter = flight.queued.adapter
             adapter.warm, adapter.deferrals, adapter.failed_alone = True, 0, 0
             self._loaded[adapter.name] = None
+            self.loads += 1
             self._current = None
         if flight.queued.constrained and len(self._schemas) < SCHEMAS_TRIED:
             self._schemas.add(flight.queued.work.chunk.schemas[flight.row])

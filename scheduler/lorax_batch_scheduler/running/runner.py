@@ -157,6 +157,7 @@ class ServerRunner:
             rows_per_second=pump.rate.rows_per_second,
             tokens_per_second=pump.rate.tokens_per_second,
             warm_adapters=pump.queue.warm_adapters,
+            adapter_loads=pump.queue.loads,
             row_latency_s=pump.rate.latency_s,
             ready_time=self._ready_time,
             update_time=self._clock.now(),

@@ -1,6 +1,7 @@
 """The servers of this process: on which slots of which hosts they run, who joins and who leaves."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Self
 
@@ -63,6 +64,8 @@ class Fleet:
         self._settled: set[str] = set()
         """Servers that are gone, and whose end was taken note of."""
         self._asked_to_stop: set[str] = set()
+        self._starts: Counter[str] = Counter()
+        """By slot."""
         self._why: dict[str, str] = {}
         """By server: why it was started."""
         self._news = asyncio.Event()
@@ -103,6 +106,7 @@ class Fleet:
                 slot=slot,
                 server_ids=tuple(launched.server_id for launched in self.on_slot(slot.slot_id)),
                 reason=self._slot_reason(slot),
+                starts=self._starts[slot.slot_id],
                 drained=slot.slot_id in self.drained,
                 update_time=now,
             )
@@ -190,6 +194,7 @@ class Fleet:
             self._failed(launch.family, slot, str(error), ())
             return
         self._why[server_id] = why
+        self._starts[slot_id] += 1
         _log.info("server_starting", slot=slot_id, server=server_id, model=launch.model, reason=why)
         self._news.set()
 

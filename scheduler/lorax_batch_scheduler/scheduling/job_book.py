@@ -106,6 +106,7 @@ class KnownJob:
             priority=job.priority,
             create_time=job.create_time,
             rows=tuple(self.left.values()),
+            told=self.wait_reason,
             given_rows=sum(len(work.waiting) + work.in_flight for work in self.works.values()),
         )
 
