@@ -8,8 +8,8 @@ from lorax_batch_scheduler.packing.giving import (
     ServerView,
     Snapshot,
     WaitingJob,
+    give,
     gives,
-    plan,
     waits,
 )
 
@@ -21,7 +21,7 @@ __all__ = [
     "ServerView",
     "Snapshot",
     "WaitingJob",
+    "give",
     "gives",
-    "plan",
     "waits",
 ]
