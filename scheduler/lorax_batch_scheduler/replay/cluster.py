@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from lorax_batch_scheduler.packing.claims import reference_work
 from lorax_batch_scheduler.packing.cluster import (
     ClusterView,
     DrainServer,
@@ -18,7 +19,6 @@ from lorax_batch_scheduler.packing.cluster import (
     StartServer,
 )
 from lorax_batch_scheduler.packing.fair_clock import VirtualJob, advance
-from lorax_batch_scheduler.packing.placing import reference_work
 from lorax_batch_scheduler.replay.job_run import JobRun
 from lorax_batch_scheduler.replay.policy import Policy
 from lorax_batch_scheduler.replay.rows import rows_of
