@@ -40,6 +40,7 @@ class _Placing:
         self._claims = make_claims(view, knobs)
         self._claim_of = {claim.family_id: claim for claim in self._claims}
         usable = [slot for slot in view.slots if not slot.unusable and not slot.fixed]
+        self._usable_count = len(usable)
         self._free = {slot.slot_id: slot for slot in usable if not slot.servers}
         # Their servers end already: whoever comes first has them as good as idle, and takes no other meanwhile.
         self._ending = {slot.slot_id: slot for slot in usable if slot.servers and all(map(_drains, slot.servers))}
@@ -58,9 +59,11 @@ class _Placing:
         for claim in self._claims:
             claim.part = len(self._view.slots)
             self._take_idle(claim)
-        for claim in self._claims:
-            if claim.hosts == 0:
-                self._share_slot(claim)
+        # With a slot for each family a turn on a whole slot is sooner over than a stay on a part of one.
+        if len(self._claims) > self._usable_count:
+            for claim in self._claims:
+                if claim.hosts == 0:
+                    self._share_slot(claim)
         self._release_idle()
         orders = [
             ServeJobs(family_id=claim.family_id, job_ids=tuple(job.job_id for job in claim.jobs))

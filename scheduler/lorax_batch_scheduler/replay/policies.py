@@ -22,6 +22,7 @@ class SetupAwareFair:
 
     name = "setup_aware_fair"
     grouped = True
+    shares = True
 
     def __init__(self, knobs: Knobs = DEFAULT_KNOBS) -> None:
         self._knobs = knobs
@@ -39,6 +40,7 @@ class OneJobAServer:
     """Each job has a server for itself, on the first slot that is free: in order of arrival, or largest first."""
 
     grouped = False
+    shares = False
 
     def __init__(self, name: str, order: Callable[[JobView], tuple[float, float, str]]) -> None:
         self.name = name
@@ -79,6 +81,7 @@ class FifoShare:
 
     name = "fifo_share"
     grouped = False
+    shares = True
 
     def plan(self, view: ClusterView) -> list[PlaceAction]:
         """Start a server for each family that has none, while there are slots."""
