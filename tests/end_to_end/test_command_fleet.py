@@ -27,13 +27,13 @@ grace_s = 5
 """
 FAST = """
 [templates.fast]
-command = ["{{python}}", "-m", "lorax_simulator", "--port", "{{port}}", "--model-id", "{{model}}", "--time-scale", "0.02",
-  "--startup-delay", "30"]
+command = ["{{python}}", "-m", "lorax_simulator", "--port", "{{port}}", "--model-id", "{{model}}",
+  "--time-scale", "0.02", "--startup-delay", "30"]
 [templates.crashing]
 command = ["sh", "-c", "echo loading; echo CUDA error: no device; exit 3"]
 [templates.stubborn]
-command = ["{{python}}", "-m", "lorax_simulator", "--port", "{{port}}", "--model-id", "mistralai/Mistral-7B-Instruct-v0.1",
-  "--time-scale", "0.02"]
+command = ["{{python}}", "-m", "lorax_simulator", "--port", "{{port}}",
+  "--model-id", "mistralai/Mistral-7B-Instruct-v0.1", "--time-scale", "0.02"]
 """
 SETTINGS = "start_back_off_s = 0.2\nmax_failed_starts = 3\n"
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from lorax_batch_client import Client, Job, JobState
 from lorax_batch_scheduler.fleet import ServerState
-from lorax_batch_scheduler.packing import AdapterRows, ServerView, Snapshot, WaitingJob, plan
+from lorax_batch_scheduler.packing import AdapterRows, ServerView, Snapshot, WaitingJob, give
 
 from tests.load.stage import Stage, create_job, load_stage
 
@@ -130,6 +130,6 @@ def plan_ms(jobs: int, servers: int = 16, adapters: int = 4) -> float:
     times = []
     for _ in range(20):
         started = time.perf_counter()
-        plan(snapshot)
+        give(snapshot)
         times.append(time.perf_counter() - started)
     return statistics.median(times) * 1e3

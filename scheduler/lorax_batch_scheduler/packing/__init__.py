@@ -1,5 +1,21 @@
-"""Decides what runs where: pure functions from what is known to what should be done."""
+"""Decides what runs where: pure functions from what is known to what should be done.
 
+`plan` says which family each slot hosts and in which order jobs are served; `give` which chunks go to which server.
+"""
+
+from lorax_batch_scheduler.packing.cluster import (
+    ClusterView,
+    DrainServer,
+    ExplainJob,
+    FamilyView,
+    HostedServer,
+    HostedState,
+    JobView,
+    PlaceAction,
+    ServeJobs,
+    SlotView,
+    StartServer,
+)
 from lorax_batch_scheduler.packing.giving import (
     Action,
     AdapterRows,
@@ -8,19 +24,35 @@ from lorax_batch_scheduler.packing.giving import (
     ServerView,
     Snapshot,
     WaitingJob,
+    give,
     gives,
-    plan,
     waits,
 )
+from lorax_batch_scheduler.packing.knobs import DEFAULT_KNOBS, Knobs
+from lorax_batch_scheduler.packing.placing import plan
 
 __all__ = [
+    "DEFAULT_KNOBS",
     "Action",
     "AdapterRows",
+    "ClusterView",
+    "DrainServer",
+    "ExplainJob",
     "ExplainWait",
+    "FamilyView",
     "GiveChunks",
+    "HostedServer",
+    "HostedState",
+    "JobView",
+    "Knobs",
+    "PlaceAction",
+    "ServeJobs",
     "ServerView",
+    "SlotView",
     "Snapshot",
+    "StartServer",
     "WaitingJob",
+    "give",
     "gives",
     "plan",
     "waits",

@@ -1,8 +1,7 @@
 """What placing is decided from: slots, what runs on them, families, jobs and tenants at one moment.
 
 Times are seconds of one clock that never goes back. Work is slot-seconds: how long one server of the family, with
-enough
-rows in flight, needs on a slot of that kind.
+enough rows in flight, needs on a slot of that kind.
 """
 
 import enum
@@ -32,6 +31,8 @@ class HostedServer:
     """When it became ready, or is expected to."""
     idle_since: float | None = None
     """Ready without any row since then; None: it has rows."""
+    memory_bytes: int = 0
+    """Its part of the slot's memory; 0: all of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +100,8 @@ class StartServer:
 
     slot_id: str
     family_id: str
+    memory_bytes: int
+    """Its part of the slot's memory; all of it unless another server shares the slot."""
     reason: str
 
 
@@ -119,4 +122,12 @@ class ServeJobs:
     job_ids: tuple[str, ...]
 
 
-PlaceAction = StartServer | DrainServer | ServeJobs
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplainJob:
+    """Tell callers why no server takes rows of a job yet."""
+
+    job_id: str
+    reason: str
+
+
+PlaceAction = StartServer | DrainServer | ServeJobs | ExplainJob

@@ -96,8 +96,8 @@ class ExplainWait:
 Action = GiveChunks | ExplainWait
 
 
-def plan(snapshot: Snapshot) -> list[Action]:
-    """Return what to do now. The same snapshot gives the same plan; ties go by id."""
+def give(snapshot: Snapshot) -> list[Action]:
+    """Return which chunks to give to which server now. The same snapshot gives the same answer; ties go by id."""
     jobs = sorted(snapshot.jobs, key=lambda job: (job.rank, -job.priority, job.create_time, job.job_id))
     servers = sorted(snapshot.servers, key=lambda server: (server.load, server.server_id))
     takers = [_Taker(server) for server in servers if server.state is ServerState.READY and server.wanted_rows > 0]
@@ -108,7 +108,7 @@ def plan(snapshot: Snapshot) -> list[Action]:
         for taker in takers
         for (job_id, model), chunk_count in taker.gives.items()
     ]
-    served = {give.job_id for give in gives(actions)}
+    served = {each.job_id for each in gives(actions)}
     actions += [
         wait
         for job in jobs

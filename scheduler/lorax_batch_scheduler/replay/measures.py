@@ -46,7 +46,7 @@ def measure(trace: Trace, bounds: Bounds, outcome: Outcome) -> Measures:
         if job.trace.deadline_s is not None and (job.finish is None or job.finish > job.trace.deadline_s)
     ]
     shares = list(_fair_shares(trace, bounds, outcome).values())
-    used = sum(stay.end - stay.start for stay in outcome.stays)
+    used = _slot_seconds(outcome)
     busy = sum(stay.busy_s for stay in outcome.stays)
     return Measures(
         makespan_s=makespan,
@@ -58,13 +58,23 @@ def measure(trace: Trace, bounds: Bounds, outcome: Outcome) -> Measures:
         avoidable_misses=len(set(missed) & _feasible(trace, bounds)),
         jain=sum(shares) ** 2 / (len(shares) * sum(share * share for share in shares)),
         worst_tenant=min(shares),
-        gpu_ratio=used / bounds.gpu_s,
+        gpu_ratio=used / bounds.gpu_s(makespan),
         gpu_used_s=used,
         gpu_wasted_s=used - busy,
         cold_starts=len(outcome.stays),
         adapter_loads=sum(stay.adapter_loads for stay in outcome.stays),
         plan_ms=1000 * outcome.plan_seconds / max(outcome.plans, 1),
     )
+
+
+def _slot_seconds(outcome: Outcome) -> float:
+    """Return how long slots had servers; one with several counts once."""
+    used, free_from = 0.0, dict[str, float]()
+    for stay in sorted(outcome.stays, key=lambda stay: (stay.slot_id, stay.start, stay.end)):
+        start = max(stay.start, free_from.get(stay.slot_id, 0.0))
+        used += max(stay.end - start, 0.0)
+        free_from[stay.slot_id] = max(stay.end, start)
+    return used
 
 
 def _sizes(trace: Trace, bounds: Bounds) -> list[float]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from lorax_batch_scheduler.packing import DEFAULT_KNOBS, Knobs, plan
 from lorax_batch_scheduler.packing.cluster import (
     ClusterView,
     DrainServer,
@@ -13,7 +14,6 @@ from lorax_batch_scheduler.packing.cluster import (
     SlotView,
     StartServer,
 )
-from lorax_batch_scheduler.packing.placing import DEFAULT_KNOBS, Knobs, place
 from lorax_batch_scheduler.replay.policy import Policy
 
 
@@ -22,13 +22,14 @@ class SetupAwareFair:
 
     name = "setup_aware_fair"
     grouped = True
+    shares = True
 
     def __init__(self, knobs: Knobs = DEFAULT_KNOBS) -> None:
         self._knobs = knobs
 
     def plan(self, view: ClusterView) -> list[PlaceAction]:
-        """See `packing.placing`."""
-        return place(view, self._knobs)
+        """See `packing.plan`."""
+        return plan(view, self._knobs)
 
     def may_serve(self, server_id: str, slot_id: str, job_id: str) -> bool:
         """All servers of a family share its jobs."""
@@ -39,6 +40,7 @@ class OneJobAServer:
     """Each job has a server for itself, on the first slot that is free: in order of arrival, or largest first."""
 
     grouped = False
+    shares = False
 
     def __init__(self, name: str, order: Callable[[JobView], tuple[float, float, str]]) -> None:
         self.name = name
@@ -79,6 +81,7 @@ class FifoShare:
 
     name = "fifo_share"
     grouped = False
+    shares = True
 
     def plan(self, view: ClusterView) -> list[PlaceAction]:
         """Start a server for each family that has none, while there are slots."""
@@ -130,7 +133,9 @@ def _host(slot: SlotView, family_id: str) -> list[PlaceAction]:
             for server in slot.servers
             if server.state.name == "READY"
         ]
-    return [StartServer(slot_id=slot.slot_id, family_id=family_id, reason="the next job")]
+    return [
+        StartServer(slot_id=slot.slot_id, family_id=family_id, memory_bytes=slot.memory_bytes, reason="the next job")
+    ]
 
 
 def _orders(jobs: Iterable[JobView], order: Callable[[JobView], tuple[float, float, str]]) -> list[PlaceAction]:

@@ -12,6 +12,9 @@ class Policy(Protocol):
     grouped: bool
     """Rows are given out by adapter; else in the order of the dataset."""
 
+    shares: bool
+    """The servers of a family share its jobs: one without rows takes some that wait on another."""
+
     def plan(self, view: ClusterView) -> list[PlaceAction]:
         """Return what to do now."""
         ...

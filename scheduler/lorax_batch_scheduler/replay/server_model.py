@@ -1,9 +1,10 @@
 """How fast one server is: a family on a GPU kind, with the memory that it has."""
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
-from lorax_batch_scheduler.replay.trace import GPU_KINDS, GpuKind, Trace, TraceFamily, TraceModel, TraceSlot
+from lorax_batch_scheduler.replay.trace import GPU_KINDS, GpuKind, Trace, TraceFamily, TraceJob, TraceModel, TraceSlot
 
 REFERENCE_PARAMETERS: Final = 7_241_732_096
 REFERENCE_WEIGHT_BYTES: Final = 14_483_464_192
@@ -30,6 +31,8 @@ PREFILL_TOKENS: Final = 16_384
 """Of one prefill batch of a server that is started for batch work."""
 MIN_KV_TOKENS: Final = 4_096
 """Less is not worth a server."""
+PROMPT_SPREAD: Final = 32
+"""A drawn prompt has at most so many times the median's tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +77,10 @@ def kind_of(trace: Trace, slot: TraceSlot) -> GpuKind:
     return trace.gpu_kinds.get(slot.kind) or GPU_KINDS[slot.kind]
 
 
-def need_bytes(model: TraceModel) -> int:
-    """Return the least GPU memory that a server of a model needs."""
-    kv = MIN_KV_TOKENS * model.kv_bytes_per_token / KV_MEMORY
-    return int((model.weight_bytes + OVERHEAD_BYTES + kv) / USED_MEMORY)
+def need_bytes(model: TraceModel, row_tokens: int = 0) -> int:
+    """Return the least GPU memory of a server of a model that rows of so many tokens fit into."""
+    kv = max(MIN_KV_TOKENS, row_tokens) * model.kv_bytes_per_token / KV_MEMORY
+    return math.ceil((model.weight_bytes + OVERHEAD_BYTES + kv) / USED_MEMORY) + 1
 
 
 def server_model(kind: GpuKind, memory_bytes: int, model: TraceModel, family: TraceFamily) -> ServerModel | None:
@@ -99,3 +102,64 @@ def server_model(kind: GpuKind, memory_bytes: int, model: TraceModel, family: Tr
         kv_tokens=kv_tokens,
         adapter_slots=max(int(ADAPTER_MEMORY * memory_bytes / family.adapter_bytes), 1),
     )
+
+
+class ServerModels:
+    """The servers that a trace's families can have on its slots."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+        self._models = {model.name: model for model in trace.models}
+        self._families = {family.id: family for family in trace.families}
+        self._made: dict[tuple[str, str, int], ServerModel | None] = {}
+        self._by_kind = {family.id: self._best_by_kind(family.id) for family in trace.families}
+        self._row_tokens = {family.id: self._most_row_tokens(family.id) for family in trace.families}
+
+    def on_slot(self, family_id: str, slot: TraceSlot, memory_bytes: int = 0) -> ServerModel | None:
+        """Return a server with so much of the slot's memory (0: all of it); None when it does not fit."""
+        key = family_id, slot.id, memory_bytes or slot.memory_bytes
+        if key not in self._made:
+            family = self._families[family_id]
+            model = self._models[family.model]
+            self._made[key] = server_model(kind_of(self._trace, slot), key[2], model, family)
+        return self._made[key]
+
+    def with_memory(self, family_id: str, slot: TraceSlot, memory_bytes: int) -> ServerModel:
+        """Return a server that fits. Raises `ValueError` when it does not."""
+        made = self.on_slot(family_id, slot, memory_bytes)
+        if made is None:
+            raise ValueError(f"a server of {family_id} does not fit into {memory_bytes} bytes of {slot.id}")
+        return made
+
+    def by_kind(self, family_id: str) -> dict[str, ServerModel]:
+        """Return the best server by GPU kind: on the slot of the kind with the most memory."""
+        return self._by_kind[family_id]
+
+    def row_tokens(self, family_id: str) -> int:
+        """Return how many tokens a row may reserve: as many as fit into the smallest server of the family."""
+        return self._row_tokens[family_id]
+
+    def download_s(self, family_id: str) -> float:
+        """Return how long a node takes to get the weights."""
+        return self._models[self._families[family_id].model].weight_bytes / DOWNLOAD_BYTES_PER_S
+
+    def _best_by_kind(self, family_id: str) -> dict[str, ServerModel]:
+        best: dict[str, ServerModel] = {}
+        for slot in self._trace.slots:
+            made = self.on_slot(family_id, slot)
+            if made is not None and (slot.kind not in best or made.kv_tokens > best[slot.kind].kv_tokens):
+                best[slot.kind] = made
+        return best
+
+    def _most_row_tokens(self, family_id: str) -> int:
+        fit = [made.kv_tokens for slot in self._trace.slots if (made := self.on_slot(family_id, slot)) is not None]
+        smallest = min(fit, default=MIN_KV_TOKENS)
+        asked = [_asked_tokens(job) for job in self._trace.jobs if job.family == family_id]
+        return min(smallest, max(asked, default=smallest))
+
+
+def _asked_tokens(job: TraceJob) -> int:
+    """Return what the job's largest row may reserve; prompts that are drawn have no limit."""
+    if job.drawn is not None:
+        return max(PROMPT_SPREAD * round(job.drawn.prompt_median) + job.drawn.max_tokens, MIN_KV_TOKENS)
+    return max(group.prompt_tokens + max(group.max_tokens, group.output_tokens) for group in job.rows)

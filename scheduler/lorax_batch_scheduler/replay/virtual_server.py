@@ -106,6 +106,14 @@ class VirtualServer:
         elif self._leap > 1:
             self._cut_leap(now)
 
+    def share(self, servers: int, now: float) -> None:
+        """So many servers work on its GPU from now on: the rest of what is under way takes so much more or less."""
+        if self._ends is not None:
+            factor = servers / self.sharing
+            self._ends = now + (self._ends - now) * factor
+            self._began, self._step_s = now - (now - self._began) * factor, self._step_s * factor
+        self.sharing = servers
+
     def take_waiting(self, count: int) -> list[VirtualRow]:
         """Take back rows that do not run yet, the last first."""
         taken = [self._waiting.pop() for _ in range(min(count, len(self._waiting)))]

@@ -8,7 +8,7 @@ from typing import Final, Self
 import structlog
 
 from lorax_batch_scheduler.clock import Clock
-from lorax_batch_scheduler.errors import FleetError
+from lorax_batch_scheduler.errors import FleetError, SlotOccupiedError
 from lorax_batch_scheduler.fleet import ServerState, ServerStatus, Slot, SlotStatus
 from lorax_batch_scheduler.launch import Launch
 from lorax_batch_scheduler.packing import ServerView, WaitingJob
@@ -190,6 +190,9 @@ class Fleet:
         slot = self._slots[slot_id]
         try:
             server_id = await self._host_of[slot_id].start(slot_id, launch)
+        except SlotOccupiedError as error:
+            _log.warning("server_not_started", slot=slot_id, error=str(error))
+            return
         except FleetError as error:
             self._failed(launch.family, slot, str(error), ())
             return

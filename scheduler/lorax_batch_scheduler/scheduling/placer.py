@@ -10,9 +10,10 @@ from lorax_batch_scheduler.clock import Clock
 from lorax_batch_scheduler.errors import DatabaseError
 from lorax_batch_scheduler.fleet import Slot
 from lorax_batch_scheduler.launch import Launch
-from lorax_batch_scheduler.packing.cluster import (
+from lorax_batch_scheduler.packing import (
     ClusterView,
     DrainServer,
+    ExplainJob,
     FamilyView,
     HostedServer,
     HostedState,
@@ -20,8 +21,9 @@ from lorax_batch_scheduler.packing.cluster import (
     ServeJobs,
     SlotView,
     StartServer,
+    plan,
 )
-from lorax_batch_scheduler.packing.placing import place, reference_work
+from lorax_batch_scheduler.packing.claims import reference_work
 from lorax_batch_scheduler.ports.server_host import LaunchState
 from lorax_batch_scheduler.scheduling.fair_queue import FairQueue
 from lorax_batch_scheduler.scheduling.fleet import Fleet
@@ -34,6 +36,8 @@ PLAN_EVERY_S: Final = 30.0
 SWITCHING_SHARE: Final = 0.03
 """Of all slot time, what switching busy slots may spend."""
 NO_TENANT: Final = ""
+ANY_MEMORY: Final = 1 << 60
+"""Of a slot that does not tell: everything fits."""
 
 _log = structlog.get_logger()
 
@@ -103,23 +107,41 @@ class Placer:
         jobs = self._book.runnable
         view = self._view(fleet, jobs)
         rank = 0
-        for action in place(view):
+        names = {known.family: known.job.base_model_id for known in jobs}
+        for known in jobs:
+            known.wait_reason = ""
+        started: set[str] = set()
+        for action in plan(view):
             match action:
                 case ServeJobs():
-                    for job_id in action.job_ids:
-                        rank += 1
-                        known = self._book.get(job_id)
-                        if known is not None:
-                            known.rank = rank
-                case StartServer():
-                    await self._start(fleet, action, jobs)
+                    rank = self._put_in_order(action, rank)
+                case ExplainJob():
+                    self._explain(action, names)
+                case StartServer() if action.slot_id not in started:
+                    # One server a slot: several small ones have slots of their own, each with a share of the GPU.
+                    started.add(action.slot_id)
+                    await self._start(fleet, action, _readable(action.reason, names), jobs)
                 case DrainServer():
-                    _log.info("server_not_wanted", server=action.server_id, reason=action.reason)
+                    reason = _readable(action.reason, names)
+                    _log.info("server_not_wanted", server=action.server_id, reason=reason)
                     self._count_switch(fleet, action)
-                    await fleet.drain(action.server_id, action.reason)
+                    await fleet.drain(action.server_id, reason)
         self._on_placed()
 
-    async def _start(self, fleet: Fleet, action: StartServer, jobs: Sequence[KnownJob]) -> None:
+    def _put_in_order(self, action: ServeJobs, rank: int) -> int:
+        for job_id in action.job_ids:
+            known = self._book.get(job_id)
+            rank += 1
+            if known is not None:
+                known.rank = rank
+        return rank
+
+    def _explain(self, action: ExplainJob, names: Mapping[str, str]) -> None:
+        known = self._book.get(action.job_id)
+        if known is not None:
+            known.wait_reason = _readable(action.reason, names)
+
+    async def _start(self, fleet: Fleet, action: StartServer, reason: str, jobs: Sequence[KnownJob]) -> None:
         slot = next(slot for slot in fleet.slots() if slot.slot_id == action.slot_id)
         family = [known for known in jobs if known.family == action.family_id]
         first = min(family, key=lambda known: (known.rank, known.job.job_id), default=None)
@@ -130,7 +152,7 @@ class Placer:
         except DatabaseError as error:
             _log.warning("server_not_started", slot=slot.slot_id, error=str(error))
             return
-        await fleet.start(action.slot_id, launch, action.reason)
+        await fleet.start(action.slot_id, launch, reason)
 
     def _count_switch(self, fleet: Fleet, action: DrainServer) -> None:
         member = next((each for each in fleet.members if each.server_id == action.server_id), None)
@@ -194,17 +216,22 @@ class Placer:
         for launched in fleet.on_slot(slot.slot_id):
             member = members.get(launched.server_id)
             hosted = _families_of(member, launched.family, families)
-            servers += [self._hosted(launched.server_id, launched.state, member, family) for family in hosted]
+            for name in hosted:
+                model = families[name].job.base_model_id if name in families else ""
+                setup_s = self._estimates.setup_s(name, model, slot.gpu_kind)
+                servers.append(self._hosted(launched.server_id, launched.state, member, name, setup_s))
         return SlotView(
             slot_id=slot.slot_id,
             kind=slot.gpu_kind,
-            memory_bytes=slot.memory_bytes or 1 << 60,
+            memory_bytes=slot.memory_bytes or ANY_MEMORY,
             servers=tuple(servers),
             unusable=_unusable(slot, fleet),
             fixed=slot.is_fixed,
         )
 
-    def _hosted(self, server_id: str, launched: LaunchState, member: FleetMember | None, family: str) -> HostedServer:
+    def _hosted(
+        self, server_id: str, launched: LaunchState, member: FleetMember | None, family: str, setup_s: float
+    ) -> HostedServer:
         now = self._clock.monotonic()
         if launched is LaunchState.STOPPING or (member is not None and member.leaving is not None):
             state = HostedState.DRAINING
@@ -213,7 +240,7 @@ class Placer:
         else:
             state = HostedState.STARTING
         since = member.since if member is not None else now
-        ready_at = member.ready_at if member is not None and member.ready_at is not None else now
+        ready_at = member.ready_at if member is not None and member.ready_at is not None else since + setup_s
         return HostedServer(
             server_id=server_id,
             family_id=family,
@@ -236,3 +263,10 @@ def _unusable(slot: Slot, fleet: Fleet) -> str:
     if slot.is_fixed:
         return "its server is not ours to start"
     return "drained" if slot.slot_id in fleet.drained else ""
+
+
+def _readable(reason: str, names: Mapping[str, str]) -> str:
+    """Return a reason with base models in place of the hashes of configurations."""
+    for family, base_model in names.items():
+        reason = reason.replace(family, base_model)
+    return reason

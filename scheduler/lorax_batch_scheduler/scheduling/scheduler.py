@@ -11,7 +11,7 @@ from lorax_batch_scheduler.clock import Clock
 from lorax_batch_scheduler.errors import DatabaseError, NotFoundError, ObjectNotFoundError, StateConflictError
 from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.job import RUNNABLE_STATES, JobEvent, JobState
-from lorax_batch_scheduler.packing import GiveChunks, ServerView, Snapshot, gives, plan, waits
+from lorax_batch_scheduler.packing import GiveChunks, ServerView, Snapshot, give, gives, waits
 from lorax_batch_scheduler.ports.job_store import EventStore, JobStore
 from lorax_batch_scheduler.ports.lease import JobActivity, LeasedChunk
 from lorax_batch_scheduler.ports.lease_store import LeaseStore
@@ -243,7 +243,7 @@ class Scheduler:
             if known.invalid_left:
                 await self._settle_invalid(known)
         jobs = self._book.waiting_jobs(self._clock.monotonic())
-        actions = plan(Snapshot(jobs=jobs, servers=self._fleet.views(self._book), elsewhere=(*self._elsewhere(),)))
+        actions = give(Snapshot(jobs=jobs, servers=self._fleet.views(self._book), elsewhere=(*self._elsewhere(),)))
         await self._assign(list(gives(actions)))
         async with asyncio.TaskGroup() as group:
             for action in gives(actions):

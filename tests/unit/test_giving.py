@@ -12,8 +12,8 @@ from lorax_batch_scheduler.packing import (
     ServerView,
     Snapshot,
     WaitingJob,
+    give,
     gives,
-    plan,
     waits,
 )
 
@@ -48,13 +48,13 @@ def server(server_id: str, wanted: int = 2000, load: float = 0.0, model: str | N
 
 
 def planned(jobs: list[WaitingJob], servers: list[ServerView]) -> list[GiveChunks]:
-    return list(gives(plan(Snapshot(jobs=tuple(jobs), servers=tuple(servers)))))
+    return list(gives(give(Snapshot(jobs=tuple(jobs), servers=tuple(servers)))))
 
 
 def test_the_higher_priority_goes_first_then_the_older_job() -> None:
     jobs = [job("young", rows("", 1)), job("old", rows("", 1), age=60), job("urgent", rows("", 1), priority=1)]
-    assert [give.job_id for give in planned(jobs, [server("s", wanted=2500)])] == ["urgent", "old", "young"]
-    assert [give.job_id for give in planned(jobs, [server("s", wanted=1)])] == ["urgent"]
+    assert [each.job_id for each in planned(jobs, [server("s", wanted=2500)])] == ["urgent", "old", "young"]
+    assert [each.job_id for each in planned(jobs, [server("s", wanted=1)])] == ["urgent"]
 
 
 def test_two_servers_of_a_family_share_a_job_by_adapters() -> None:
@@ -84,7 +84,7 @@ def test_the_least_loaded_server_is_served_first() -> None:
 
 def test_a_job_that_waits_is_told_why() -> None:
     def reason(*servers: ServerView) -> str:
-        (wait,) = waits(plan(Snapshot(jobs=(job("j", rows("a", 1)),), servers=servers)))
+        (wait,) = waits(give(Snapshot(jobs=(job("j", rows("a", 1)),), servers=servers)))
         return wait.reason
 
     assert reason() == "waiting for a server of m: no server is configured"
@@ -99,7 +99,7 @@ def test_a_job_that_waits_is_told_why() -> None:
 def test_servers_of_other_processes_are_waited_for_but_given_nothing() -> None:
     elsewhere = (server("e", model="m"), server("f", model="n"))
     jobs = (job("m", rows("a", 1)), job("n", rows("a", 1), model="n"), job("o", rows("a", 1), model="o"))
-    actions = plan(Snapshot(jobs=jobs, servers=(server("s", wanted=0),), elsewhere=elsewhere))
+    actions = give(Snapshot(jobs=jobs, servers=(server("s", wanted=0),), elsewhere=elsewhere))
     assert list(gives(actions)) == []
     told = {wait.job_id: wait for wait in waits(actions)}
     assert {job_id: wait.stranded for job_id, wait in told.items()} == {"m": False, "n": False, "o": True}
@@ -110,7 +110,7 @@ def test_a_job_with_rows_at_a_server_does_not_wait() -> None:
     at_work = WaitingJob(
         job_id="j", base_model_id="m", priority=0, create_time=START, rows=(rows("a", 1),), given_rows=5
     )
-    assert plan(Snapshot(jobs=(at_work,), servers=())) == []
+    assert give(Snapshot(jobs=(at_work,), servers=())) == []
 
 
 snapshots = st.builds(
@@ -146,28 +146,28 @@ snapshots = st.builds(
 
 @given(snapshots)
 def test_a_plan_is_possible_complete_and_repeatable(snapshot: Snapshot) -> None:
-    actions = plan(snapshot)
-    assert actions == plan(snapshot)
+    actions = give(snapshot)
+    assert actions == give(snapshot)
     jobs = {one.job_id: one for one in snapshot.jobs}
     servers = {one.server_id: one for one in snapshot.servers}
     given_chunks: Counter[tuple[str, str]] = Counter()
     given_rows: Counter[str] = Counter()
-    for give in gives(actions):
-        there = next(one for one in jobs[give.job_id].rows if one.model == give.model)
-        given_chunks[give.job_id, give.model] += give.chunk_count
-        assert given_chunks[give.job_id, give.model] <= there.chunk_count
-        assert servers[give.server_id].state is ServerState.READY
-        assert servers[give.server_id].base_model_id == jobs[give.job_id].base_model_id
+    for action in gives(actions):
+        there = next(one for one in jobs[action.job_id].rows if one.model == action.model)
+        given_chunks[action.job_id, action.model] += action.chunk_count
+        assert given_chunks[action.job_id, action.model] <= there.chunk_count
+        assert servers[action.server_id].state is ServerState.READY
+        assert servers[action.server_id].base_model_id == jobs[action.job_id].base_model_id
         # A server wants so many rows, and the chunk that reaches the mark may pass it.
-        assert given_rows[give.server_id] < servers[give.server_id].wanted_rows
-        given_rows[give.server_id] += (give.chunk_count - 1) * (there.row_count // there.chunk_count)
+        assert given_rows[action.server_id] < servers[action.server_id].wanted_rows
+        given_rows[action.server_id] += (action.chunk_count - 1) * (there.row_count // there.chunk_count)
     told = {wait.job_id for wait in waits(actions)}
-    served = {give.job_id for give in gives(actions)}
+    served = {action.job_id for action in gives(actions)}
     assert told | served == set(jobs)
     assert not told & served
     for one in snapshot.servers:
         hungry = one.state is ServerState.READY and given_rows[one.server_id] == 0 and one.wanted_rows > 0
-        if hungry and one.server_id not in {give.server_id for give in gives(actions)}:
+        if hungry and one.server_id not in {action.server_id for action in gives(actions)}:
             left = [
                 each
                 for waiting in jobs.values()

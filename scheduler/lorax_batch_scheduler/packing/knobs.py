@@ -1,0 +1,28 @@
+"""What the policy weighs."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knobs:
+    """What the policy weighs; the defaults are from replays of traces, see docs/packing.md."""
+
+    idle_margin: float = 2.5
+    """On an idle slot, the work of each server is at least so many set-ups."""
+    busy_margin: float = 8.0
+    """The same for taking a slot from another family."""
+    strength: float = 2.5
+    """A claim must be so many times stronger than that of the family whose slot it takes."""
+    payback: float = 1.5
+    """A server works for so many of its set-ups before its slot may be taken."""
+    deadline_margin: float = 1.3
+    """A job with a deadline is taken to need so many times the work that is estimated."""
+    critical_share: float = 0.4
+    """A deadline is near when a set-up and this part of the time to it would use up the laxity."""
+    idle_release: float = 1.0
+    """A server without rows is kept for so many of its set-ups: who waits longer would have paid for a new start."""
+    nearest_s: float = 20.0
+    """Finish times nearer than this are as urgent as this."""
+
+
+DEFAULT_KNOBS = Knobs()

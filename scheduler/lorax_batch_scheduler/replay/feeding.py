@@ -1,0 +1,85 @@
+"""Gives the rows of jobs to servers: in the order of the plan, grouped by adapter, as many as a window holds."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from lorax_batch_scheduler.packing import HostedState
+from lorax_batch_scheduler.replay.hosted import Hosted
+from lorax_batch_scheduler.replay.job_run import JobRun
+from lorax_batch_scheduler.replay.policy import Policy
+from lorax_batch_scheduler.replay.virtual_server import VirtualServer
+
+WINDOW: Final = 1.3
+"""Rows in flight may reserve so many times the KV tokens of a server."""
+BITE_ROWS: Final = 32
+STEAL_ROWS: Final = 8
+"""A server with fewer rows takes some that wait on another."""
+
+
+class Feeding:
+    """Fills servers from the pools of their families' jobs."""
+
+    def __init__(self, policy: Policy, hosted: Mapping[str, Hosted], unfinished: Mapping[str, JobRun]) -> None:
+        """`hosted` and `unfinished` are looked at each time, and change meanwhile."""
+        self._policy = policy
+        self._hosted = hosted
+        self._unfinished = unfinished
+        self.orders: dict[str, tuple[str, ...]] = {}
+        """Family -> its jobs, in the order in which they are served."""
+
+    def feed(self, hosted: Hosted, now: float) -> None:
+        """Fill the window of a server that is ready."""
+        engine = hosted.engine
+        if engine is None or hosted.state is not HostedState.READY:
+            return
+        elsewhere = self._elsewhere(hosted)
+        full = self._fill(hosted, engine, elsewhere, now, force=False)
+        if not full and engine.row_count < hosted.model.max_rows // 4:
+            full = self._fill(hosted, engine, elsewhere, now, force=True)
+        if not full and engine.row_count < STEAL_ROWS:
+            self._steal(hosted, engine, now)
+
+    def _fill(self, hosted: Hosted, engine: VirtualServer, elsewhere: set[str], now: float, *, force: bool) -> bool:
+        """Push rows until the window is full; return whether it is."""
+        window = WINDOW * hosted.model.kv_tokens
+        here = {*engine.adapters, *engine.loaded}
+        for job_id in self.orders.get(hosted.family, ()):
+            run = self._unfinished.get(job_id)
+            if run is None or not run.waiting_rows:
+                continue
+            if not self._policy.may_serve(hosted.server_id, hosted.slot.id, job_id):
+                continue
+            while run.waiting_rows:
+                if engine.reserved_tokens >= window or engine.row_count >= hosted.model.max_rows:
+                    return True
+                rows = run.take(BITE_ROWS, here, elsewhere, force=force)
+                if not rows:
+                    break
+                if run.start is None:
+                    run.start = now
+                here.add(rows[0].adapter)
+                engine.push(rows, now)
+        return False
+
+    def _elsewhere(self, hosted: Hosted) -> set[str]:
+        found: set[str] = set()
+        for other in self._hosted.values():
+            if other is not hosted and other.family == hosted.family and other.engine is not None:
+                found.update(other.engine.adapters)
+                found.update(other.engine.loaded)
+        return found
+
+    def _steal(self, hosted: Hosted, engine: VirtualServer, now: float) -> None:
+        """Take half of the rows that wait on the fullest other server of the family, those that may come here."""
+        others = [
+            (-other.engine.row_count, other.server_id, other.engine)
+            for other in self._hosted.values()
+            if other.family == hosted.family and other.engine is not None and other is not hosted
+        ]
+        if not self._policy.shares:
+            return
+        for _, _, other in sorted(others, key=lambda each: each[:2]):
+            rows = other.take_waiting(other.waiting_count // 2)
+            if rows:
+                engine.push(rows, now)
+                return
