@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from lorax_batch_scheduler.server_config import ServerConfig
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slot:
@@ -18,6 +20,8 @@ class Slot:
     """What throughput is learned for, like "a100-80"; slots of one kind are alike. "": unknown."""
     memory_bytes: int = 0
     """GPU memory that its servers share; 0: unknown, as of a static slot."""
+    gpu_share: float = 1.0
+    """The part of its GPU that `memory_bytes` is; less than 1 where slots share a GPU."""
     node: str = ""
     """Slots of one node share downloaded weights; "": a node of its own."""
     start_timeout_s: float = 1_800.0
@@ -95,6 +99,10 @@ class ServerStatus:
     update_time: datetime
     adapter_loads: int = 0
     """How often an adapter was loaded on it for a first row, as far as the service knows."""
+    config: ServerConfig | None = None
+    """What it was started with; None: not by us, or by an earlier life that did not write it down."""
+    launch_arguments: tuple[str, ...] = ()
+    """Of its launcher, without the model and the address; none where it was not started by us."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from lorax_batch_scheduler.server_config import ServerConfig
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
@@ -17,6 +19,8 @@ class Launch:
     """Of the LoRAX image; "" for the fleet's own default."""
     arguments: tuple[str, ...] = ()
     """Of the launcher, without the model, the host and the port: derived for batch work, then the caller's own."""
+    config: ServerConfig | None = None
+    """What jobs ask for that this was derived from; None where a host or a test makes it up."""
     hf_token: str | None = None
     """A secret: never in an argument, a log or an error; servers get it as HUGGING_FACE_HUB_TOKEN."""
 

@@ -5,7 +5,9 @@ from typing import Final
 
 import msgspec
 
+from lorax_batch_scheduler.catalogue import BaseModel
 from lorax_batch_scheduler.errors import InvalidInputError
+from lorax_batch_scheduler.launching.custom_arguments import check_custom_arguments
 
 QUANTIZATIONS: Final = (
     "awq", "eetq", "exl2", "gptq", "bitsandbytes", "bitsandbytes-nf4", "bitsandbytes-fp4", "fp8", "fp8-kv",
@@ -37,8 +39,8 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def check_server_config(config: ServerConfig) -> None:
-    """Check all fields but the base model, which the catalogue checks.
+def check_server_config(config: ServerConfig, model: BaseModel | None = None) -> None:
+    """Check all fields but the base model, which the catalogue checks (None: it knows none of that name).
 
     Raises:
         InvalidInputError: with the path of the field.
@@ -60,6 +62,7 @@ def check_server_config(config: ServerConfig) -> None:
                 f"server_config.{field}",
                 f"has {len(text)} characters, but must be at most {MAX_TEXT_CHARACTERS} that are printable",
             )
+    check_custom_arguments(config.custom_args, model=model, quantization=config.quantization, backend=config.backend)
 
 
 def _one_of(field: str, value: str, allowed: tuple[str, ...]) -> None:

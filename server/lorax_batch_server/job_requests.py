@@ -186,18 +186,19 @@ def _server_config(message: job_pb2.ServerConfig) -> ServerConfig:
 
 
 def _base_model(checks: Checks, config: ServerConfig, catalogue: Catalogue, max_parameters: int) -> BaseModel | None:
-    try:
-        check_server_config(config)
-    except InvalidInputError as error:
-        checks.failed(error)
+    model: BaseModel | None = None
     if len(config.base_model) > MAX_NAME_CHARACTERS:
         checks.text("server_config.base_model", config.base_model, limit=MAX_NAME_CHARACTERS)
-        return None
+    else:
+        try:
+            model = catalogue.check(config.base_model, max_parameters)
+        except InvalidInputError as error:
+            checks.failed(error)
     try:
-        return catalogue.check(config.base_model, max_parameters)
+        check_server_config(config, model)
     except InvalidInputError as error:
         checks.failed(error)
-        return None
+    return model
 
 
 def _deadline(checks: Checks, field: str, deadline: Timestamp, now: datetime) -> datetime | None:

@@ -77,7 +77,7 @@ class Settings(BaseSettings):
     )
     start_back_off_s: float = Field(
         default=5.0, ge=0.1, le=3_600.0,
-        description="how long a server configuration is held back after a failed start; doubles with each, to 10 minutes",
+        description="how long a server configuration waits after a failed start; doubles with each, to 10 minutes",
     )  # fmt: skip
     max_failed_starts: int = Field(
         default=5, ge=1, le=1_000,

@@ -7,6 +7,7 @@ from lorax_batch.v1 import fleet_pb2
 from lorax_batch_scheduler.fleet import ServerState, ServerStatus
 
 from lorax_batch_server.timestamps import timestamp
+from lorax_batch_server.translate_job import server_config_message
 
 STATE_NUMBERS: Final[dict[ServerState, fleet_pb2.ServerState.ValueType]] = {
     state: fleet_pb2.ServerState.Value(f"SERVER_STATE_{state.value}") for state in ServerState
@@ -42,6 +43,8 @@ def server_message(server: ServerStatus) -> fleet_pb2.Server:
         warm_adapters=server.warm_adapters,
         ready_time=timestamp(server.ready_time),
         update_time=timestamp(server.update_time),
+        server_config=server_config_message(server.config) if server.config is not None else None,
+        launch_arguments=server.launch_arguments,
     )
     if server.row_latency_s is not None:
         message.row_latency.FromTimedelta(timedelta(seconds=server.row_latency_s))

@@ -7,6 +7,7 @@ from google.protobuf.duration_pb2 import Duration
 from lorax_batch.v1 import batch_inference_pb2 as pb
 from lorax_batch.v1 import job_pb2
 from lorax_batch_scheduler.job import Counts, Job, JobState, ResultFile, RowError, StateChange
+from lorax_batch_scheduler.server_config import ServerConfig
 
 from lorax_batch_server.timestamps import timestamp
 
@@ -26,18 +27,10 @@ class JobTranslator:
 
     def job(self, job: Job, *, now: datetime, with_errors: bool = True) -> job_pb2.Job:
         """Return the message; `with_errors` off leaves the row errors out, as lists do."""
-        config = job.server_config
         message = job_pb2.Job(
             job_id=job.job_id,
             dataset_id=job.dataset_id,
-            server_config=job_pb2.ServerConfig(
-                base_model=config.base_model,
-                lorax_image_tag=config.lorax_image_tag,
-                quantization=config.quantization,
-                custom_args=config.custom_args,
-                backend=config.backend,
-                adapter_source=config.adapter_source,
-            ),
+            server_config=server_config_message(job.server_config),
             base_model_id=job.base_model_id,
             state=STATE_NUMBERS[job.state],
             reason=job.reason,
@@ -83,6 +76,18 @@ class JobTranslator:
 def state_number(state: JobState | None) -> job_pb2.JobState.ValueType:
     """Return the contract's number; UNSPECIFIED for none."""
     return job_pb2.JOB_STATE_UNSPECIFIED if state is None else STATE_NUMBERS[state]
+
+
+def server_config_message(config: ServerConfig) -> job_pb2.ServerConfig:
+    """Return the message of a configuration, which never holds the token."""
+    return job_pb2.ServerConfig(
+        base_model=config.base_model,
+        lorax_image_tag=config.lorax_image_tag,
+        quantization=config.quantization,
+        custom_args=config.custom_args,
+        backend=config.backend,
+        adapter_source=config.adapter_source,
+    )
 
 
 def counts_message(counts: Counts) -> job_pb2.Counts:

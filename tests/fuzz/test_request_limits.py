@@ -140,14 +140,14 @@ LIMITS = {
         Limit(
             server_config.MAX_CUSTOM_ARGS,
             "server_config.custom_args",
-            lambda n: create(server_config={"custom_args": ["a"] * n}),
+            lambda n: create(server_config={"custom_args": [f"--a{i}" for i in range(n)]}),
         )
     ],
     "MAX_TEXT_CHARACTERS": [
         Limit(
             server_config.MAX_TEXT_CHARACTERS,
             "server_config.custom_args[0]",
-            lambda n: create(server_config={"custom_args": ["a" * n]}),
+            lambda n: create(server_config={"custom_args": ["--" + "a" * (n - 2)]}),
         ),
         Limit(
             server_config.MAX_TEXT_CHARACTERS,

@@ -71,6 +71,10 @@ class UnauthenticatedError(ClientError):
     """The service wants credentials, or does not accept those that were sent."""
 
 
+class AmbiguousError(ClientError):
+    """A name means several things that differ; the message lists them."""
+
+
 class SourceChangedError(ClientError):
     """The file that is being uploaded changed under the upload."""
 

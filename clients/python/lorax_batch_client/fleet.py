@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from lorax_batch.v1 import fleet_pb2
 
+from lorax_batch_client.server_config import ServerConfig
 from lorax_batch_client.timestamps import datetime_from
 
 
@@ -80,6 +81,10 @@ class Server:
     ready_time: datetime | None
     update_time: datetime | None
     version: str
+    server_config: ServerConfig | None = None
+    """What it was started with; None for one that the service did not start."""
+    launch_arguments: tuple[str, ...] = ()
+    """All of its launcher's, without the model and the address; none for one that the service did not start."""
 
     @classmethod
     def from_proto(cls, message: fleet_pb2.Server) -> "Server":
@@ -105,4 +110,8 @@ class Server:
             ready_time=datetime_from(message.ready_time),
             update_time=datetime_from(message.update_time),
             version=message.version,
+            server_config=(
+                ServerConfig.from_proto(message.server_config) if message.HasField("server_config") else None
+            ),
+            launch_arguments=tuple(message.launch_arguments),
         )

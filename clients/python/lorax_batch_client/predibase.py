@@ -22,6 +22,8 @@ from pydantic.alias_generators import to_camel
 
 from lorax_batch_client.channel import DEFAULT_TARGET
 from lorax_batch_client.dataset import Dataset
+from lorax_batch_client.deployment import configuration_of, find_server
+from lorax_batch_client.fleet import Server
 from lorax_batch_client.job import Job, JobState
 from lorax_batch_client.part_file import part_file
 from lorax_batch_client.result import ResultKind
@@ -57,11 +59,38 @@ class BatchInferenceServerConfig(BaseModel):
     backend: str | None = None
 
     @classmethod
-    def from_deployment(cls, deployment: object) -> Self:
-        """Return the configuration that a deployment runs with: an object of the Predibase SDK, or a mapping."""
+    def from_deployment(cls, deployment: object, *, client: "Client | Predibase | None" = None) -> Self:
+        """Return the configuration that a deployment runs with.
+
+        A deployment is a server of the fleet (`client.deployments.get(...)`), or, together with a `client`, the id of
+        one, of its slot, or the name of its base model; or an object of the Predibase SDK, or a mapping. Servers never
+        tell their token, and those that the service did not start tell nothing but their model.
+
+        Raises:
+            NotFoundError: no such server; the message lists those that there are.
+            AmbiguousError: several servers are meant that differ; the message lists them.
+            FailedPreconditionError: the server has not told its model yet.
+        """
+        if isinstance(deployment, str):
+            if client is None:
+                raise TypeError(f"'{deployment}' is a name: give the `client` too that knows the fleet")
+            deployment = find_server(list(_plain_client(client).list_servers()), deployment)
+        if isinstance(deployment, Server):
+            return cls._from_server_config(configuration_of(deployment))
         config = _read(deployment, "config")
         fields = {name: _read(config, name) for name in ("custom_args", "hf_token", "lorax_image_tag", "backend")}
         return cls(base_model=_model_name(deployment), quantization=_read(deployment, "quantization"), **fields)
+
+    @classmethod
+    def _from_server_config(cls, config: ServerConfig) -> Self:
+        return cls(
+            base_model=config.base_model,
+            quantization=config.quantization or None,
+            custom_args=list(config.custom_args) or None,
+            lorax_image_tag=config.lorax_image_tag or None,
+            backend=config.backend or None,
+            **({"adapter_source": config.adapter_source} if config.adapter_source else {}),
+        )
 
     def to_wire(self) -> dict[str, Any]:
         """Return it as it travels: camelCase, without what is not set."""
@@ -159,6 +188,22 @@ class Datasets:
         return self._client.get_dataset(dataset_ref)
 
 
+class Deployments:
+    """Find the servers of the fleet, which are what deployments are to the hosted service."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def list(self) -> "list[Server]":
+        """Return all servers."""
+        return [*self._client.list_servers()]
+
+    def get(self, deployment_ref: Server | str) -> Server:
+        """Return a server as it is now, by its id, its slot's id, or the name of its base model."""
+        ref = deployment_ref if isinstance(deployment_ref, str) else deployment_ref.server_id
+        return find_server(self.list(), ref)
+
+
 class Beta:
     """Where the hosted service's SDK has batch inference."""
 
@@ -174,6 +219,7 @@ class Predibase:
         self.batch_inference = BatchInference(self.client)
         self.beta = Beta(self.batch_inference)
         self.datasets = Datasets(self.client)
+        self.deployments = Deployments(self.client)
 
     def __enter__(self) -> Self:
         return self
@@ -208,6 +254,10 @@ def _wire_config(config: ServerConfig) -> dict[str, Any]:
         "adapterSource": config.adapter_source,
     }
     return {key: value for key, value in wire.items() if value}
+
+
+def _plain_client(client: "Client | Predibase") -> Client:
+    return client.client if isinstance(client, Predibase) else client
 
 
 def _uuid(job: JobRef) -> str:

@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from lorax_batch.v1 import job_pb2 as _job_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -118,6 +119,8 @@ class Server(_message.Message):
     READY_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    SERVER_CONFIG_FIELD_NUMBER: _builtins.int
+    LAUNCH_ARGUMENTS_FIELD_NUMBER: _builtins.int
     server_id: _builtins.str
     slot_id: _builtins.str
     url: _builtins.str
@@ -150,6 +153,16 @@ class Server(_message.Message):
     def ready_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def server_config(self) -> _job_pb2.ServerConfig:
+        """What it was started with. Absent for a server that the service did not start: such a one tells its limits, but
+        neither its quantization nor its image. `hf_token` is always empty here.
+        """
+
+    @_builtins.property
+    def launch_arguments(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """All arguments of its launcher but the model and the address: those derived for batch work, and the caller's own."""
+
     def __init__(
         self,
         *,
@@ -173,10 +186,12 @@ class Server(_message.Message):
         ready_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         version: _builtins.str = ...,
+        server_config: _job_pb2.ServerConfig | None = ...,
+        launch_arguments: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ready_time", b"ready_time", "row_latency", b"row_latency", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ready_time", b"ready_time", "row_latency", b"row_latency", "server_config", b"server_config", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model_id", b"base_model_id", "in_flight", b"in_flight", "in_flight_limit", b"in_flight_limit", "max_batch_total_tokens", b"max_batch_total_tokens", "max_concurrent_requests", b"max_concurrent_requests", "max_input_length", b"max_input_length", "max_total_tokens", b"max_total_tokens", "model_id", b"model_id", "ready_time", b"ready_time", "reason", b"reason", "row_latency", b"row_latency", "rows_per_second", b"rows_per_second", "server_id", b"server_id", "slot_id", b"slot_id", "state", b"state", "tokens_per_second", b"tokens_per_second", "update_time", b"update_time", "url", b"url", "version", b"version", "warm_adapters", b"warm_adapters"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model_id", b"base_model_id", "in_flight", b"in_flight", "in_flight_limit", b"in_flight_limit", "launch_arguments", b"launch_arguments", "max_batch_total_tokens", b"max_batch_total_tokens", "max_concurrent_requests", b"max_concurrent_requests", "max_input_length", b"max_input_length", "max_total_tokens", b"max_total_tokens", "model_id", b"model_id", "ready_time", b"ready_time", "reason", b"reason", "row_latency", b"row_latency", "rows_per_second", b"rows_per_second", "server_config", b"server_config", "server_id", b"server_id", "slot_id", b"slot_id", "state", b"state", "tokens_per_second", b"tokens_per_second", "update_time", b"update_time", "url", b"url", "version", b"version", "warm_adapters", b"warm_adapters"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

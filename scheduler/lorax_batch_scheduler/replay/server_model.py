@@ -1,19 +1,13 @@
 """How fast one server is: a family on a GPU kind, with the memory that it has."""
 
-import math
 from dataclasses import dataclass
 from typing import Final
 
 from lorax_batch_scheduler.replay.trace import GPU_KINDS, GpuKind, Trace, TraceFamily, TraceJob, TraceModel, TraceSlot
+from lorax_batch_scheduler.server_memory import ADAPTER_MEMORY, MIN_KV_TOKENS, kv_tokens, least_memory_bytes
 
 REFERENCE_PARAMETERS: Final = 7_241_732_096
 REFERENCE_WEIGHT_BYTES: Final = 14_483_464_192
-OVERHEAD_BYTES: Final = 5 << 30
-"""Of the engine beside weights and KV cache: CUDA context, graphs, activations."""
-USED_MEMORY: Final = 0.9
-KV_MEMORY: Final = 0.9
-ADAPTER_MEMORY: Final = 0.1
-"""Of the GPU, reserved for adapters: LoRAX's default."""
 ADAPTER_FACTOR: Final = 1.4
 """A decode step is so much longer when any running row has an adapter (reported: 1.3 to 2)."""
 ADAPTER_LOAD_S: Final = 0.7
@@ -29,8 +23,6 @@ MAX_ROWS: Final = 1024
 """Permits of a server that is started for batch work."""
 PREFILL_TOKENS: Final = 16_384
 """Of one prefill batch of a server that is started for batch work."""
-MIN_KV_TOKENS: Final = 4_096
-"""Less is not worth a server."""
 PROMPT_SPREAD: Final = 32
 """A drawn prompt has at most so many times the median's tokens."""
 
@@ -79,15 +71,13 @@ def kind_of(trace: Trace, slot: TraceSlot) -> GpuKind:
 
 def need_bytes(model: TraceModel, row_tokens: int = 0) -> int:
     """Return the least GPU memory of a server of a model that rows of so many tokens fit into."""
-    kv = max(MIN_KV_TOKENS, row_tokens) * model.kv_bytes_per_token / KV_MEMORY
-    return math.ceil((model.weight_bytes + OVERHEAD_BYTES + kv) / USED_MEMORY) + 1
+    return least_memory_bytes(model.weight_bytes, model.kv_bytes_per_token, row_tokens)
 
 
 def server_model(kind: GpuKind, memory_bytes: int, model: TraceModel, family: TraceFamily) -> ServerModel | None:
     """Return how a server of the family runs on so much memory of such a GPU; None when it does not fit."""
-    kv_bytes = (memory_bytes * USED_MEMORY - model.weight_bytes - OVERHEAD_BYTES) * KV_MEMORY
-    kv_tokens = int(kv_bytes / model.kv_bytes_per_token)
-    if kv_tokens < MIN_KV_TOKENS:
+    tokens = kv_tokens(memory_bytes, model.weight_bytes, model.kv_bytes_per_token)
+    if tokens < MIN_KV_TOKENS:
         return None
     weight = model.weight_bytes / REFERENCE_WEIGHT_BYTES
     compute = model.parameters / REFERENCE_PARAMETERS
@@ -99,7 +89,7 @@ def server_model(kind: GpuKind, memory_bytes: int, model: TraceModel, family: Tr
         prefill_token_s=kind.prefill_token_s * compute,
         cold_start_s=max(kind.cold_start_s + read_s, kind.cold_start_s / 2),
         download_s=model.weight_bytes / DOWNLOAD_BYTES_PER_S,
-        kv_tokens=kv_tokens,
+        kv_tokens=tokens,
         adapter_slots=max(int(ADAPTER_MEMORY * memory_bytes / family.adapter_bytes), 1),
     )
 

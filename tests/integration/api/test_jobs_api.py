@@ -93,6 +93,20 @@ async def test_every_wrong_field_is_named_at_once(api: Api) -> None:
     assert "16 billion" in told.fields["server_config.base_model"]
 
 
+async def test_arguments_that_a_launcher_would_not_take_make_no_job(api: Api) -> None:
+    await api.stores.ready_dataset(1)
+    request = create()
+    for custom, index, message in (
+        (["--compile", "--port=80"], 1, "may not be set"),
+        (["--model-id", "gpt2"], 0, "contradicts the base model"),
+    ):
+        request.server_config.custom_args[:] = custom
+        told = await refusal(api.jobs.CreateJob(request))
+        assert message in told.fields[f"server_config.custom_args[{index}]"]
+    request.server_config.custom_args[:] = ["--model-id", "mistralai/Mistral-7B-v0.1", "--max-total-tokens=8192"]
+    await api.jobs.CreateJob(request)
+
+
 async def test_an_unknown_base_model_is_told_how_to_declare_it(api: Api) -> None:
     await api.stores.ready_dataset(1)
     request = create()

@@ -1,0 +1,1 @@
+"""With what a LoRAX server is started for batch work, and whether it is what was asked for."""
