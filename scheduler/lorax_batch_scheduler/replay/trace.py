@@ -13,7 +13,7 @@ MAX_ROWS: Final = 20_000_000
 MAX_S: Final = 10**9
 """About 30 years: more is a mistake of units."""
 
-_Id = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+_Id = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
 _Positive = Annotated[int, msgspec.Meta(ge=1, le=10**15)]
 _Rows = Annotated[int, msgspec.Meta(ge=1, le=MAX_ROWS)]
 _Tokens = Annotated[int, msgspec.Meta(ge=1, le=10**7)]
