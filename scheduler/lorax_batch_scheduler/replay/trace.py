@@ -107,7 +107,7 @@ class TraceJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     arrival_s: _Seconds
     tenant: str = ""
     priority: Annotated[int, msgspec.Meta(ge=-100, le=100)] = 0
-    deadline_s: float | None = None
+    deadline_s: Annotated[float, msgspec.Meta(le=MAX_S)] | None = None
     """Also since the trace began."""
     rows: list[RowGroup] = []
     drawn: RowDistribution | None = None

@@ -56,7 +56,7 @@ def _parse_json(data: bytes) -> Any:  # noqa: ANN401  # whatever the file holds
         raise InvalidInputError("trace", f"is not JSON: {error.msg[:1].lower()}{error.msg[1:]} ({where})") from error
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise InvalidInputError("trace", f"is not UTF-8 (line {line}, byte {error.start})") from error
+        raise InvalidInputError("trace", f"is not UTF-8 (line {line}, byte {error.start + 1} of the file)") from error
     except RecursionError as error:
         raise InvalidInputError("trace", "is nested too deeply to be a trace") from error
     except ValueError as error:
