@@ -31,6 +31,7 @@ def parse_trace(data: bytes) -> Trace:
         limit = f"{MAX_BYTES >> 20} MiB"
         raise InvalidInputError("trace", f"has more than {limit}: group rows that are alike, or give 'drawn' ones")
     tree = _parse_json(data)
+    _check_text(data, tree)
     if not isinstance(tree, dict):
         raise InvalidInputError("trace", "must be a JSON object")
     _check_version(tree)
@@ -74,6 +75,17 @@ def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number")
+
+
+def _check_text(data: bytes, tree: object) -> None:
+    """Half of a surrogate pair can be escaped in JSON, but is no character that could be written again."""
+    if b"\\ud" not in data.lower():
+        return
+    try:
+        json.dumps(tree, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):04x}"
+        raise InvalidInputError("trace", f"has {half} without the other half of its pair: no character") from error
 
 
 def _check_version(tree: dict[str, Any]) -> None:

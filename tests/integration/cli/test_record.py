@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from lorax_batch.v1 import batch_inference_pb2, dataset_pb2, datasets_pb2, fleet_pb2, job_pb2
+from lorax_batch.v1 import batch_inference_pb2, dataset_pb2, fleet_pb2, job_pb2
 from lorax_batch_scheduler.replay import load_trace, parse_trace
 
 from tests.integration.cli.conftest import Command
@@ -34,13 +34,8 @@ def history(service: Service) -> Service:
     models = [("summaries", 60), ("mistralai/Mistral-7B-Instruct-v0.2", 28), ("", 10)]
     dataset = dataset_pb2.Dataset(dataset_id="ds_1", row_count=100, invalid_row_count=2, model_count=3)
     dataset.models.extend(dataset_pb2.ModelCount(model=model, row_count=count) for model, count in models)
-
-    def answer(request: datasets_pb2.GetDatasetRequest) -> datasets_pb2.GetDatasetResponse:
-        found = request.dataset == "ds_1"
-        return datasets_pb2.GetDatasetResponse(dataset=dataset if found else dataset_pb2.Dataset(row_count=100))
-
     service.script.serve("ListJobs", lambda _: batch_inference_pb2.ListJobsResponse(jobs=jobs))
-    service.script.serve("GetDataset", answer)
+    service.datasets.shown["ds_1"] = dataset
     slot = fleet_pb2.Slot(slot_id="slot_1", kind="static", url="http://gpu:80")
     service.script.expect("ListSlots", fleet_pb2.ListSlotsResponse(slots=[slot]))
     return service

@@ -126,6 +126,7 @@ def test_another_version_is_refused_whatever_else_it_has() -> None:
         (b'{"a": 1,\n "b\xff": 2}', "is not UTF-8 (line 2, byte 13 of the file)"),
         (b"[]", "must be a JSON object"),
         (b"[" * 100_000, "is nested too deeply"),
+        (b'{"version": 1, "name": "\\ud83d"}', "has \\ud83d without the other half"),
         (b'{"version": NaN}', "NaN is no number"),
         (b'{"version": 1, "version": 1}', "has the field 'version' twice"),
     ],
