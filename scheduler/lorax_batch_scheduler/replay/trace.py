@@ -12,12 +12,16 @@ MAX_ROWS: Final = 20_000_000
 """Of all jobs together: a replay holds each in memory."""
 MAX_S: Final = 10**9
 """About 30 years: more is a mistake of units."""
+MAX_AWAY_S: Final = 366 * 86_400
+MAX_START_S: Final = 86_400
+MAX_STEP_S: Final = 10
 
 _Id = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
 _Positive = Annotated[int, msgspec.Meta(ge=1, le=10**15)]
 _Rows = Annotated[int, msgspec.Meta(ge=1, le=MAX_ROWS)]
-_Tokens = Annotated[int, msgspec.Meta(ge=1, le=10**7)]
+_Tokens = Annotated[int, msgspec.Meta(ge=1, le=10**6)]
 _Seconds = Annotated[float, msgspec.Meta(ge=0, le=MAX_S)]
+_Step = Annotated[float, msgspec.Meta(ge=0, le=MAX_STEP_S)]
 _Weight = Annotated[float, msgspec.Meta(gt=0, le=10**9)]
 _Sigma = Annotated[float, msgspec.Meta(ge=0, le=10)]
 
@@ -25,14 +29,14 @@ _Sigma = Annotated[float, msgspec.Meta(ge=0, le=10)]
 class GpuKind(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How fast a GPU is, for a model of 7.24 billion parameters in 16 bits; others are scaled by their weights."""
 
-    decode_base_s: _Weight
+    decode_base_s: Annotated[float, msgspec.Meta(gt=0, le=MAX_STEP_S)]
     """Of a decode step, whatever runs: the weights are read once."""
-    decode_row_s: _Seconds
+    decode_row_s: _Step
     """Of a decode step, for each running row."""
-    prefill_base_s: _Seconds
-    prefill_token_s: _Seconds
+    prefill_base_s: _Step
+    prefill_token_s: _Step
     """For each prompt token."""
-    cold_start_s: _Seconds = 90.0
+    cold_start_s: Annotated[float, msgspec.Meta(ge=0, le=MAX_START_S)] = 90.0
     """From the start of a process to its first row, with the weights on the node's disk."""
 
 
@@ -44,7 +48,7 @@ class TraceSlot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     memory_bytes: _Positive
     node: str = ""
     """Slots of one node share downloaded weights and adapters; empty: a node of its own."""
-    speed: _Weight = 1.0
+    speed: Annotated[float, msgspec.Meta(ge=0.01, le=100)] = 1.0
     """Against others of its kind; the planner is not told."""
 
 
@@ -79,7 +83,7 @@ class RowGroup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     count: _Rows
     prompt_tokens: _Tokens
     output_tokens: _Tokens
-    max_tokens: Annotated[int, msgspec.Meta(ge=0, le=10**7)] = 0
+    max_tokens: Annotated[int, msgspec.Meta(ge=0, le=10**6)] = 0
     """What the row asks for; 0: as much as it makes."""
     adapter: str = ""
 
@@ -107,7 +111,7 @@ class TraceJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     arrival_s: _Seconds
     tenant: str = ""
     priority: Annotated[int, msgspec.Meta(ge=-100, le=100)] = 0
-    deadline_s: Annotated[float, msgspec.Meta(le=MAX_S)] | None = None
+    deadline_s: Annotated[float, msgspec.Meta(le=10 * MAX_S)] | None = None
     """Also since the trace began."""
     rows: list[RowGroup] = []
     drawn: RowDistribution | None = None
@@ -118,7 +122,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     slot: _Id
     time_s: _Seconds
-    duration_s: _Seconds
+    duration_s: Annotated[float, msgspec.Meta(ge=0, le=MAX_AWAY_S)]
 
 
 class Trace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
