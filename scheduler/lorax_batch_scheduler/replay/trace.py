@@ -1,32 +1,42 @@
-"""A trace: slots, models, families, tenants, jobs and failures, as JSON; see docs/trace-format.md."""
+"""A trace: slots, models, families, tenants, jobs and failures, as JSON; see docs/trace-format.md.
 
-from pathlib import Path
+`trace_file` reads and checks one.
+"""
+
 from typing import Annotated, Final
 
 import msgspec
 
-from lorax_batch_scheduler.errors import InvalidInputError
-
 VERSION: Final = 1
+MAX_ROWS: Final = 20_000_000
+"""Of all jobs together: a replay holds each in memory."""
+MAX_S: Final = 10**9
+"""About 30 years: more is a mistake of units."""
+MAX_AWAY_S: Final = 366 * 86_400
+MAX_START_S: Final = 86_400
+MAX_STEP_S: Final = 10
 
-_Id = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-_Positive = Annotated[int, msgspec.Meta(gt=0)]
-_Count = Annotated[int, msgspec.Meta(ge=0)]
-_Seconds = Annotated[float, msgspec.Meta(ge=0)]
-_Weight = Annotated[float, msgspec.Meta(gt=0)]
+_Id = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
+_Positive = Annotated[int, msgspec.Meta(ge=1, le=10**15)]
+_Rows = Annotated[int, msgspec.Meta(ge=1, le=MAX_ROWS)]
+_Tokens = Annotated[int, msgspec.Meta(ge=1, le=10**6)]
+_Seconds = Annotated[float, msgspec.Meta(ge=0, le=MAX_S)]
+_Step = Annotated[float, msgspec.Meta(ge=0, le=MAX_STEP_S)]
+_Weight = Annotated[float, msgspec.Meta(gt=0, le=10**9)]
+_Sigma = Annotated[float, msgspec.Meta(ge=0, le=10)]
 
 
 class GpuKind(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How fast a GPU is, for a model of 7.24 billion parameters in 16 bits; others are scaled by their weights."""
 
-    decode_base_s: _Weight
+    decode_base_s: Annotated[float, msgspec.Meta(gt=0, le=MAX_STEP_S)]
     """Of a decode step, whatever runs: the weights are read once."""
-    decode_row_s: _Seconds
+    decode_row_s: _Step
     """Of a decode step, for each running row."""
-    prefill_base_s: _Seconds
-    prefill_token_s: _Seconds
+    prefill_base_s: _Step
+    prefill_token_s: _Step
     """For each prompt token."""
-    cold_start_s: _Seconds = 90.0
+    cold_start_s: Annotated[float, msgspec.Meta(ge=0, le=MAX_START_S)] = 90.0
     """From the start of a process to its first row, with the weights on the node's disk."""
 
 
@@ -38,7 +48,7 @@ class TraceSlot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     memory_bytes: _Positive
     node: str = ""
     """Slots of one node share downloaded weights and adapters; empty: a node of its own."""
-    speed: _Weight = 1.0
+    speed: Annotated[float, msgspec.Meta(ge=0.01, le=100)] = 1.0
     """Against others of its kind; the planner is not told."""
 
 
@@ -70,10 +80,10 @@ class TraceTenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class RowGroup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Rows that are alike."""
 
-    count: _Positive
-    prompt_tokens: _Positive
-    output_tokens: _Positive
-    max_tokens: _Count = 0
+    count: _Rows
+    prompt_tokens: _Tokens
+    output_tokens: _Tokens
+    max_tokens: Annotated[int, msgspec.Meta(ge=0, le=10**6)] = 0
     """What the row asks for; 0: as much as it makes."""
     adapter: str = ""
 
@@ -82,14 +92,14 @@ class RowDistribution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Rows drawn from distributions by a seed: token counts log-normal, adapters by Zipf's law."""
 
     seed: int
-    count: _Positive
+    count: _Rows
     prompt_median: _Weight
-    prompt_sigma: _Seconds = 0.6
+    prompt_sigma: _Sigma = 0.6
     output_median: _Weight
-    output_sigma: _Seconds = 0.6
-    max_tokens: _Positive = 512
+    output_sigma: _Sigma = 0.6
+    max_tokens: _Tokens = 512
     adapters: tuple[str, ...] = ()
-    zipf: _Seconds = 0.0
+    zipf: _Sigma = 0.0
     """The exponent; 0: all adapters are equally likely."""
 
 
@@ -100,8 +110,8 @@ class TraceJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     family: _Id
     arrival_s: _Seconds
     tenant: str = ""
-    priority: int = 0
-    deadline_s: float | None = None
+    priority: Annotated[int, msgspec.Meta(ge=-100, le=100)] = 0
+    deadline_s: Annotated[float, msgspec.Meta(le=10 * MAX_S)] | None = None
     """Also since the trace began."""
     rows: list[RowGroup] = []
     drawn: RowDistribution | None = None
@@ -112,7 +122,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     slot: _Id
     time_s: _Seconds
-    duration_s: _Seconds
+    duration_s: Annotated[float, msgspec.Meta(ge=0, le=MAX_AWAY_S)]
 
 
 class Trace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -128,66 +138,6 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     failures: list[Failure] = []
     gpu_kinds: dict[str, GpuKind] = {}
     """Further kinds, or other figures for known ones."""
-
-
-def load_trace(path: Path) -> Trace:
-    """Read a trace file. Raises `InvalidInputError` naming the field that is wrong."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InvalidInputError("trace", f"'{path}' can't be read: {error.strerror or error}") from error
-    return parse_trace(data)
-
-
-def parse_trace(data: bytes) -> Trace:
-    """Read a trace. Raises `InvalidInputError` naming the field that is wrong."""
-    try:
-        trace = msgspec.json.decode(data, type=Trace)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidInputError("trace", str(error)) from error
-    if trace.version != VERSION:
-        raise InvalidInputError("trace.version", f"{trace.version} is not the version that is known, {VERSION}")
-    check_trace(trace)
-    return trace
-
-
-def check_trace(trace: Trace) -> None:
-    """Check that ids are single and that what they refer to is there. Raises `InvalidInputError`."""
-    slots = _ids("slots", [slot.id for slot in trace.slots])
-    models = _ids("models", [model.name for model in trace.models])
-    families = _ids("families", [family.id for family in trace.families])
-    tenants = _ids("tenants", [tenant.id for tenant in trace.tenants])
-    _ids("jobs", [job.id for job in trace.jobs])
-    kinds = GPU_KINDS.keys() | trace.gpu_kinds.keys()
-    for index, slot in enumerate(trace.slots):
-        _known(f"slots[{index}].kind", slot.kind, kinds)
-    for index, family in enumerate(trace.families):
-        _known(f"families[{index}].model", family.model, models)
-    for index, failure in enumerate(trace.failures):
-        _known(f"failures[{index}].slot", failure.slot, slots)
-    for index, job in enumerate(trace.jobs):
-        _known(f"jobs[{index}].family", job.family, families)
-        if job.tenant and tenants:
-            _known(f"jobs[{index}].tenant", job.tenant, tenants)
-        if bool(job.rows) == (job.drawn is not None):
-            raise InvalidInputError(f"trace.jobs[{index}]", "give either 'rows' or 'drawn'")
-        if job.deadline_s is not None and job.deadline_s <= job.arrival_s:
-            message = f"{job.deadline_s:g} is not after the arrival at {job.arrival_s:g}"
-            raise InvalidInputError(f"trace.jobs[{index}].deadline_s", message)
-
-
-def _ids(field: str, ids: list[str]) -> set[str]:
-    seen: set[str] = set()
-    for index, each in enumerate(ids):
-        if each in seen:
-            raise InvalidInputError(f"trace.{field}[{index}]", f"'{each}' is there twice")
-        seen.add(each)
-    return seen
-
-
-def _known(field: str, value: str, known: "set[str] | frozenset[str]") -> None:
-    if value not in known:
-        raise InvalidInputError(f"trace.{field}", f"'{value}' is not known; known are: {', '.join(sorted(known))}")
 
 
 GPU_KINDS: Final = {

@@ -15,11 +15,16 @@ SPAN_PART: Final = re.compile(r"(\d+(?:\.\d+)?)([dhms])")
 
 def parse_deadline(text: str) -> timedelta | datetime:
     """Return a time from now (`24h`, `90m`, `1d12h`) or a moment (RFC 3339, with its zone)."""
+    return parse_span(text, option="--deadline", sense="from now")
+
+
+def parse_span(text: str, *, option: str, sense: str) -> timedelta | datetime:
+    """Return a length of time or a moment, as an option gives it; `sense` is what the length counts: "from now"."""
     if SPAN.fullmatch(text):
         seconds = sum(float(number) * SECONDS_BY_UNIT[unit] for number, unit in SPAN_PART.findall(text))
         if seconds > MAX_SPAN.total_seconds():
             shown = text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "..."
-            raise CommandError(f"--deadline: '{shown}' is more than {MAX_SPAN.days:,} days from now: leave it out")
+            raise CommandError(f"{option}: '{shown}' is more than {MAX_SPAN.days:,} days {sense}: leave it out")
         if seconds > 0:
             return timedelta(seconds=seconds)
     try:
@@ -28,7 +33,7 @@ def parse_deadline(text: str) -> timedelta | datetime:
         moment = None
     if moment is None or moment.tzinfo is None:
         raise CommandError(
-            f"--deadline: '{text}' is neither a time from now (24h, 90m, 1d12h) "
+            f"{option}: '{text}' is neither a time {sense} (24h, 90m, 1d12h) "
             "nor a moment with its zone (2030-01-31T18:00:00Z)"
         )
     return moment

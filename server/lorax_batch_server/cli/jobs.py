@@ -9,6 +9,7 @@ import typer
 from lorax_batch_server.cli.deadline import parse_deadline
 from lorax_batch_server.cli.exit_code import ExitCode
 from lorax_batch_server.cli.follow import describe_end, exit_code_of, follow_job, watch_hint
+from lorax_batch_server.cli.job_selection import parse_job_filter
 from lorax_batch_server.cli.job_view import print_job, print_jobs
 from lorax_batch_server.cli.options import (
     DEFAULT_TARGET,
@@ -19,13 +20,15 @@ from lorax_batch_server.cli.options import (
     parse_labels,
 )
 from lorax_batch_server.cli.output import print_json
+from lorax_batch_server.cli.record import record
 from lorax_batch_server.cli.reporting_group import CommandError
 from lorax_batch_server.cli.results import RowOrder, fetch_results
 
 if TYPE_CHECKING:
-    from lorax_batch_client import Client, Job, JobFilter
+    from lorax_batch_client import Client, Job
 
 commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+commands.command("record")(record)
 
 JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="A job id.")]
 
@@ -103,7 +106,7 @@ def list_jobs(
     target: TargetOption = DEFAULT_TARGET,
 ) -> None:
     """List jobs, newest first."""
-    selection = _filter(state, label, dataset, base_model)
+    selection = parse_job_filter(state, label, dataset, base_model)
     with open_client(target) as client:
         found = list(itertools.islice(client.list_jobs(selection, page_size=min(limit, 1_000)), limit))
     if as_json:
@@ -111,21 +114,6 @@ def list_jobs(
             print_json(job)
     else:
         print_jobs(found)
-
-
-def _filter(states: list[str], labels: list[str], dataset: str, base_model: str) -> "JobFilter":
-    from lorax_batch_client import JobFilter, JobState
-
-    known = {state.value: state for state in JobState if state is not JobState.UNKNOWN}
-    for state in states:
-        if state.lower() not in known:
-            raise CommandError(f"--state: '{state}' is none of {', '.join(known)}")
-    return JobFilter(
-        states=tuple(known[state.lower()] for state in states),
-        labels=parse_labels(labels),
-        dataset_id=dataset,
-        base_model=base_model,
-    )
 
 
 @commands.command()

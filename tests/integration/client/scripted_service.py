@@ -128,6 +128,8 @@ class StoringDatasets(datasets_pb2_grpc.DatasetsServicer):
         self.lost_answers = 0
         self.final_state = dataset_pb2.DATASET_STATE_READY
         self.report = dataset_pb2.InvalidReport()
+        self.shown: dict[str, dataset_pb2.Dataset] = {}
+        """What `GetDataset` answers for these, whatever is stored."""
 
     async def UploadDataset(self, request_iterator: Any, context: Any) -> Any:  # noqa: N802
         dataset_id = ""
@@ -184,6 +186,8 @@ class StoringDatasets(datasets_pb2_grpc.DatasetsServicer):
         )
 
     async def GetDataset(self, request: Any, context: Any) -> Any:  # noqa: N802
+        if (shown := self.shown.get(request.dataset)) is not None:
+            return datasets_pb2.GetDatasetResponse(dataset=shown)
         if request.dataset not in self.stored:
             await Abort(code=grpc.StatusCode.NOT_FOUND, text=f"no dataset '{request.dataset}'").send(context)
         return datasets_pb2.GetDatasetResponse(dataset=self._dataset(request.dataset))

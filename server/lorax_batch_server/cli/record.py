@@ -1,0 +1,162 @@
+"""`lorax-batch jobs record`: what a service has run, as a trace that `lorax-batch plan` replays."""
+
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from lorax_batch_server.cli.deadline import parse_span
+from lorax_batch_server.cli.job_selection import parse_job_filter
+from lorax_batch_server.cli.options import DEFAULT_TARGET, LabelOption, TargetOption, open_client
+from lorax_batch_server.cli.output import show_count
+from lorax_batch_server.cli.reporting_group import CommandError
+
+if TYPE_CHECKING:
+    from lorax_batch_client import Client, Dataset, Job, JobFilter, Slot
+    from lorax_batch_scheduler.catalogue import Catalogue
+    from lorax_batch_scheduler.replay.record import RecordedJob, RecordedSlot
+    from lorax_batch_scheduler.replay.record_rows import RecordedRows
+
+GIB: Final = 1 << 30
+PAGE: Final = 1_000
+STANDARD_OUTPUT: Final = "-"
+
+
+def record(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The trace file; `-` is standard output.")] = Path("-"),
+    since: Annotated[str, typer.Option(help="Only jobs made since: 24h, 7d, or a moment.")] = "",
+    until: Annotated[str, typer.Option(help="Only jobs made before: 1h, or a moment.")] = "",
+    state: Annotated[list[str], typer.Option(help="Only jobs in that state; may be repeated.")] = [],
+    label: LabelOption = [],
+    dataset: Annotated[str, typer.Option(help="Only jobs of that dataset id.")] = "",
+    base_model: Annotated[str, typer.Option(help="Only jobs of that base model.")] = "",
+    name: Annotated[str, typer.Option(help="What to call the trace.")] = "",
+    gpu_kind: Annotated[str, typer.Option(help="Of slots that do not tell.  [default: a100-80]")] = "",
+    gpu_memory: Annotated[float, typer.Option(min=0, metavar="GIB", help="Of slots that do not tell.")] = 80.0,
+    catalogue: Annotated[Path | None, typer.Option(help="The service's TOML file with further base models.")] = None,
+    target: TargetOption = DEFAULT_TARGET,
+) -> None:
+    """Write a trace of the jobs that a service has, for `lorax-batch plan`; no prompt and no result is in it."""
+    from lorax_batch_scheduler.catalogue import Catalogue
+    from lorax_batch_scheduler.errors import InvalidInputError
+    from lorax_batch_scheduler.replay import dump_trace
+    from lorax_batch_scheduler.replay.record import DEFAULT_GPU_KIND, trace_from
+
+    now = datetime.now(UTC)
+    is_selected = _between(_moment("--since", since, now), _moment("--until", until, now))
+    selection = parse_job_filter(state, label, dataset, base_model)
+    models = Catalogue.load(catalogue)
+    with open_client(target) as client:
+        jobs = list(_record_jobs(client, selection, is_selected, models))
+        slots = [_record_slot(slot) for slot in client.list_slots()]
+    try:
+        trace = trace_from(
+            jobs,
+            slots,
+            models,
+            name=name,
+            gpu_kind=gpu_kind or DEFAULT_GPU_KIND,
+            memory_bytes=round(gpu_memory * GIB),
+        )
+    except InvalidInputError as error:
+        hint = "; --gpu-kind and --gpu-memory describe the slots' GPUs" if error.field.startswith("trace.") else ""
+        raise CommandError(f"{error}{hint}") from error
+    _write(output, dump_trace(trace))
+    left_out = f", {len(jobs) - len(trace.jobs):,} without rows left out" if len(trace.jobs) < len(jobs) else ""
+    typer.echo(f"{show_count(len(trace.jobs), 'job')} on {show_count(len(slots), 'slot')}{left_out}", err=True)
+
+
+def _moment(option: str, text: str, now: datetime) -> datetime | None:
+    """Return the moment that an option gives: itself, or so long ago."""
+    if not text:
+        return None
+    found = parse_span(text, option=option, sense="ago")
+    return now - found if isinstance(found, timedelta) else found
+
+
+def _between(since: datetime | None, until: datetime | None) -> "Callable[[Job], bool]":
+    if since is not None and until is not None and since >= until:
+        raise CommandError(f"--since: {since.isoformat()} is not before --until, {until.isoformat()}")
+
+    def holds(job: "Job") -> bool:
+        made = job.create_time
+        return made is not None and (since is None or made >= since) and (until is None or made < until)
+
+    return holds
+
+
+def _record_jobs(
+    client: "Client", selection: "JobFilter", is_selected: "Callable[[Job], bool]", models: "Catalogue"
+) -> "Iterator[RecordedJob]":
+    from lorax_batch_client.errors import NotFoundError
+    from lorax_batch_scheduler.replay.record import RecordedJob
+
+    datasets: dict[str, Dataset | None] = {}
+    for job in client.list_jobs(selection, page_size=PAGE):
+        if not is_selected(job):
+            continue
+        if job.dataset_id not in datasets:
+            try:
+                datasets[job.dataset_id] = client.get_dataset(job.dataset_id)
+            except NotFoundError:  # deleted: of its rows only the job's counts are left
+                datasets[job.dataset_id] = None
+        config, made = job.server_config, job.create_time
+        assert made is not None
+        yield RecordedJob(
+            job_id=job.job_id,
+            base_model_id=job.base_model_id or config.base_model,
+            quantization=config.quantization,
+            lorax_image_tag=config.lorax_image_tag,
+            backend=config.backend,
+            custom_args=tuple(config.custom_args),
+            create_time=made,
+            deadline=job.deadline,
+            priority=job.priority,
+            rows=_record_rows(job, datasets[job.dataset_id], models),
+        )
+
+
+def _record_rows(job: "Job", dataset: "Dataset | None", models: "Catalogue") -> "RecordedRows":
+    from lorax_batch_scheduler.replay.record_rows import RecordedRows
+
+    shown = dataset.models if dataset is not None else ()
+    valid = dataset.row_count - dataset.invalid_row_count if dataset is not None else 0
+    adapters: dict[str, int] = {}
+    for one in shown:
+        named = models.named(one.model)
+        adapter = "" if named is not None and named.name == job.base_model_id else one.model
+        adapters[adapter] = adapters.get(adapter, 0) + one.row_count
+    return RecordedRows(
+        row_count=job.counts.total - job.counts.invalid,
+        adapters=tuple(adapters.items()),
+        hidden_adapters=max(dataset.model_count - len(shown), 0) if dataset is not None else 0,
+        hidden_rows=max(valid - sum(adapters.values()), 0),
+        succeeded=job.counts.succeeded,
+        prompt_tokens=job.usage.prompt_tokens,
+        output_tokens=job.usage.completion_tokens,
+        estimated_prompt_tokens=dataset.estimated_prompt_tokens / valid if dataset is not None and valid else 0.0,
+        max_tokens=job.default_max_tokens,
+    )
+
+
+def _record_slot(slot: "Slot") -> "RecordedSlot":
+    from lorax_batch_scheduler.replay.record import RecordedSlot
+
+    return RecordedSlot(slot_id=slot.slot_id)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    if str(path) == STANDARD_OUTPUT:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
