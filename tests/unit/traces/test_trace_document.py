@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from lorax_batch_scheduler import packing
 from lorax_batch_scheduler.replay import load_trace, parse_trace, replay_trace
 from lorax_batch_scheduler.replay import trace as trace_module
 from lorax_batch_scheduler.replay.trace import GPU_KINDS, VERSION
@@ -36,7 +35,6 @@ def test_the_python_of_replays_runs(example: Path, capsys: pytest.CaptureFixture
     assert "fifo_share" in capsys.readouterr().out
 
 
-@pytest.mark.skipif(not hasattr(packing, "ClusterView"), reason="packing.plan still gives out chunks")
 def test_the_python_of_the_planner_starts_a_server(capsys: pytest.CaptureFixture[str]) -> None:
     exec(blocks("python")[1], {})
     assert "('gpu-0', 'mistral'" in capsys.readouterr().out
