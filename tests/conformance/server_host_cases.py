@@ -68,15 +68,15 @@ class CommandCase:
         return "\n".join(files + commands)
 
     def _pids(self, server: LaunchedServer) -> list[int]:
-        """Return the processes that listen on the server's port, by their command line."""
-        port = server.url.rpartition(":")[2]
+        """Return the processes that were started for the server's port, by their command line; none without one."""
+        command = ["-m", "lorax_simulator", "--port", server.url.rpartition(":")[2], "--model-id", server.model]
         found = []
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             try:
                 words = path.read_bytes().decode(errors="replace").split("\0")
             except OSError:
                 continue
-            if "lorax_simulator" in words and port in words and "--launcher-arguments" in words:
+            if words[1 : 1 + len(command)] == command:
                 found.append(int(path.parent.name))
         return found
 

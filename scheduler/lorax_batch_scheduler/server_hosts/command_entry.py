@@ -69,9 +69,7 @@ def _slot(entry: CommandEntry, where: str, templates: Mapping[str, CommandTempla
     if len(set(gpus)) < len(gpus):
         raise ConfigurationError(f"{where}: gpus = {entry.gpus}: names a GPU twice")
     if len(gpus) > 1 and template.uses("gpu"):
-        raise ConfigurationError(
-            f"{where}: gpus = {entry.gpus}: template {template.name} has {{gpu}}, which is one GPU"
-        )
+        raise ConfigurationError(f"{where}: gpus = {entry.gpus}: template {template.name} has {{gpu}}: use {{gpus}}")
     _check_environment(entry.environment, where)
     for name in entry.values:
         if name not in template.values:
