@@ -23,7 +23,7 @@ Manifest = dict[str, Any]
 
 CONTAINER: Final = "lorax"
 PORT: Final = 8000
-TOKEN_KEY: Final = "hugging-face"
+DATA_KEY: Final = "token"
 TOKEN_VARIABLES: Final = ("HUGGING_FACE_HUB_TOKEN", "HF_TOKEN")
 """Router and shard read the first, the launcher's first look at the model the second."""
 PROBE_PERIOD_S: Final = 5
@@ -98,7 +98,7 @@ def secret(fleet: KubernetesFleet, name: ServerName, launch: Launch, owner: Mani
         "kind": "Secret",
         "metadata": _owned(fleet, name.secret, name, owner),
         "type": "Opaque",
-        "data": {TOKEN_KEY: token} if launch.hf_token else {},
+        "data": {DATA_KEY: token} if launch.hf_token else {},
     }
 
 
@@ -181,7 +181,7 @@ def _probes(slots: SlotClass) -> Manifest:
 
 
 def _token_variable(variable: str, name: ServerName, launch: Launch) -> Manifest:
-    reference = {"name": name.secret, "key": TOKEN_KEY, "optional": launch.hf_token is None}
+    reference = {"name": name.secret, "key": DATA_KEY, "optional": launch.hf_token is None}
     return {"name": variable, "valueFrom": {"secretKeyRef": reference}}
 
 
