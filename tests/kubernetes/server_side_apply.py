@@ -41,7 +41,7 @@ def leaves(item: dict[str, Any], start: Path = ()) -> Iterator[tuple[Path, Any]]
             yield (*start, name), value
 
 
-def read(item: dict[str, Any], path: Path) -> Any:
+def read(item: Any, path: Path) -> Any:
     for key in path:
         item = item.get(key.replace("~1", "/"), {}) if isinstance(item, dict) else {}
     return item

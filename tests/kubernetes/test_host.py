@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 
 import pytest
 from lorax_batch_scheduler.errors import FleetError, SlotOccupiedError
 from lorax_batch_scheduler.ports.server_host import LaunchState, ServerHost
+from lorax_batch_scheduler.server_hosts.kubernetes import host as host_module
 
 from tests.kubernetes.cluster import MODEL, NOTHING, FakeCluster, fleet_table, launch, server_of
 from tests.kubernetes.fake_api import Fault
@@ -86,7 +87,7 @@ async def test_an_unknown_slot_is_an_error_and_an_unknown_server_is_not(cluster:
 async def test_a_refused_start_leaves_nothing(cluster: FakeCluster, method: str, plural: str, status: int) -> None:
     cluster.api.faults.append(Fault(method=method, plural=plural, status=status, message="exceeded quota"))
     async with cluster.life(cluster.host()) as host:
-        with pytest.raises(FleetError, match="slot a100-0: can't start .*exceeded quota") as caught:
+        with pytest.raises(FleetError, match=r"slot a100-0: can't start .*exceeded quota") as caught:
             await host.start("a100-0", launch())
         assert "hf_secret" not in str(caught.value)
         await cluster.until(lambda: cluster.names() == NOTHING)
@@ -167,6 +168,23 @@ async def test_close_ends_all_servers_whether_the_host_runs_or_not(cluster: Fake
     await host.close()
     assert cluster.names() == NOTHING
     await host.close()
+
+
+@pytest.mark.parametrize("runs", [True, False], ids=["running", "not running"])
+async def test_close_names_the_servers_that_do_not_end(
+    cluster: FakeCluster, runs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_module, "DELETE_TIMEOUT_S", -0.9)
+    host = cluster.host(stop_grace_s=1)
+    cluster.kubelet.holds_ends = True
+    async with AsyncExitStack() as life:
+        await life.enter_async_context(cluster.life(host))
+        server_id = await host.start("a100-0", launch())
+        await cluster.until_state(host, server_id, LaunchState.UP)
+        if not runs:
+            await life.aclose()
+        with pytest.raises(FleetError, match=f"servers are still there: {server_id}"):
+            await host.close()
 
 
 async def test_a_host_is_what_the_port_says(cluster: FakeCluster) -> None:

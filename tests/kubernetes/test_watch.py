@@ -67,7 +67,7 @@ async def test_a_server_made_and_deleted_between_two_lists_is_gone(cluster: Fake
 async def test_a_bookmark_keeps_a_quiet_watch_from_expiring(cluster: FakeCluster) -> None:
     async with cluster.life(cluster.host()) as host:
         await watching(cluster, WATCHED)
-        assert all("true" == it.query["allowWatchBookmarks"] for it in cluster.api.requests if "watch" in it.query)
+        assert all(it.query["allowWatchBookmarks"] == "true" for it in cluster.api.requests if "watch" in it.query)
         cluster.stored.forget_history()
         await cluster.api.send_bookmarks()
         version = str(cluster.stored.version)

@@ -1,6 +1,7 @@
 """Looks after a fleet's objects: follows them, deletes what is to end, collects what an earlier life has left."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Final
 
@@ -66,9 +67,14 @@ class Caretaker:
         self._wake.set()
         if not (self._deployments.listed.is_set() and self._pods.listed.is_set()):
             return
-        pods = list(self._pods.objects.values())
-        seen = [observe(deployment, pods, self._url_of) for deployment in self._deployments.objects.values()]
-        self._state.see({item.server.server_id: item for item in seen}, self._deployments.listed_at)
+        pods: defaultdict[str, list[Object]] = defaultdict(list)
+        for pod in self._pods.objects.values():
+            pods[label(pod, SERVER_LABEL)].append(pod)
+        observed: dict[str, Observed] = {}
+        for deployment in self._deployments.objects.values():
+            server_id = label(deployment, SERVER_LABEL)
+            observed[server_id] = observe(deployment, pods[server_id], self._url_of)
+        self._state.see(observed, self._deployments.listed_at)
 
     def _sort(self) -> None:
         """Have the garbage deleted; what is left is adopted."""

@@ -150,12 +150,15 @@ class KubernetesHost:
         if self._caretaker is not None:
             await self._end_all()
             return
-        async with asyncio.TaskGroup() as group:
-            life = group.create_task(self.run(lambda: None))
-            try:
-                await self._end_all()
-            finally:
-                life.cancel()
+        try:
+            async with asyncio.TaskGroup() as group:
+                life = group.create_task(self.run(lambda: None))
+                try:
+                    await self._end_all()
+                finally:
+                    life.cancel()
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
 
     async def _end_all(self) -> None:
         await self._wait_connected("all")

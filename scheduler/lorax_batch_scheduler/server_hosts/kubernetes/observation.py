@@ -52,10 +52,10 @@ class Observed:
 
 
 def observe(deployment: Object, pods: Iterable[Object], url_of: UrlOf) -> Observed:
-    """Return how the server of a Deployment is."""
+    """Return how the server of a Deployment is; the pods are its own."""
     metadata = deployment["metadata"]
     server_id = label(deployment, SERVER_LABEL)
-    pod = newest_pod(pod for pod in pods if label(pod, SERVER_LABEL) == server_id)
+    pod = newest_pod(pods)
     condition = condition_of(pod, deployment)
     pod_name = pod["metadata"]["name"] if pod else ""
     ip = ((pod or {}).get("status") or {}).get("podIP") or ""
