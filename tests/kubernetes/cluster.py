@@ -54,8 +54,10 @@ class FakeCluster:
         try:
             async with asyncio.TaskGroup() as group:
                 kubelet = group.create_task(self.kubelet.run())
-                yield self
-                kubelet.cancel()
+                try:
+                    yield self
+                finally:
+                    kubelet.cancel()
         finally:
             await runner.cleanup()
 
@@ -82,8 +84,10 @@ class FakeCluster:
         """Run a host for a while; its servers stay."""
         async with asyncio.TaskGroup() as group:
             task = group.create_task(host.run(self.stored.wake))
-            yield host
-            task.cancel()
+            try:
+                yield host
+            finally:
+                task.cancel()
 
     async def until(self, holds: Callable[[], object]) -> None:
         """Return when something holds; asked after each change of the cluster or of a host."""

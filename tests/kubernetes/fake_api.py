@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from tests.kubernetes.server_side_apply import ApplyConflictError, apply
 from tests.kubernetes.stored_objects import Change, Object, StoredObjects
 
 ROUTES = ("/api/v1/namespaces/{namespace}/{plural}", "/apis/apps/v1/namespaces/{namespace}/{plural}")
+LABEL = r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?"
 KNOWN = {"/api/v1": {"pods", "services", "secrets"}, "/apis/apps/v1": {"deployments"}}
 
 
@@ -111,6 +113,8 @@ class FakeApi:
     async def _create(self, request: web.Request) -> web.Response:
         namespace, plural, item = *where(request), await request.json()
         name = item["metadata"]["name"]
+        if wrong := wrong_label(item):
+            return refusal(422, "Invalid", f"metadata.labels: Invalid value: {wrong!r}")
         if self.stored.get(plural, namespace, name):
             return refusal(409, "AlreadyExists", f'{plural} "{name}" already exists')
         return web.json_response(self.stored.create(plural, item), status=201)
@@ -205,6 +209,12 @@ class FakeApi:
             and change.item["metadata"]["namespace"] == namespace
             and matches(change.item, request)
         )
+
+
+def wrong_label(item: Object) -> str | None:
+    """Return a label's value that Kubernetes would not take."""
+    values = item["metadata"].get("labels", {}).values()
+    return next((value for value in values if not re.fullmatch(LABEL, value)), None)
 
 
 async def write_event(answer: web.StreamResponse, kind: str, item: Object) -> None:

@@ -25,11 +25,11 @@ class SimulatedFleet:
         table = [{"class": "a100", "count": slots, "memory_gib": 80, "gpu_kind": "a100-80"}]
         return self.cluster.host(url_of=self.containers.url_of, clock=SystemClock(), slots=table)
 
-    async def crash(self, server: LaunchedServer, log: str) -> None:
+    async def crash(self, server: LaunchedServer, log: str, *, exit_code: int = 1) -> None:
         """Let a server end by itself, again and again."""
         pod = self.cluster.kubelet.pod(server.server_id)
         await self.containers.stop(pod["metadata"]["name"])
-        self.cluster.kubelet.crash(server.server_id, 1, log=log)
+        self.cluster.kubelet.crash(server.server_id, exit_code, log=log)
 
     @property
     def is_empty(self) -> bool:

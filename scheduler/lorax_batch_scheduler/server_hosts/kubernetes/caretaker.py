@@ -47,8 +47,8 @@ class Caretaker:
         self._deployments = ObjectWatch(Resource.DEPLOYMENT, self._selector, on_change)
         self._pods = ObjectWatch(Resource.POD, self._selector, on_change)
 
-    async def run(self, connected: asyncio.Event) -> None:
-        """Set `connected` when what an earlier life has left is sorted; go on until cancelled."""
+    async def run(self, connected: asyncio.Event, on_sorted: Callable[[], None]) -> None:
+        """Set `connected`, and tell, when what an earlier life has left is sorted; go on until cancelled."""
         # Before the Deployments: one that is seen here, and its Deployment not there, has none.
         children = await self._list_children()
         async with asyncio.TaskGroup() as group:
@@ -59,6 +59,7 @@ class Caretaker:
             self._sort()
             connected.set()
             self._on_change()
+            on_sorted()
             await self._delete_strays(children)
             await self._tend()
 

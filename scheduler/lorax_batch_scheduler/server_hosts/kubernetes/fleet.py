@@ -1,6 +1,7 @@
 """What an operator says of a fleet in a cluster: the `[kubernetes]` table of the fleet file."""
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -101,14 +102,14 @@ class KubernetesFleet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         return {slot.slot_id: (slot, kind) for kind in self.slots for slot in kind.slots(self.data_node)}
 
 
-def read_kubernetes_fleet(table: dict[str, Any]) -> KubernetesFleet:
+def read_kubernetes_fleet(table: Mapping[str, Any]) -> KubernetesFleet:
     """Read the `[kubernetes]` table of a fleet file.
 
     Raises:
         ConfigurationError: with the path of the field, what is wrong with it, and what is right.
     """
     try:
-        fleet = msgspec.convert(table, KubernetesFleet)
+        fleet = msgspec.convert(dict(table), KubernetesFleet)
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at ")
         raise ConfigurationError(f"{_field(path)}: {message}") from None

@@ -41,7 +41,7 @@ class FleetState:
         self._gone: dict[str, LaunchedServer] = {}
 
     def servers(self) -> list[LaunchedServer]:
-        """Return every server that is not GONE, and of each slot the last one that is."""
+        """Return every server that is not GONE, and of each slot without one the last that is."""
         starting = [start.server for server_id, start in self._starts.items() if server_id not in self._observed]
         seen = [self._told(item.server) for item in self._observed.values() if item.server.slot_id in self._slot_ids]
         return [*self._gone.values(), *starting, *seen]
@@ -56,6 +56,7 @@ class FleetState:
     def begin_start(self, server: LaunchedServer) -> None:
         """Note a start before the cluster hears of it."""
         self._starts[server.server_id] = _Start(server=server)
+        self._gone.pop(server.slot_id, None)
 
     def finish_start(self, server_id: str, now: float) -> None:
         """Note that the cluster has taken it; `now` is monotonic."""

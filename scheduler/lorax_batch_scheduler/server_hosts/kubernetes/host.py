@@ -92,6 +92,8 @@ class KubernetesHost:
     async def run(self, on_change: Callable[[], None]) -> None:
         """Adopt what runs, delete what can't go on, and follow the cluster until cancelled.
 
+        `on_change` is also called once when all that was there is known, even if it was nothing.
+
         Raises:
             ConfigurationError: there are no credentials for the cluster.
         """
@@ -99,7 +101,7 @@ class KubernetesHost:
         try:
             async with self._connect() as api:
                 self._caretaker = Caretaker(api, self._fleet, self._state, self._url_of, self._changed)
-                await self._caretaker.run(self._connected)
+                await self._caretaker.run(self._connected, on_change)
         finally:
             self._connected.clear()
             self._caretaker = None

@@ -12,6 +12,7 @@ from lorax_batch_scheduler.errors import FleetError
 from lorax_batch_scheduler.launch import Launch
 from lorax_batch_scheduler.server_hosts.kubernetes.fleet import KubernetesFleet, SlotClass
 from lorax_batch_scheduler.server_hosts.kubernetes.naming import (
+    FAMILY_ANNOTATION,
     FAMILY_LABEL,
     MODEL_ANNOTATION,
     SERVER_LABEL,
@@ -27,6 +28,7 @@ DATA_KEY: Final = "token"
 TOKEN_VARIABLES: Final = ("HUGGING_FACE_HUB_TOKEN", "HF_TOKEN")
 """Router and shard read the first, the launcher's first look at the model the second."""
 PROBE_PERIOD_S: Final = 5
+MAX_LABEL: Final = 63
 _TAG = re.compile(r"[\w][\w.-]{0,127}", re.ASCII)
 
 
@@ -47,8 +49,12 @@ def deployment(
     Raises:
         FleetError: the image tag is none.
     """
-    labels = {**name.labels(), FAMILY_LABEL: launch.family}
-    annotations = {MODEL_ANNOTATION: launch.model, START_TIME_ANNOTATION: start_time.isoformat()}
+    labels = {**name.labels(), FAMILY_LABEL: launch.family[:MAX_LABEL]}
+    annotations = {
+        FAMILY_ANNOTATION: launch.family,
+        MODEL_ANNOTATION: launch.model,
+        START_TIME_ANNOTATION: start_time.isoformat(),
+    }
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",

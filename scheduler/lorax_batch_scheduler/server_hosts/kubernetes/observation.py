@@ -7,7 +7,7 @@ from datetime import datetime
 from lorax_batch_scheduler.ports.server_host import LaunchedServer, LaunchState
 from lorax_batch_scheduler.server_hosts.kubernetes.manifests import PORT
 from lorax_batch_scheduler.server_hosts.kubernetes.naming import (
-    FAMILY_LABEL,
+    FAMILY_ANNOTATION,
     MODEL_ANNOTATION,
     SERVER_LABEL,
     SLOT_LABEL,
@@ -69,7 +69,7 @@ def observe(deployment: Object, pods: Iterable[Object], url_of: UrlOf) -> Observ
         server=LaunchedServer(
             server_id=server_id,
             slot_id=label(deployment, SLOT_LABEL),
-            family=label(deployment, FAMILY_LABEL),
+            family=annotation(deployment, FAMILY_ANNOTATION),
             model=annotation(deployment, MODEL_ANNOTATION),
             state=state,
             url=url,
