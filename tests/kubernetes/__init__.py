@@ -1,0 +1,1 @@
+"""Fleets in Kubernetes, on a fake API server with the real client."""
