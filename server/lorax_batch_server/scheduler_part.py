@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Final
 
 import structlog
-from lorax_batch_scheduler.catalogue import Catalogue
+from lorax_batch_scheduler.catalogue import BaseModel, Catalogue
 from lorax_batch_scheduler.clock import Clock
 from lorax_batch_scheduler.errors import DatabaseError
 from lorax_batch_scheduler.fleet import ServerLimits, Slot
 from lorax_batch_scheduler.ingest.ingestion import Ingestion
 from lorax_batch_scheduler.ingest.limits import IngestLimits
 from lorax_batch_scheduler.launch import Launch
+from lorax_batch_scheduler.launching.data_shape import DataShape
+from lorax_batch_scheduler.launching.derivation import derive_launch
 from lorax_batch_scheduler.lorax_servers.probe import ServerProbe
 from lorax_batch_scheduler.ports.row_runner import RowRunner
 from lorax_batch_scheduler.ports.server_host import LaunchedServer
@@ -211,15 +213,28 @@ class SchedulerPart:
         )
 
     async def _make_launch(self, known: KnownJob, slot: Slot) -> Launch:
-        config = known.job.server_config
-        model = self._catalogue.find(known.job.base_model_id)
-        return Launch(
-            family=known.family,
-            base_model_id=known.job.base_model_id,
-            model=model.hf_id if model is not None else known.job.base_model_id,
-            image_tag=config.lorax_image_tag,
-            arguments=tuple(config.custom_args),
+        return derive_launch(
+            known.job.server_config,
+            self._model(known.job.base_model_id),
+            slot,
+            DataShape(largest_max_tokens=known.job.default_max_tokens, adapters=len(known.left)),
+            default_tag="",
             hf_token=await self._stores.jobs.hf_token(known.job.job_id),
+        )
+
+    def _model(self, name: str) -> BaseModel:
+        """Return a model of the catalogue, or one of its name of which nothing is known."""
+        known = self._catalogue.find(name)
+        if known is not None:
+            return known
+        return BaseModel(
+            name=name,
+            hf_id=name,
+            aliases=(),
+            parameters=0,
+            bytes_per_weight=2.0,
+            context_length=0,
+            kv_bytes_per_token=None,
         )
 
     def _base_model_of(self, model: str) -> str:
