@@ -73,6 +73,10 @@ protos: setup ## regenerate the code beside the .proto files
 bench: setup ## measure speed beside wrk, aiohttp and the SDKs; writes bench/results.json
 	@$(BIN)/python -m bench
 
+.PHONY: bench-packing
+bench-packing: setup ## replay ten families of traces under the planner and three baselines; writes build/packing.json
+	@$(BIN)/python -m bench.packing $(if $(SEED),--seed $(SEED))
+
 .PHONY: lock
 lock: setup ## resolve the dependencies anew into requirements*.lock
 	@scripts/lock.sh

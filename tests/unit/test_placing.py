@@ -1,0 +1,197 @@
+"""The placing of servers: each rule of the policy on a cluster of a few slots."""
+
+from dataclasses import replace
+
+import pytest
+from lorax_batch_scheduler.packing import (
+    ClusterView,
+    DrainServer,
+    ExplainJob,
+    FamilyView,
+    HostedServer,
+    HostedState,
+    JobView,
+    ServeJobs,
+    SlotView,
+    StartServer,
+    plan,
+)
+
+GIB = 1 << 30
+NOW = 10_000.0
+
+
+def slot(slot_id: str, *servers: HostedServer, kind: str = "a100", gib: int = 80, unusable: str = "") -> SlotView:
+    return SlotView(slot_id=slot_id, kind=kind, memory_bytes=gib * GIB, servers=servers, unusable=unusable)
+
+
+def server(family: str, *, state: HostedState = HostedState.READY, age: float = 5000, idle: float | None = None):
+    since = NOW - age
+    idle_since = None if idle is None else NOW - idle
+    return HostedServer(
+        server_id=f"{family}-server", family_id=family, state=state, since=since, ready_at=since, idle_since=idle_since
+    )
+
+
+def family(family_id: str, *, gib: int = 20, setup: float = 100, held: dict[str, float] | None = None) -> FamilyView:
+    return FamilyView(
+        family_id=family_id, need_bytes=gib * GIB, setup_s={"a100": setup, "h100": setup}, held_until=held or {}
+    )
+
+
+def job(
+    job_id: str,
+    family_id: str = "m",
+    work: float = 1000,
+    *,
+    tenant: str = "t",
+    priority: int = 0,
+    deadline: float | None = None,
+) -> JobView:
+    return JobView(
+        job_id=job_id,
+        family_id=family_id,
+        tenant=tenant,
+        priority=priority,
+        arrival=NOW,
+        work_s={"a100": work, "h100": work / 2},
+        deadline=deadline,
+    )
+
+
+def view(slots, families, jobs, **fields) -> ClusterView:
+    return ClusterView(now=NOW, slots=tuple(slots), families=tuple(families), jobs=tuple(jobs), **fields)
+
+
+def starts(actions) -> list[tuple[str, str]]:
+    return [(each.slot_id, each.family_id) for each in actions if isinstance(each, StartServer)]
+
+
+def drains(actions) -> list[str]:
+    return [each.server_id for each in actions if isinstance(each, DrainServer)]
+
+
+def order(actions, family_id: str = "m") -> tuple[str, ...]:
+    return next(each.job_ids for each in actions if isinstance(each, ServeJobs) and each.family_id == family_id)
+
+
+def why(actions, job_id: str) -> str:
+    return next(each.reason for each in actions if isinstance(each, ExplainJob) and each.job_id == job_id)
+
+
+def test_a_family_starts_on_the_first_idle_slot_and_its_job_says_so():
+    actions = plan(view([slot("s2"), slot("s1")], [family("m")], [job("j", work=100)]))
+    assert starts(actions) == [("s1", "m")]
+    assert why(actions, "j") == "a server of m is being started on s1: about 100 s"
+
+
+def test_a_large_job_is_split_over_slots_and_a_small_one_is_not():
+    slots = [slot(f"s{n}") for n in range(4)]
+    assert len(starts(plan(view(slots, [family("m")], [job("j", work=10_000)])))) == 4
+    assert len(starts(plan(view(slots, [family("m")], [job("j", work=200)])))) == 1
+
+
+def test_a_job_of_a_ready_family_needs_no_explanation():
+    actions = plan(view([slot("s", server("m"))], [family("m")], [job("j")]))
+    assert [each for each in actions if isinstance(each, ExplainJob)] == []
+
+
+def test_a_busy_slot_is_switched_only_for_a_claim_that_is_much_stronger_and_when_its_start_has_paid_back():
+    families = [family("m"), family("n")]
+    jobs = [job("long", work=5000), job("short", "n", work=1500, tenant="u")]
+    weak = [job("long", work=500), job("other", "n", work=5000, tenant="u")]
+    urgent = [job("long", work=50_000), job("short", "n", work=1500, tenant="u")]
+    old, young = [slot("s", server("m"))], [slot("s", server("m", age=50))]
+    assert drains(plan(view(old, families, weak))) == []
+    assert drains(plan(view(old, families, urgent))) == ["m-server"]
+    assert drains(plan(view(young, families, urgent))) == []
+    assert drains(plan(view(old, families, urgent, switching_budget_s=10))) == []
+    told = why(plan(view(old, families, jobs[:1] + weak[1:])), "other")
+    assert told.startswith("waiting for a slot: s serve")
+
+
+def test_an_idle_server_gives_way_at_once_and_is_released_when_nobody_wants_its_slot():
+    families = [family("m"), family("n")]
+    assert drains(plan(view([slot("s", server("m", idle=5))], families, [job("j", "n")]))) == ["m-server"]
+    assert drains(plan(view([slot("s", server("m", idle=5))], families, []))) == []
+    (gone,) = plan(view([slot("s", server("m", idle=101))], families, []))
+    assert isinstance(gone, DrainServer)
+    assert gone.reason == "nothing to do for 101 s"
+
+
+def test_a_near_deadline_goes_first_and_takes_slots():
+    jobs = [job("small", work=10), job("dated", work=500, deadline=NOW + 700)]
+    assert order(plan(view([slot("s", server("m"))], [family("m")], jobs))) == ("dated", "small")
+    late = [jobs[0], replace(jobs[1], deadline=NOW + 200)]
+    assert order(plan(view([slot("s", server("m"))], [family("m")], late))) == ("small", "dated")
+
+
+def test_tenants_share_by_weight_and_equal_jobs_go_by_id():
+    slots, jobs = [slot("s", server("m"))], [job("a", tenant="a"), job("b", tenant="b")]
+    assert order(plan(view(slots, [family("m")], jobs))) == ("a", "b")
+    assert order(plan(view(slots, [family("m")], jobs, weights={"b": 3.0}))) == ("b", "a")
+
+
+def test_a_flood_of_one_tenant_does_not_hold_up_another():
+    flood = [job(f"flood{n}", tenant="flood") for n in range(20)]
+    placed = order(plan(view([slot("s", server("m"))], [family("m")], [*flood, job("z", tenant="quiet")])))
+    assert placed.index("z") <= 1
+
+
+def test_higher_priority_goes_first_within_a_tenant():
+    jobs = [job("a", work=10), job("b", work=5000, priority=5)]
+    assert order(plan(view([slot("s", server("m"))], [family("m")], jobs))) == ("b", "a")
+
+
+@pytest.mark.parametrize(
+    ("slots", "wanted", "reason"),
+    [
+        ([slot("s", gib=16)], family("m"), "a server of m needs 20.0 GiB; the largest slot, s, has 16.0 GiB"),
+        ([slot("s", unusable="drained")], family("m"), "no slot that fits a server of m can be used now: s (drained)"),
+        (
+            [slot("s")],
+            family("m", held={"a100": NOW + 40}),
+            "servers of m failed to start on a100; the next try is in 40 s",
+        ),
+        (
+            [slot("s", kind="t4")],
+            family("m"),
+            "no slot is of a GPU kind that a server of m runs on; the slots are of t4",
+        ),
+        ([], family("m"), "no server of m is ready, and there is no slot to start one on"),
+    ],
+)  # fmt: skip
+def test_nothing_is_started_where_it_can_not_run_and_the_job_says_why(slots, wanted, reason):
+    actions = plan(view(slots, [wanted], [job("j")]))
+    assert starts(actions) == []
+    assert drains(actions) == []
+    assert why(actions, "j") == reason
+
+
+def test_a_held_family_does_not_hold_back_others():
+    families = [family("m", held={"a100": NOW + 40}), family("n")]
+    assert starts(plan(view([slot("s")], families, [job("a"), job("b", "n")]))) == [("s", "n")]
+
+
+def test_with_more_families_than_slots_small_ones_share_a_slot_where_memory_allows_it():
+    jobs = [job("a", work=5000), job("b", "n", work=5000)]
+    shared = plan(view([slot("s")], [family("m"), family("n")], jobs))
+    parts = [each.memory_bytes for each in shared if isinstance(each, StartServer)]
+    assert parts == [40 * GIB, 40 * GIB]
+    assert len(starts(plan(view([slot("s", gib=30)], [family("m"), family("n")], jobs)))) == 1
+
+
+def test_a_slot_that_is_drained_is_given_to_one_family_and_explained():
+    ending = slot("s", server("n", state=HostedState.DRAINING))
+    actions = plan(view([ending], [family("m"), family("n")], [job("j")]))
+    assert starts(actions) == []
+    assert why(actions, "j") == "slot s is being freed for a server of m"
+
+
+def test_equal_views_give_equal_plans_whatever_the_order():
+    slots = [slot(f"s{n}") for n in range(5)]
+    families = [family("m"), family("n"), family("o")]
+    jobs = [job(f"j{n}", "mno"[n % 3], tenant="ab"[n % 2]) for n in range(12)]
+    first = plan(view(slots, families, jobs))
+    assert first == plan(view(slots, families, jobs))
+    assert set(starts(first)) == set(starts(plan(view(slots[::-1], families, jobs[::-1]))))
