@@ -64,16 +64,40 @@ class Slot(_message.Message):
     DECLARED_MODEL_FIELD_NUMBER: _builtins.int
     SERVER_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    GPU_KIND_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    DRAINED_FIELD_NUMBER: _builtins.int
+    DRAIN_REASON_FIELD_NUMBER: _builtins.int
+    SERVER_IDS_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
     slot_id: _builtins.str
     kind: _builtins.str
-    """`static`: a fixed URL."""
+    """`static`: a fixed URL; `command` and `kubernetes`: servers are started and stopped on it."""
     url: _builtins.str
+    """Of a static slot; others have one with each server."""
     declared_model: _builtins.str
     """The model that the configuration declares (`model=`); empty: what `/info` reports."""
     server_id: _builtins.str
-    """The server on it now; empty: none answers."""
+    """The first of `server_ids`; empty: there is none."""
     reason: _builtins.str
-    """Why there is no server, or what is odd about it."""
+    """Why it runs what it runs, or why nothing."""
+    gpu_kind: _builtins.str
+    """What throughput is learned for, like `a100-80`; empty: unknown."""
+    memory_bytes: _builtins.int
+    """GPU memory that its servers share; 0: unknown, as of a static slot."""
+    node: _builtins.str
+    """Slots of one node share downloaded weights; empty: a node of its own."""
+    drained: _builtins.bool
+    """Taken out of service by `DrainSlot`."""
+    drain_reason: _builtins.str
+    """What the operator said."""
+    @_builtins.property
+    def server_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What runs on it, or is being started or stopped there; of a static slot only a server that has answered."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
@@ -83,10 +107,17 @@ class Slot(_message.Message):
         declared_model: _builtins.str = ...,
         server_id: _builtins.str = ...,
         reason: _builtins.str = ...,
+        gpu_kind: _builtins.str = ...,
+        memory_bytes: _builtins.int = ...,
+        node: _builtins.str = ...,
+        drained: _builtins.bool = ...,
+        drain_reason: _builtins.str = ...,
+        server_ids: _abc.Iterable[_builtins.str] | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["declared_model", b"declared_model", "kind", b"kind", "reason", b"reason", "server_id", b"server_id", "slot_id", b"slot_id", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["declared_model", b"declared_model", "drain_reason", b"drain_reason", "drained", b"drained", "gpu_kind", b"gpu_kind", "kind", b"kind", "memory_bytes", b"memory_bytes", "node", b"node", "reason", b"reason", "server_id", b"server_id", "server_ids", b"server_ids", "slot_id", b"slot_id", "update_time", b"update_time", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -138,6 +169,7 @@ class Server(_message.Message):
     rows_per_second: _builtins.float
     tokens_per_second: _builtins.float
     version: _builtins.str
+    """From 30 on: what it was started with."""
     @_builtins.property
     def warm_adapters(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Adapters that are loaded, as far as the service knows."""
@@ -181,6 +213,44 @@ class Server(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Server: _TypeAlias = Server  # noqa: Y015
+
+@_typing.final
+class Queue(_message.Message):
+    """The jobs of one base model that wait for rows to be run, or run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BASE_MODEL_ID_FIELD_NUMBER: _builtins.int
+    JOBS_QUEUED_FIELD_NUMBER: _builtins.int
+    JOBS_RUNNING_FIELD_NUMBER: _builtins.int
+    ROWS_LEFT_FIELD_NUMBER: _builtins.int
+    TOKENS_LEFT_FIELD_NUMBER: _builtins.int
+    base_model_id: _builtins.str
+    """The catalogue's name of the model."""
+    jobs_queued: _builtins.int
+    """Jobs in state QUEUED. With no job queued or running the queue is gone: a watch says so with all counts 0."""
+    jobs_running: _builtins.int
+    """Jobs in the states STARTING and RUNNING."""
+    rows_left: _builtins.int
+    """Rows of these jobs without a result."""
+    tokens_left: _builtins.int
+    """Estimate of their prompt tokens, and of output tokens as long as the rows before them were."""
+    def __init__(
+        self,
+        *,
+        base_model_id: _builtins.str = ...,
+        jobs_queued: _builtins.int = ...,
+        jobs_running: _builtins.int = ...,
+        rows_left: _builtins.int = ...,
+        tokens_left: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model_id", b"base_model_id", "jobs_queued", b"jobs_queued", "jobs_running", b"jobs_running", "rows_left", b"rows_left", "tokens_left", b"tokens_left"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Queue: _TypeAlias = Queue  # noqa: Y015
 
 @_typing.final
 class ListSlotsRequest(_message.Message):
@@ -273,3 +343,146 @@ class ListServersResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListServersResponse: _TypeAlias = ListServersResponse  # noqa: Y015
+
+@_typing.final
+class DrainSlotRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLOT_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    slot_id: _builtins.str
+    reason: _builtins.str
+    """For people; at most 500 characters."""
+    def __init__(
+        self,
+        *,
+        slot_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "slot_id", b"slot_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainSlotRequest: _TypeAlias = DrainSlotRequest  # noqa: Y015
+
+@_typing.final
+class DrainSlotResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLOT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def slot(self) -> Global___Slot: ...
+    def __init__(
+        self,
+        *,
+        slot: Global___Slot | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["slot", b"slot"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["slot", b"slot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainSlotResponse: _TypeAlias = DrainSlotResponse  # noqa: Y015
+
+@_typing.final
+class UndrainSlotRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLOT_ID_FIELD_NUMBER: _builtins.int
+    slot_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        slot_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["slot_id", b"slot_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UndrainSlotRequest: _TypeAlias = UndrainSlotRequest  # noqa: Y015
+
+@_typing.final
+class UndrainSlotResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLOT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def slot(self) -> Global___Slot: ...
+    def __init__(
+        self,
+        *,
+        slot: Global___Slot | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["slot", b"slot"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["slot", b"slot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UndrainSlotResponse: _TypeAlias = UndrainSlotResponse  # noqa: Y015
+
+@_typing.final
+class WatchFleetRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchFleetRequest: _TypeAlias = WatchFleetRequest  # noqa: Y015
+
+@_typing.final
+class WatchFleetResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVER_FIELD_NUMBER: _builtins.int
+    SLOT_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
+    REMOVED_SERVER_ID_FIELD_NUMBER: _builtins.int
+    REMOVED_SLOT_ID_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_FIELD_NUMBER: _builtins.int
+    removed_server_id: _builtins.str
+    """The id of a server that is there no more."""
+    removed_slot_id: _builtins.str
+    """The id of a slot that is there no more: no living scheduler has it, and it is not drained."""
+    @_builtins.property
+    def server(self) -> Global___Server:
+        """New or changed."""
+
+    @_builtins.property
+    def slot(self) -> Global___Slot: ...
+    @_builtins.property
+    def queue(self) -> Global___Queue: ...
+    @_builtins.property
+    def heartbeat(self) -> _timestamp_pb2.Timestamp:
+        """The service's time. The first one closes the snapshot."""
+
+    def __init__(
+        self,
+        *,
+        server: Global___Server | None = ...,
+        slot: Global___Slot | None = ...,
+        queue: Global___Queue | None = ...,
+        removed_server_id: _builtins.str = ...,
+        removed_slot_id: _builtins.str = ...,
+        heartbeat: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "heartbeat", b"heartbeat", "queue", b"queue", "removed_server_id", b"removed_server_id", "removed_slot_id", b"removed_slot_id", "server", b"server", "slot", b"slot"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "heartbeat", b"heartbeat", "queue", b"queue", "removed_server_id", b"removed_server_id", "removed_slot_id", b"removed_slot_id", "server", b"server", "slot", b"slot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["server", "slot", "queue", "removed_server_id", "removed_slot_id", "heartbeat"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___WatchFleetResponse: _TypeAlias = WatchFleetResponse  # noqa: Y015
