@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from lorax_batch_scheduler.fleet import ServerState, ServerStatus, Slot
+from lorax_batch_scheduler.fleet import ServerState, ServerStatus, Slot, SlotStatus
 from lorax_batch_scheduler.packing import ServerView
 from lorax_batch_scheduler.ports.row_runner import RowRunner
 from lorax_batch_scheduler.scheduling.job_book import JobBook, KnownJob
@@ -23,6 +23,10 @@ class StaticFleet:
     def servers(self) -> list[ServerStatus]:
         """Return how the servers are."""
         return [watch.status() for watch in self.watches]
+
+    def slot_statuses(self) -> list[SlotStatus]:
+        """Return how the slots are."""
+        return [_slot_status(watch) for watch in self.watches]
 
     def url_of(self, server_id: str) -> str:
         """Return where a server is."""
@@ -93,4 +97,14 @@ def _view(watch: SlotWatch, working_on: set[str]) -> ServerView:
         load=(queued + status.in_flight) / max(status.in_flight_limit, 1),
         working_on=frozenset(working_on),
         warm=frozenset(status.warm_adapters),
+    )
+
+
+def _slot_status(watch: SlotWatch) -> SlotStatus:
+    server = watch.status()
+    return SlotStatus(
+        slot=watch.slot,
+        server_ids=(watch.server_id,) if watch.runner is not None else (),
+        reason=server.reason if watch.runner is None else "runs what its URL hosts",
+        update_time=server.update_time,
     )
