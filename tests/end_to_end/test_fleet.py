@@ -4,11 +4,13 @@ import fcntl
 import json
 import os
 import pty
+import select
 import signal
 import struct
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -97,6 +99,16 @@ def test_a_slot_is_drained_watched_and_put_back(service: Service, client: Client
     assert (watching.returncode, said) == (130, "")
 
 
+def read_screen(terminal: int, word: str) -> None:
+    """Return when a terminal has shown a word; fail with what it has shown when nothing more comes."""
+    screen, deadline = b"", time.monotonic() + 30
+    while word.encode() not in screen:
+        left_s = deadline - time.monotonic()
+        assert left_s > 0, f"no '{word}' in {screen[-3000:]!r}"
+        if select.select([terminal], [], [], left_s)[0]:
+            screen += os.read(terminal, 65_536)
+
+
 def test_top_is_live_in_a_terminal_until_ctrl_c(service: Service, client: Client) -> None:
     (slot,) = client.list_slots()
     ours, its = pty.openpty()
@@ -106,17 +118,14 @@ def test_top_is_live_in_a_terminal_until_ctrl_c(service: Service, client: Client
         stdin=its,
         stdout=its,
         stderr=subprocess.PIPE,
-        env={**os.environ, "TERM": "xterm-256color"},
+        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "160", "LINES": "30"},
         start_new_session=True,
     )
     os.close(its)
     try:
-        screen = b""
-        while slot.slot_id.encode() not in screen:
-            screen += os.read(ours, 65_536)
+        read_screen(ours, slot.slot_id)
         client.drain_slot(slot, reason="fan is loud")
-        while b"drained" not in screen:
-            screen += os.read(ours, 65_536)
+        read_screen(ours, "drained")
         top.send_signal(signal.SIGINT)
         _, said = top.communicate(timeout=30)
         assert (top.returncode, said) == (0, b"")

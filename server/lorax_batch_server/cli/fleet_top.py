@@ -64,8 +64,12 @@ class _Display:
     """What the screen shows; drawn by a thread of its own, while this one waits for news."""
 
     def __init__(self, target: str) -> None:
+        # Here, not in the thread that draws: imports are no work for two threads at once.
         from lorax_batch_client import FleetSnapshot
 
+        from lorax_batch_server.cli.fleet_frame import frame
+
+        self._draw = frame
         self._target = target
         self._fleet = FleetSnapshot()
         self._trouble = ""
@@ -79,6 +83,4 @@ class _Display:
         time.sleep(seconds)
 
     def frame(self, height: int) -> "RenderableType":
-        from lorax_batch_server.cli.fleet_frame import frame
-
-        return frame(self._fleet, height=height, trouble=self._trouble)
+        return self._draw(self._fleet, height=height, trouble=self._trouble)
