@@ -44,8 +44,8 @@ class NotFoundError(LoraxBatchError):
 
     reason = "NOT_FOUND"
 
-    def __init__(self, kind: str, name: str) -> None:
-        super().__init__(f"no {kind} '{name}'")
+    def __init__(self, kind: str, name: str, way_out: str = "") -> None:
+        super().__init__(f"no {kind} '{name}'" + (f": {way_out}" if way_out else ""))
         self.kind = kind
         self.name = name
 

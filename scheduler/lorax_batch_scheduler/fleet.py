@@ -1,6 +1,6 @@
 """Slots, and the servers that run on them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -117,5 +117,30 @@ class SlotStatus:
     starts: int = 0
     """How many servers were started on it since the service began."""
     drained: bool = False
-    """An operator has taken it out of service."""
+    """An operator has taken it out of service. The store adds it: a scheduler's own word is not asked."""
+    drain_reason: str = ""
+    """What the operator said."""
     update_time: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueStatus:
+    """The jobs of one base model that wait for rows to be run, or run."""
+
+    base_model_id: str
+    jobs_queued: int = 0
+    jobs_running: int = 0
+    """Starting ones too."""
+    rows_left: int = 0
+    """Rows of these jobs without a result."""
+    tokens_left: int = 0
+    """Estimate of their prompt tokens, and of output tokens as long as the rows before them were."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetState:
+    """All slots, servers and queues at one moment, each by its id."""
+
+    slots: dict[str, SlotStatus] = field(default_factory=dict)
+    servers: dict[str, ServerStatus] = field(default_factory=dict)
+    queues: dict[str, QueueStatus] = field(default_factory=dict)

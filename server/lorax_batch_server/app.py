@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from lorax_batch_server.api_part import ApiPart
 from lorax_batch_server.fleet import FleetService
+from lorax_batch_server.fleet_watch import FleetHub
 from lorax_batch_server.listen_address import ListenAddress
 from lorax_batch_server.metrics import ApiMetrics, MetricsListener
 from lorax_batch_server.scheduler_part import SchedulerPart
@@ -100,8 +101,9 @@ class Service:
             self._scheduling = SchedulerPart(
                 settings, stores, self._removals, stores.directory, catalogue=catalogue, clock=clock
             )
+        self._fleet_hub = FleetHub(stores.fleet, stopping)
         self._server = ApiServer(
-            FleetService(stores.fleet),
+            FleetService(stores.fleet, self._fleet_hub, clock),
             batch_inference=self._api.batch_inference if self._api is not None else None,
             datasets=self._api.datasets if self._api is not None else None,
             metrics=metrics,
@@ -124,6 +126,7 @@ class Service:
             if stores.embedded is not None:
                 background.append(group.create_task(stores.embedded.supervise()))
             background.append(group.create_task(self._removals.run()))
+            background.append(group.create_task(self._fleet_hub.run()))
             if self._api is not None:
                 background.append(group.create_task(self._api.run()))
             scheduling = group.create_task(self._scheduling.run()) if self._scheduling is not None else None

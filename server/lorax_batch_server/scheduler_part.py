@@ -84,6 +84,7 @@ class SchedulerPart:
             scheduler_id=lambda: self._keeper.scheduler_id,
             clock=clock,
             alone=self._exclusive,
+            on_drained=self._obey_drains,
         )
         self._scheduler.use(self._fleet, elsewhere=lambda: self._record.elsewhere, placer=self._make_placer())
         self._ingestion = self._make_ingestion(removals, directory)
@@ -92,6 +93,7 @@ class SchedulerPart:
     async def run(self) -> None:
         """Run jobs until `stop`."""
         await self._keeper.register()
+        await self._record.read_drained()
         async with asyncio.TaskGroup() as group:
             ingesting = group.create_task(self._ingestion.run())
             scheduling = group.create_task(self._scheduler.run())
@@ -111,6 +113,10 @@ class SchedulerPart:
                 await self._ingestion.release()
         except (TimeoutError, DatabaseError) as error:
             _log.warning("dataset_not_released", error=repr(error))
+
+    def _obey_drains(self) -> None:
+        self._fleet.obey(self._record.drained)
+        self._scheduler.fleet_changed()
 
     def wake(self) -> None:
         """Something may be there to do."""

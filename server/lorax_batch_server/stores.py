@@ -79,7 +79,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             leases=PostgresLeaseStore(database),
             results=PostgresResultStore(database),
             removals=PostgresRemovalStore(database),
-            fleet=PostgresFleetStore(database),
+            fleet=PostgresFleetStore(database, listener),
         )
 
 

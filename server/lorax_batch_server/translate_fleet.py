@@ -1,11 +1,12 @@
-"""Slots and servers as messages of the contract."""
+"""Slots, servers and queues as messages of the contract."""
 
 from datetime import timedelta
 from typing import Final
 
 from lorax_batch.v1 import fleet_pb2
-from lorax_batch_scheduler.fleet import ServerState, ServerStatus
+from lorax_batch_scheduler.fleet import QueueStatus, ServerState, ServerStatus, SlotStatus
 
+from lorax_batch_server.fleet_changes import FleetChange, ServerRemoved, SlotRemoved
 from lorax_batch_server.timestamps import timestamp
 from lorax_batch_server.translate_job import server_config_message
 
@@ -14,16 +15,24 @@ STATE_NUMBERS: Final[dict[ServerState, fleet_pb2.ServerState.ValueType]] = {
 }
 
 
-def slot_message(server: ServerStatus) -> fleet_pb2.Slot:
-    """Return the message for the slot of a server: one that is unreachable is not there."""
-    slot, answers = server.slot, server.state is not ServerState.UNREACHABLE
+def slot_message(status: SlotStatus) -> fleet_pb2.Slot:
+    """Return the message for a slot."""
+    slot = status.slot
     return fleet_pb2.Slot(
         slot_id=slot.slot_id,
         kind=slot.kind,
         url=slot.url,
         declared_model=slot.declared_model or "",
-        server_id=server.server_id if answers else "",
-        reason=server.reason,
+        server_id=status.server_ids[0] if status.server_ids else "",
+        reason=status.reason,
+        gpu_kind=slot.gpu_kind,
+        memory_bytes=slot.memory_bytes,
+        node=slot.node,
+        drained=status.drained,
+        drain_reason=status.drain_reason,
+        server_ids=status.server_ids,
+        starts=status.starts,
+        update_time=timestamp(status.update_time),
     )
 
 
@@ -41,6 +50,7 @@ def server_message(server: ServerStatus) -> fleet_pb2.Server:
         rows_per_second=server.rows_per_second,
         tokens_per_second=server.tokens_per_second,
         warm_adapters=server.warm_adapters,
+        adapter_loads=server.adapter_loads,
         ready_time=timestamp(server.ready_time),
         update_time=timestamp(server.update_time),
         server_config=server_config_message(server.config) if server.config is not None else None,
@@ -57,3 +67,29 @@ def server_message(server: ServerStatus) -> fleet_pb2.Server:
         message.max_input_length = limits.max_input_length or 0
         message.max_batch_total_tokens = limits.max_batch_total_tokens or 0
     return message
+
+
+def queue_message(status: QueueStatus) -> fleet_pb2.Queue:
+    """Return the message for the queue of a base model."""
+    return fleet_pb2.Queue(
+        base_model_id=status.base_model_id,
+        jobs_queued=status.jobs_queued,
+        jobs_running=status.jobs_running,
+        rows_left=status.rows_left,
+        tokens_left=status.tokens_left,
+    )
+
+
+def watch_response(change: FleetChange) -> fleet_pb2.WatchFleetResponse:
+    """Return the message that tells a change."""
+    match change:
+        case ServerStatus():
+            return fleet_pb2.WatchFleetResponse(server=server_message(change))
+        case SlotStatus():
+            return fleet_pb2.WatchFleetResponse(slot=slot_message(change))
+        case QueueStatus():
+            return fleet_pb2.WatchFleetResponse(queue=queue_message(change))
+        case ServerRemoved(server_id=server_id):
+            return fleet_pb2.WatchFleetResponse(removed_server_id=server_id)
+        case SlotRemoved(slot_id=slot_id):
+            return fleet_pb2.WatchFleetResponse(removed_slot_id=slot_id)

@@ -152,7 +152,9 @@ _LIKELY: Final[dict[str, tuple[str, ...]]] = {
     "sha256": ("0" * 64, "E" * 64, "", ""),
     "path": ("/etc/passwd", "/", "/proc/self/mem", "/dev/zero", "relative", "/\u0000"),
 }
-_PREFIXES: Final = {"job_id": "job_", "job_ids": "job_", "dataset_id": "ds_", "dataset": "ds_"}
+_PREFIXES: Final = {
+    "job_id": "job_", "job_ids": "job_", "dataset_id": "ds_", "dataset": "ds_", "slot_id": "slot_",
+}  # fmt: skip
 """What the names begin with that a field most likely means."""
 _NEEDED: Final = {*_PREFIXES, "job", "server_config", "base_model", "update_mask", "paths", "path"}
 """Whoever names nothing gets no further than that."""

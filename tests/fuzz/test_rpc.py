@@ -49,12 +49,13 @@ def service(serve: Callable[..., Service], simulator: Simulator) -> Service:
 
 
 def seeded_names(client: Client) -> list[str]:
-    """Return the names of a dataset and of jobs to be fuzzed with: ended, paused, and waiting for ever."""
+    """Return the names of a slot, a dataset and jobs to be fuzzed with: ended, paused, and waiting for ever."""
     dataset = submit(client, make_rows("fuzz", 30)).finish().dataset_id
     ended = [JobStory(client, client.create_job(dataset, base_model=MODEL)) for _ in range(EACH)]
     waiting = [client.create_job(dataset, base_model="llama-2-7b") for _ in range(2 * EACH)]
     paused = [client.pause_job(job) for job in waiting[:EACH]]
-    return [dataset, *(job.finish().job_id for job in ended), *(job.job_id for job in (*waiting, *paused))]
+    slots = [slot.slot_id for slot in client.list_slots()]
+    return [*slots, dataset, *(job.finish().job_id for job in ended), *(job.job_id for job in (*waiting, *paused))]
 
 
 async def fuzz(target: str, names: list[str], calls: int, seed: str) -> Counter[tuple[str, str]]:
@@ -118,6 +119,8 @@ def test_nothing_that_is_sent_breaks_the_service(service: Service, client: Clien
     assert [line for line in log.splitlines() if re.search(r'"level": "(error|critical)"', line)] == []
     for job in client.list_jobs():
         check_counts(job.counts)
+    for slot in client.list_slots():
+        client.undrain_slot(slot)
     assert submit(client, make_rows("after", 20)).finish().counts.succeeded == 20
 
 

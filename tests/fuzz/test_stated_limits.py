@@ -51,10 +51,7 @@ def test_a_limit_that_is_stated_is_the_limit(file, words, expected):
 
 INSIDE = {
     "running/": "how rows are tried again and how much is looked at ahead: nobody sends it",
-    "packing/": "how much is decided at once",
-    "replay/": "what virtual servers take",
-    "estimates/": "what is learned of servers and rows",
-    "scheduling/": "how servers are started again",
+    "packing.py": "how much is decided at once",
     "lorax_servers/": "what a server may answer",
     "failpoints": "for tests",
     "chunk.py": "how rows are stored; tests/unit/ingest/test_engine.py has them",

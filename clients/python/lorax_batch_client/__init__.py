@@ -4,7 +4,16 @@ from lorax_batch_client.aio.client import AsyncClient
 from lorax_batch_client.dataset import Dataset, DatasetState, InvalidCode, InvalidLine, ModelCount, OnInvalid
 from lorax_batch_client.errors import ClientError
 from lorax_batch_client.event import JobDeleted, JobEvent, JobProgressed, JobSnapshot, JobStateChanged
-from lorax_batch_client.fleet import Server, ServerState, Slot
+from lorax_batch_client.fleet import Queue, Server, ServerState, Slot
+from lorax_batch_client.fleet_event import (
+    FleetEvent,
+    FleetSnapshot,
+    QueueChanged,
+    ServerChanged,
+    ServerRemoved,
+    SlotChanged,
+    SlotRemoved,
+)
 from lorax_batch_client.job import Cost, Counts, Job, JobState, Progress, ResultFile, RowError, Usage
 from lorax_batch_client.job_filter import JobFilter
 from lorax_batch_client.result import ResultBlock, ResultKind, ResultOrder, ResultRow
@@ -20,6 +29,8 @@ __all__ = [
     "Counts",
     "Dataset",
     "DatasetState",
+    "FleetEvent",
+    "FleetSnapshot",
     "InvalidCode",
     "InvalidLine",
     "Job",
@@ -33,6 +44,8 @@ __all__ = [
     "ModelCount",
     "OnInvalid",
     "Progress",
+    "Queue",
+    "QueueChanged",
     "ResultBlock",
     "ResultFile",
     "ResultKind",
@@ -41,8 +54,12 @@ __all__ = [
     "RetryPolicy",
     "RowError",
     "Server",
+    "ServerChanged",
     "ServerConfig",
+    "ServerRemoved",
     "ServerState",
     "Slot",
+    "SlotChanged",
+    "SlotRemoved",
     "Usage",
 ]

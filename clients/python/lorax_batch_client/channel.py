@@ -14,7 +14,7 @@ RETRIED_METHODS: Final = {
         *("PauseJob", "ResumeJob", "RetryJob"),
     ),
     "lorax_batch.v1.Datasets": ("GetUploadStatus", "ImportDataset", "GetDataset", "ListDatasets"),
-    "lorax_batch.v1.Fleet": ("ListSlots", "ListServers"),
+    "lorax_batch.v1.Fleet": ("ListSlots", "ListServers", "DrainSlot", "UndrainSlot"),
 }
 # A page of 1,000 datasets with full reports is far above gRPC's default of 4 MiB.
 LARGEST_MESSAGE_BYTES: Final = 64 << 20

@@ -1,4 +1,4 @@
-"""Slots and servers as the service tells them."""
+"""Slots, servers and queues as the service tells them."""
 
 import enum
 from dataclasses import dataclass
@@ -41,8 +41,20 @@ class Slot:
     declared_model: str
     """Empty: what the server reports."""
     server_id: str
-    """Empty: none answers."""
+    """The first of `server_ids`; empty: there is none."""
     reason: str
+    """Why it runs what it runs, or why nothing."""
+    gpu_kind: str
+    memory_bytes: int
+    """GPU memory that its servers share; 0: unknown."""
+    node: str
+    drained: bool
+    """Taken out of service by an operator."""
+    drain_reason: str
+    server_ids: tuple[str, ...]
+    update_time: datetime | None
+    starts: int = 0
+    """How many servers were started on it since its scheduler began."""
 
     @classmethod
     def from_proto(cls, message: fleet_pb2.Slot) -> "Slot":
@@ -54,7 +66,48 @@ class Slot:
             declared_model=message.declared_model,
             server_id=message.server_id,
             reason=message.reason,
+            gpu_kind=message.gpu_kind,
+            memory_bytes=message.memory_bytes,
+            node=message.node,
+            drained=message.drained,
+            drain_reason=message.drain_reason,
+            server_ids=tuple(message.server_ids),
+            starts=message.starts,
+            update_time=datetime_from(message.update_time),
         )
+
+
+def slot_id_of(slot: Slot | str) -> str:
+    """Return the id of a slot that is given by value or by id."""
+    return slot if isinstance(slot, str) else slot.slot_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queue:
+    """The jobs of one base model that wait for rows to be run, or run."""
+
+    base_model_id: str
+    jobs_queued: int
+    jobs_running: int
+    rows_left: int
+    tokens_left: int
+    """Estimate."""
+
+    @classmethod
+    def from_proto(cls, message: fleet_pb2.Queue) -> "Queue":
+        """Return the queue of a message."""
+        return cls(
+            base_model_id=message.base_model_id,
+            jobs_queued=message.jobs_queued,
+            jobs_running=message.jobs_running,
+            rows_left=message.rows_left,
+            tokens_left=message.tokens_left,
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no job of the base model waits or runs any more."""
+        return not self.jobs_queued and not self.jobs_running
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +134,8 @@ class Server:
     ready_time: datetime | None
     update_time: datetime | None
     version: str
+    adapter_loads: int = 0
+    """How often an adapter was loaded on it for a first row, as far as the service knows."""
     server_config: ServerConfig | None = None
     """What it was started with; None for one that the service did not start."""
     launch_arguments: tuple[str, ...] = ()
@@ -110,6 +165,7 @@ class Server:
             ready_time=datetime_from(message.ready_time),
             update_time=datetime_from(message.update_time),
             version=message.version,
+            adapter_loads=message.adapter_loads,
             server_config=(
                 ServerConfig.from_proto(message.server_config) if message.HasField("server_config") else None
             ),

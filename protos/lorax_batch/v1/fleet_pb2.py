@@ -27,27 +27,41 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from lorax_batch.v1 import job_pb2 as lorax__batch_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1alorax_batch/v1/fleet.proto\x12\x0elorax_batch.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18lorax_batch/v1/job.proto\"m\n\x04Slot\x12\x0f\n\x07slot_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0b\n\x03url\x18\x03 \x01(\t\x12\x16\n\x0e\x64\x65\x63lared_model\x18\x04 \x01(\t\x12\x11\n\tserver_id\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\"\xfb\x04\n\x06Server\x12\x11\n\tserver_id\x18\x01 \x01(\t\x12\x0f\n\x07slot_id\x18\x02 \x01(\t\x12\x0b\n\x03url\x18\x03 \x01(\t\x12*\n\x05state\x18\x04 \x01(\x0e\x32\x1b.lorax_batch.v1.ServerState\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x10\n\x08model_id\x18\x06 \x01(\t\x12\x15\n\rbase_model_id\x18\x07 \x01(\t\x12\x1f\n\x17max_concurrent_requests\x18\x08 \x01(\x05\x12\x18\n\x10max_total_tokens\x18\t \x01(\x05\x12\x18\n\x10max_input_length\x18\n \x01(\x05\x12\x1e\n\x16max_batch_total_tokens\x18\x0b \x01(\x03\x12\x11\n\tin_flight\x18\x0c \x01(\x05\x12\x17\n\x0fin_flight_limit\x18\r \x01(\x05\x12\x17\n\x0frows_per_second\x18\x0e \x01(\x01\x12\x19\n\x11tokens_per_second\x18\x0f \x01(\x01\x12\x15\n\rwarm_adapters\x18\x10 \x03(\t\x12.\n\x0brow_latency\x18\x11 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\nready_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x14 \x01(\t\x12\x33\n\rserver_config\x18\x1e \x01(\x0b\x32\x1c.lorax_batch.v1.ServerConfig\x12\x18\n\x10launch_arguments\x18\x1f \x03(\t\"9\n\x10ListSlotsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Q\n\x11ListSlotsResponse\x12#\n\x05slots\x18\x01 \x03(\x0b\x32\x14.lorax_batch.v1.Slot\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\";\n\x12ListServersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"W\n\x13ListServersResponse\x12\'\n\x07servers\x18\x01 \x03(\x0b\x32\x16.lorax_batch.v1.Server\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\xb1\x01\n\x0bServerState\x12\x1c\n\x18SERVER_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18SERVER_STATE_UNREACHABLE\x10\x01\x12\x16\n\x12SERVER_STATE_READY\x10\x02\x12\x18\n\x14SERVER_STATE_SUSPECT\x10\x03\x12\x19\n\x15SERVER_STATE_DRAINING\x10\x04\x12\x19\n\x15SERVER_STATE_STARTING\x10\x05\x32\xb1\x01\n\x05\x46leet\x12P\n\tListSlots\x12 .lorax_batch.v1.ListSlotsRequest\x1a!.lorax_batch.v1.ListSlotsResponse\x12V\n\x0bListServers\x12\".lorax_batch.v1.ListServersRequest\x1a#.lorax_batch.v1.ListServersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1alorax_batch/v1/fleet.proto\x12\x0elorax_batch.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18lorax_batch/v1/job.proto\"\x9f\x02\n\x04Slot\x12\x0f\n\x07slot_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0b\n\x03url\x18\x03 \x01(\t\x12\x16\n\x0e\x64\x65\x63lared_model\x18\x04 \x01(\t\x12\x11\n\tserver_id\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x10\n\x08gpu_kind\x18\x07 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x08 \x01(\x03\x12\x0c\n\x04node\x18\t \x01(\t\x12\x0f\n\x07\x64rained\x18\n \x01(\x08\x12\x14\n\x0c\x64rain_reason\x18\x0b \x01(\t\x12\x12\n\nserver_ids\x18\x0c \x03(\t\x12/\n\x0bupdate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06starts\x18\x0e \x01(\x03\"\x92\x05\n\x06Server\x12\x11\n\tserver_id\x18\x01 \x01(\t\x12\x0f\n\x07slot_id\x18\x02 \x01(\t\x12\x0b\n\x03url\x18\x03 \x01(\t\x12*\n\x05state\x18\x04 \x01(\x0e\x32\x1b.lorax_batch.v1.ServerState\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x10\n\x08model_id\x18\x06 \x01(\t\x12\x15\n\rbase_model_id\x18\x07 \x01(\t\x12\x1f\n\x17max_concurrent_requests\x18\x08 \x01(\x05\x12\x18\n\x10max_total_tokens\x18\t \x01(\x05\x12\x18\n\x10max_input_length\x18\n \x01(\x05\x12\x1e\n\x16max_batch_total_tokens\x18\x0b \x01(\x03\x12\x11\n\tin_flight\x18\x0c \x01(\x05\x12\x17\n\x0fin_flight_limit\x18\r \x01(\x05\x12\x17\n\x0frows_per_second\x18\x0e \x01(\x01\x12\x19\n\x11tokens_per_second\x18\x0f \x01(\x01\x12\x15\n\rwarm_adapters\x18\x10 \x03(\t\x12.\n\x0brow_latency\x18\x11 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\nready_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x14 \x01(\t\x12\x15\n\radapter_loads\x18\x15 \x01(\x03\x12\x33\n\rserver_config\x18\x1e \x01(\x0b\x32\x1c.lorax_batch.v1.ServerConfig\x12\x18\n\x10launch_arguments\x18\x1f \x03(\t\"q\n\x05Queue\x12\x15\n\rbase_model_id\x18\x01 \x01(\t\x12\x13\n\x0bjobs_queued\x18\x02 \x01(\x05\x12\x14\n\x0cjobs_running\x18\x03 \x01(\x05\x12\x11\n\trows_left\x18\x04 \x01(\x03\x12\x13\n\x0btokens_left\x18\x05 \x01(\x03\"9\n\x10ListSlotsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Q\n\x11ListSlotsResponse\x12#\n\x05slots\x18\x01 \x03(\x0b\x32\x14.lorax_batch.v1.Slot\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\";\n\x12ListServersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"W\n\x13ListServersResponse\x12\'\n\x07servers\x18\x01 \x03(\x0b\x32\x16.lorax_batch.v1.Server\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"3\n\x10\x44rainSlotRequest\x12\x0f\n\x07slot_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"7\n\x11\x44rainSlotResponse\x12\"\n\x04slot\x18\x01 \x01(\x0b\x32\x14.lorax_batch.v1.Slot\"%\n\x12UndrainSlotRequest\x12\x0f\n\x07slot_id\x18\x01 \x01(\t\"9\n\x13UndrainSlotResponse\x12\"\n\x04slot\x18\x01 \x01(\x0b\x32\x14.lorax_batch.v1.Slot\"\x13\n\x11WatchFleetRequest\"\xfe\x01\n\x12WatchFleetResponse\x12(\n\x06server\x18\x01 \x01(\x0b\x32\x16.lorax_batch.v1.ServerH\x00\x12$\n\x04slot\x18\x02 \x01(\x0b\x32\x14.lorax_batch.v1.SlotH\x00\x12&\n\x05queue\x18\x03 \x01(\x0b\x32\x15.lorax_batch.v1.QueueH\x00\x12\x1b\n\x11removed_server_id\x18\x04 \x01(\tH\x00\x12\x19\n\x0fremoved_slot_id\x18\x05 \x01(\tH\x00\x12/\n\theartbeat\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x42\x07\n\x05\x65vent*\xb1\x01\n\x0bServerState\x12\x1c\n\x18SERVER_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18SERVER_STATE_UNREACHABLE\x10\x01\x12\x16\n\x12SERVER_STATE_READY\x10\x02\x12\x18\n\x14SERVER_STATE_SUSPECT\x10\x03\x12\x19\n\x15SERVER_STATE_DRAINING\x10\x04\x12\x19\n\x15SERVER_STATE_STARTING\x10\x05\x32\xb2\x03\n\x05\x46leet\x12P\n\tListSlots\x12 .lorax_batch.v1.ListSlotsRequest\x1a!.lorax_batch.v1.ListSlotsResponse\x12V\n\x0bListServers\x12\".lorax_batch.v1.ListServersRequest\x1a#.lorax_batch.v1.ListServersResponse\x12P\n\tDrainSlot\x12 .lorax_batch.v1.DrainSlotRequest\x1a!.lorax_batch.v1.DrainSlotResponse\x12V\n\x0bUndrainSlot\x12\".lorax_batch.v1.UndrainSlotRequest\x1a#.lorax_batch.v1.UndrainSlotResponse\x12U\n\nWatchFleet\x12!.lorax_batch.v1.WatchFleetRequest\x1a\".lorax_batch.v1.WatchFleetResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lorax_batch.v1.fleet_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SERVERSTATE']._serialized_start=1179
-  _globals['_SERVERSTATE']._serialized_end=1356
-  _globals['_SLOT']._serialized_start=137
-  _globals['_SLOT']._serialized_end=246
-  _globals['_SERVER']._serialized_start=249
-  _globals['_SERVER']._serialized_end=884
-  _globals['_LISTSLOTSREQUEST']._serialized_start=886
-  _globals['_LISTSLOTSREQUEST']._serialized_end=943
-  _globals['_LISTSLOTSRESPONSE']._serialized_start=945
-  _globals['_LISTSLOTSRESPONSE']._serialized_end=1026
-  _globals['_LISTSERVERSREQUEST']._serialized_start=1028
-  _globals['_LISTSERVERSREQUEST']._serialized_end=1087
-  _globals['_LISTSERVERSRESPONSE']._serialized_start=1089
-  _globals['_LISTSERVERSRESPONSE']._serialized_end=1176
-  _globals['_FLEET']._serialized_start=1359
-  _globals['_FLEET']._serialized_end=1536
+  _globals['_SERVERSTATE']._serialized_start=1982
+  _globals['_SERVERSTATE']._serialized_end=2159
+  _globals['_SLOT']._serialized_start=138
+  _globals['_SLOT']._serialized_end=425
+  _globals['_SERVER']._serialized_start=428
+  _globals['_SERVER']._serialized_end=1086
+  _globals['_QUEUE']._serialized_start=1088
+  _globals['_QUEUE']._serialized_end=1201
+  _globals['_LISTSLOTSREQUEST']._serialized_start=1203
+  _globals['_LISTSLOTSREQUEST']._serialized_end=1260
+  _globals['_LISTSLOTSRESPONSE']._serialized_start=1262
+  _globals['_LISTSLOTSRESPONSE']._serialized_end=1343
+  _globals['_LISTSERVERSREQUEST']._serialized_start=1345
+  _globals['_LISTSERVERSREQUEST']._serialized_end=1404
+  _globals['_LISTSERVERSRESPONSE']._serialized_start=1406
+  _globals['_LISTSERVERSRESPONSE']._serialized_end=1493
+  _globals['_DRAINSLOTREQUEST']._serialized_start=1495
+  _globals['_DRAINSLOTREQUEST']._serialized_end=1546
+  _globals['_DRAINSLOTRESPONSE']._serialized_start=1548
+  _globals['_DRAINSLOTRESPONSE']._serialized_end=1603
+  _globals['_UNDRAINSLOTREQUEST']._serialized_start=1605
+  _globals['_UNDRAINSLOTREQUEST']._serialized_end=1642
+  _globals['_UNDRAINSLOTRESPONSE']._serialized_start=1644
+  _globals['_UNDRAINSLOTRESPONSE']._serialized_end=1701
+  _globals['_WATCHFLEETREQUEST']._serialized_start=1703
+  _globals['_WATCHFLEETREQUEST']._serialized_end=1722
+  _globals['_WATCHFLEETRESPONSE']._serialized_start=1725
+  _globals['_WATCHFLEETRESPONSE']._serialized_end=1979
+  _globals['_FLEET']._serialized_start=2162
+  _globals['_FLEET']._serialized_end=2596
 # @@protoc_insertion_point(module_scope)

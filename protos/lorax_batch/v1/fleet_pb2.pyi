@@ -65,16 +65,43 @@ class Slot(_message.Message):
     DECLARED_MODEL_FIELD_NUMBER: _builtins.int
     SERVER_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    GPU_KIND_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    DRAINED_FIELD_NUMBER: _builtins.int
+    DRAIN_REASON_FIELD_NUMBER: _builtins.int
+    SERVER_IDS_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    STARTS_FIELD_NUMBER: _builtins.int
     slot_id: _builtins.str
     kind: _builtins.str
-    """`static`: a fixed URL."""
+    """`static`: a fixed URL; `command` and `kubernetes`: servers are started and stopped on it."""
     url: _builtins.str
+    """Of a static slot; others have one with each server."""
     declared_model: _builtins.str
     """The model that the configuration declares (`model=`); empty: what `/info` reports."""
     server_id: _builtins.str
-    """The server on it now; empty: none answers."""
+    """The first of `server_ids`; empty: there is none."""
     reason: _builtins.str
-    """Why there is no server, or what is odd about it."""
+    """Why it runs what it runs, or why nothing."""
+    gpu_kind: _builtins.str
+    """What throughput is learned for, like `a100-80`; empty: unknown."""
+    memory_bytes: _builtins.int
+    """GPU memory that its servers share; 0: unknown, as of a static slot."""
+    node: _builtins.str
+    """Slots of one node share downloaded weights; empty: a node of its own."""
+    drained: _builtins.bool
+    """Taken out of service by `DrainSlot`."""
+    drain_reason: _builtins.str
+    """What the operator said."""
+    starts: _builtins.int
+    """How many servers were started on it since its scheduler began."""
+    @_builtins.property
+    def server_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What runs on it, or is being started or stopped there; of a static slot only a server that has answered."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
@@ -84,10 +111,18 @@ class Slot(_message.Message):
         declared_model: _builtins.str = ...,
         server_id: _builtins.str = ...,
         reason: _builtins.str = ...,
+        gpu_kind: _builtins.str = ...,
+        memory_bytes: _builtins.int = ...,
+        node: _builtins.str = ...,
+        drained: _builtins.bool = ...,
+        drain_reason: _builtins.str = ...,
+        server_ids: _abc.Iterable[_builtins.str] | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+        starts: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["declared_model", b"declared_model", "kind", b"kind", "reason", b"reason", "server_id", b"server_id", "slot_id", b"slot_id", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["declared_model", b"declared_model", "drain_reason", b"drain_reason", "drained", b"drained", "gpu_kind", b"gpu_kind", "kind", b"kind", "memory_bytes", b"memory_bytes", "node", b"node", "reason", b"reason", "server_id", b"server_id", "server_ids", b"server_ids", "slot_id", b"slot_id", "starts", b"starts", "update_time", b"update_time", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -119,6 +154,7 @@ class Server(_message.Message):
     READY_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    ADAPTER_LOADS_FIELD_NUMBER: _builtins.int
     SERVER_CONFIG_FIELD_NUMBER: _builtins.int
     LAUNCH_ARGUMENTS_FIELD_NUMBER: _builtins.int
     server_id: _builtins.str
@@ -141,6 +177,8 @@ class Server(_message.Message):
     rows_per_second: _builtins.float
     tokens_per_second: _builtins.float
     version: _builtins.str
+    adapter_loads: _builtins.int
+    """How often an adapter was loaded on it for a first row, as far as the service knows."""
     @_builtins.property
     def warm_adapters(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Adapters that are loaded, as far as the service knows."""
@@ -186,16 +224,55 @@ class Server(_message.Message):
         ready_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         version: _builtins.str = ...,
+        adapter_loads: _builtins.int = ...,
         server_config: _job_pb2.ServerConfig | None = ...,
         launch_arguments: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ready_time", b"ready_time", "row_latency", b"row_latency", "server_config", b"server_config", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model_id", b"base_model_id", "in_flight", b"in_flight", "in_flight_limit", b"in_flight_limit", "launch_arguments", b"launch_arguments", "max_batch_total_tokens", b"max_batch_total_tokens", "max_concurrent_requests", b"max_concurrent_requests", "max_input_length", b"max_input_length", "max_total_tokens", b"max_total_tokens", "model_id", b"model_id", "ready_time", b"ready_time", "reason", b"reason", "row_latency", b"row_latency", "rows_per_second", b"rows_per_second", "server_config", b"server_config", "server_id", b"server_id", "slot_id", b"slot_id", "state", b"state", "tokens_per_second", b"tokens_per_second", "update_time", b"update_time", "url", b"url", "version", b"version", "warm_adapters", b"warm_adapters"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_loads", b"adapter_loads", "base_model_id", b"base_model_id", "in_flight", b"in_flight", "in_flight_limit", b"in_flight_limit", "launch_arguments", b"launch_arguments", "max_batch_total_tokens", b"max_batch_total_tokens", "max_concurrent_requests", b"max_concurrent_requests", "max_input_length", b"max_input_length", "max_total_tokens", b"max_total_tokens", "model_id", b"model_id", "ready_time", b"ready_time", "reason", b"reason", "row_latency", b"row_latency", "rows_per_second", b"rows_per_second", "server_config", b"server_config", "server_id", b"server_id", "slot_id", b"slot_id", "state", b"state", "tokens_per_second", b"tokens_per_second", "update_time", b"update_time", "url", b"url", "version", b"version", "warm_adapters", b"warm_adapters"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Server: _TypeAlias = Server  # noqa: Y015
+
+@_typing.final
+class Queue(_message.Message):
+    """The jobs of one base model that wait for rows to be run, or run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BASE_MODEL_ID_FIELD_NUMBER: _builtins.int
+    JOBS_QUEUED_FIELD_NUMBER: _builtins.int
+    JOBS_RUNNING_FIELD_NUMBER: _builtins.int
+    ROWS_LEFT_FIELD_NUMBER: _builtins.int
+    TOKENS_LEFT_FIELD_NUMBER: _builtins.int
+    base_model_id: _builtins.str
+    """The catalogue's name of the model."""
+    jobs_queued: _builtins.int
+    """Jobs in state QUEUED. With no job queued or running the queue is gone: a watch says so with all counts 0."""
+    jobs_running: _builtins.int
+    """Jobs in the states STARTING and RUNNING."""
+    rows_left: _builtins.int
+    """Rows of these jobs without a result."""
+    tokens_left: _builtins.int
+    """Estimate of their prompt tokens, and of output tokens as long as the rows before them were."""
+    def __init__(
+        self,
+        *,
+        base_model_id: _builtins.str = ...,
+        jobs_queued: _builtins.int = ...,
+        jobs_running: _builtins.int = ...,
+        rows_left: _builtins.int = ...,
+        tokens_left: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model_id", b"base_model_id", "jobs_queued", b"jobs_queued", "jobs_running", b"jobs_running", "rows_left", b"rows_left", "tokens_left", b"tokens_left"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Queue: _TypeAlias = Queue  # noqa: Y015
 
 @_typing.final
 class ListSlotsRequest(_message.Message):
@@ -288,3 +365,146 @@ class ListServersResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListServersResponse: _TypeAlias = ListServersResponse  # noqa: Y015
+
+@_typing.final
+class DrainSlotRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLOT_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    slot_id: _builtins.str
+    reason: _builtins.str
+    """For people; at most 500 characters."""
+    def __init__(
+        self,
+        *,
+        slot_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "slot_id", b"slot_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainSlotRequest: _TypeAlias = DrainSlotRequest  # noqa: Y015
+
+@_typing.final
+class DrainSlotResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLOT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def slot(self) -> Global___Slot: ...
+    def __init__(
+        self,
+        *,
+        slot: Global___Slot | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["slot", b"slot"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["slot", b"slot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainSlotResponse: _TypeAlias = DrainSlotResponse  # noqa: Y015
+
+@_typing.final
+class UndrainSlotRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLOT_ID_FIELD_NUMBER: _builtins.int
+    slot_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        slot_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["slot_id", b"slot_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UndrainSlotRequest: _TypeAlias = UndrainSlotRequest  # noqa: Y015
+
+@_typing.final
+class UndrainSlotResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLOT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def slot(self) -> Global___Slot: ...
+    def __init__(
+        self,
+        *,
+        slot: Global___Slot | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["slot", b"slot"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["slot", b"slot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UndrainSlotResponse: _TypeAlias = UndrainSlotResponse  # noqa: Y015
+
+@_typing.final
+class WatchFleetRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchFleetRequest: _TypeAlias = WatchFleetRequest  # noqa: Y015
+
+@_typing.final
+class WatchFleetResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVER_FIELD_NUMBER: _builtins.int
+    SLOT_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
+    REMOVED_SERVER_ID_FIELD_NUMBER: _builtins.int
+    REMOVED_SLOT_ID_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_FIELD_NUMBER: _builtins.int
+    removed_server_id: _builtins.str
+    """The id of a server that is there no more."""
+    removed_slot_id: _builtins.str
+    """The id of a slot that is there no more: no living scheduler has it, and it is not drained."""
+    @_builtins.property
+    def server(self) -> Global___Server:
+        """New or changed."""
+
+    @_builtins.property
+    def slot(self) -> Global___Slot: ...
+    @_builtins.property
+    def queue(self) -> Global___Queue: ...
+    @_builtins.property
+    def heartbeat(self) -> _timestamp_pb2.Timestamp:
+        """The service's time. The first one closes the snapshot."""
+
+    def __init__(
+        self,
+        *,
+        server: Global___Server | None = ...,
+        slot: Global___Slot | None = ...,
+        queue: Global___Queue | None = ...,
+        removed_server_id: _builtins.str = ...,
+        removed_slot_id: _builtins.str = ...,
+        heartbeat: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "heartbeat", b"heartbeat", "queue", b"queue", "removed_server_id", b"removed_server_id", "removed_slot_id", b"removed_slot_id", "server", b"server", "slot", b"slot"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "heartbeat", b"heartbeat", "queue", b"queue", "removed_server_id", b"removed_server_id", "removed_slot_id", b"removed_slot_id", "server", b"server", "slot", b"slot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["server", "slot", "queue", "removed_server_id", "removed_slot_id", "heartbeat"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___WatchFleetResponse: _TypeAlias = WatchFleetResponse  # noqa: Y015

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class FleetStub:
-    """Where LoRAX servers run. Called by operators.
+    """Where LoRAX servers run. Called by operators. Every process of the service answers for the slots of all of them.
     """
 
     def __init__(self, channel):
@@ -45,10 +45,25 @@ class FleetStub:
                 request_serializer=lorax__batch_dot_v1_dot_fleet__pb2.ListServersRequest.SerializeToString,
                 response_deserializer=lorax__batch_dot_v1_dot_fleet__pb2.ListServersResponse.FromString,
                 _registered_method=True)
+        self.DrainSlot = channel.unary_unary(
+                '/lorax_batch.v1.Fleet/DrainSlot',
+                request_serializer=lorax__batch_dot_v1_dot_fleet__pb2.DrainSlotRequest.SerializeToString,
+                response_deserializer=lorax__batch_dot_v1_dot_fleet__pb2.DrainSlotResponse.FromString,
+                _registered_method=True)
+        self.UndrainSlot = channel.unary_unary(
+                '/lorax_batch.v1.Fleet/UndrainSlot',
+                request_serializer=lorax__batch_dot_v1_dot_fleet__pb2.UndrainSlotRequest.SerializeToString,
+                response_deserializer=lorax__batch_dot_v1_dot_fleet__pb2.UndrainSlotResponse.FromString,
+                _registered_method=True)
+        self.WatchFleet = channel.unary_stream(
+                '/lorax_batch.v1.Fleet/WatchFleet',
+                request_serializer=lorax__batch_dot_v1_dot_fleet__pb2.WatchFleetRequest.SerializeToString,
+                response_deserializer=lorax__batch_dot_v1_dot_fleet__pb2.WatchFleetResponse.FromString,
+                _registered_method=True)
 
 
 class FleetServicer:
-    """Where LoRAX servers run. Called by operators.
+    """Where LoRAX servers run. Called by operators. Every process of the service answers for the slots of all of them.
     """
 
     def ListSlots(self, request, context):
@@ -59,6 +74,31 @@ class FleetServicer:
 
     def ListServers(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DrainSlot(self, request, context):
+        """Takes a slot out of service until `UndrainSlot`: stored when this returns, obeyed by all schedulers within about a
+        second, and kept when everything is started again. Rows in flight there end; no other rows are sent. Draining a
+        drained slot changes only its reason, when one is given. NOT_FOUND names the slots whose ids are like it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UndrainSlot(self, request, context):
+        """Puts a slot back into service. One that is not drained stays as it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchFleet(self, request, context):
+        """Streams how the fleet is. The first messages are all servers, slots and queues, closed by a `heartbeat`; then what
+        changes: each message has all of its server, slot or queue as it is now, at most about 2 a second each. Who reads
+        slowly is told only the newest. A heartbeat comes every 15 s. There is no sequence: who reconnects begins anew.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -76,6 +116,21 @@ def add_FleetServicer_to_server(servicer, server):
                     request_deserializer=lorax__batch_dot_v1_dot_fleet__pb2.ListServersRequest.FromString,
                     response_serializer=lorax__batch_dot_v1_dot_fleet__pb2.ListServersResponse.SerializeToString,
             ),
+            'DrainSlot': grpc.unary_unary_rpc_method_handler(
+                    servicer.DrainSlot,
+                    request_deserializer=lorax__batch_dot_v1_dot_fleet__pb2.DrainSlotRequest.FromString,
+                    response_serializer=lorax__batch_dot_v1_dot_fleet__pb2.DrainSlotResponse.SerializeToString,
+            ),
+            'UndrainSlot': grpc.unary_unary_rpc_method_handler(
+                    servicer.UndrainSlot,
+                    request_deserializer=lorax__batch_dot_v1_dot_fleet__pb2.UndrainSlotRequest.FromString,
+                    response_serializer=lorax__batch_dot_v1_dot_fleet__pb2.UndrainSlotResponse.SerializeToString,
+            ),
+            'WatchFleet': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchFleet,
+                    request_deserializer=lorax__batch_dot_v1_dot_fleet__pb2.WatchFleetRequest.FromString,
+                    response_serializer=lorax__batch_dot_v1_dot_fleet__pb2.WatchFleetResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'lorax_batch.v1.Fleet', rpc_method_handlers)
@@ -85,7 +140,7 @@ def add_FleetServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Fleet:
-    """Where LoRAX servers run. Called by operators.
+    """Where LoRAX servers run. Called by operators. Every process of the service answers for the slots of all of them.
     """
 
     @staticmethod
@@ -132,6 +187,87 @@ class Fleet:
             '/lorax_batch.v1.Fleet/ListServers',
             lorax__batch_dot_v1_dot_fleet__pb2.ListServersRequest.SerializeToString,
             lorax__batch_dot_v1_dot_fleet__pb2.ListServersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DrainSlot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lorax_batch.v1.Fleet/DrainSlot',
+            lorax__batch_dot_v1_dot_fleet__pb2.DrainSlotRequest.SerializeToString,
+            lorax__batch_dot_v1_dot_fleet__pb2.DrainSlotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UndrainSlot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lorax_batch.v1.Fleet/UndrainSlot',
+            lorax__batch_dot_v1_dot_fleet__pb2.UndrainSlotRequest.SerializeToString,
+            lorax__batch_dot_v1_dot_fleet__pb2.UndrainSlotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchFleet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/lorax_batch.v1.Fleet/WatchFleet',
+            lorax__batch_dot_v1_dot_fleet__pb2.WatchFleetRequest.SerializeToString,
+            lorax__batch_dot_v1_dot_fleet__pb2.WatchFleetResponse.FromString,
             options,
             channel_credentials,
             insecure,

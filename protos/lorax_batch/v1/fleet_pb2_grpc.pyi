@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class FleetStub:
-    """Where LoRAX servers run. Called by operators."""
+    """Where LoRAX servers run. Called by operators. Every process of the service answers for the slots of all of them."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -35,17 +35,41 @@ class FleetStub:
     def __new__(cls, channel: _aio.Channel) -> FleetAsyncStub: ...
     ListSlots: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ListSlotsRequest, _fleet_pb2.ListSlotsResponse]
     ListServers: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ListServersRequest, _fleet_pb2.ListServersResponse]
+    DrainSlot: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.DrainSlotRequest, _fleet_pb2.DrainSlotResponse]
+    """Takes a slot out of service until `UndrainSlot`: stored when this returns, obeyed by all schedulers within about a
+    second, and kept when everything is started again. Rows in flight there end; no other rows are sent. Draining a
+    drained slot changes only its reason, when one is given. NOT_FOUND names the slots whose ids are like it.
+    """
+    UndrainSlot: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.UndrainSlotRequest, _fleet_pb2.UndrainSlotResponse]
+    """Puts a slot back into service. One that is not drained stays as it is."""
+    WatchFleet: _grpc.UnaryStreamMultiCallable[_fleet_pb2.WatchFleetRequest, _fleet_pb2.WatchFleetResponse]
+    """Streams how the fleet is. The first messages are all servers, slots and queues, closed by a `heartbeat`; then what
+    changes: each message has all of its server, slot or queue as it is now, at most about 2 a second each. Who reads
+    slowly is told only the newest. A heartbeat comes every 15 s. There is no sequence: who reconnects begins anew.
+    """
 
 @_typing.type_check_only
 class FleetAsyncStub(FleetStub):
-    """Where LoRAX servers run. Called by operators."""
+    """Where LoRAX servers run. Called by operators. Every process of the service answers for the slots of all of them."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListSlots: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListSlotsRequest, _fleet_pb2.ListSlotsResponse]  # type: ignore[assignment]
     ListServers: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListServersRequest, _fleet_pb2.ListServersResponse]  # type: ignore[assignment]
+    DrainSlot: _aio.UnaryUnaryMultiCallable[_fleet_pb2.DrainSlotRequest, _fleet_pb2.DrainSlotResponse]  # type: ignore[assignment]
+    """Takes a slot out of service until `UndrainSlot`: stored when this returns, obeyed by all schedulers within about a
+    second, and kept when everything is started again. Rows in flight there end; no other rows are sent. Draining a
+    drained slot changes only its reason, when one is given. NOT_FOUND names the slots whose ids are like it.
+    """
+    UndrainSlot: _aio.UnaryUnaryMultiCallable[_fleet_pb2.UndrainSlotRequest, _fleet_pb2.UndrainSlotResponse]  # type: ignore[assignment]
+    """Puts a slot back into service. One that is not drained stays as it is."""
+    WatchFleet: _aio.UnaryStreamMultiCallable[_fleet_pb2.WatchFleetRequest, _fleet_pb2.WatchFleetResponse]  # type: ignore[assignment]
+    """Streams how the fleet is. The first messages are all servers, slots and queues, closed by a `heartbeat`; then what
+    changes: each message has all of its server, slot or queue as it is now, at most about 2 a second each. Who reads
+    slowly is told only the newest. A heartbeat comes every 15 s. There is no sequence: who reconnects begins anew.
+    """
 
 class FleetServicer(metaclass=_abc_1.ABCMeta):
-    """Where LoRAX servers run. Called by operators."""
+    """Where LoRAX servers run. Called by operators. Every process of the service answers for the slots of all of them."""
 
     @_abc_1.abstractmethod
     def ListSlots(
@@ -60,5 +84,35 @@ class FleetServicer(metaclass=_abc_1.ABCMeta):
         request: _fleet_pb2.ListServersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_fleet_pb2.ListServersResponse, _abc.Awaitable[_fleet_pb2.ListServersResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def DrainSlot(
+        self,
+        request: _fleet_pb2.DrainSlotRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.DrainSlotResponse, _abc.Awaitable[_fleet_pb2.DrainSlotResponse]]:
+        """Takes a slot out of service until `UndrainSlot`: stored when this returns, obeyed by all schedulers within about a
+        second, and kept when everything is started again. Rows in flight there end; no other rows are sent. Draining a
+        drained slot changes only its reason, when one is given. NOT_FOUND names the slots whose ids are like it.
+        """
+
+    @_abc_1.abstractmethod
+    def UndrainSlot(
+        self,
+        request: _fleet_pb2.UndrainSlotRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.UndrainSlotResponse, _abc.Awaitable[_fleet_pb2.UndrainSlotResponse]]:
+        """Puts a slot back into service. One that is not drained stays as it is."""
+
+    @_abc_1.abstractmethod
+    def WatchFleet(
+        self,
+        request: _fleet_pb2.WatchFleetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_fleet_pb2.WatchFleetResponse], _abc.AsyncIterator[_fleet_pb2.WatchFleetResponse]]:
+        """Streams how the fleet is. The first messages are all servers, slots and queues, closed by a `heartbeat`; then what
+        changes: each message has all of its server, slot or queue as it is now, at most about 2 a second each. Who reads
+        slowly is told only the newest. A heartbeat comes every 15 s. There is no sequence: who reconnects begins anew.
+        """
 
 def add_FleetServicer_to_server(servicer: FleetServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,7 +1,7 @@
 """What the scheduler needs of the outside, as protocols with their values."""
 
 from lorax_batch_scheduler.ports.dataset_store import DatasetStore
-from lorax_batch_scheduler.ports.fleet_store import FleetStore
+from lorax_batch_scheduler.ports.fleet_store import FleetReport, FleetStore
 from lorax_batch_scheduler.ports.job_store import EventStore, JobStore
 from lorax_batch_scheduler.ports.lease import (
     ChunkResults,
@@ -22,6 +22,7 @@ __all__ = [
     "CommitReceipt",
     "DatasetStore",
     "EventStore",
+    "FleetReport",
     "FleetStore",
     "JobActivity",
     "JobStore",

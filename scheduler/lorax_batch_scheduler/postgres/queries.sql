@@ -296,20 +296,78 @@ RETURNING job_id
 -- Leaves with all its leases.
 DELETE FROM schedulers WHERE scheduler_id = $1
 
--- record_servers --
--- How a scheduler's servers are; nothing once it was declared dead.
+-- record_fleet --
+-- How a scheduler's servers and slots are, and which there still are; nothing once it was declared dead.
 WITH alive AS (
     SELECT scheduler_id FROM schedulers WHERE scheduler_id = $1 FOR KEY SHARE
+), told_servers AS (
+    INSERT INTO servers (scheduler_id, server_id, status)
+    SELECT scheduler_id, status ->> 'server_id', status FROM alive, jsonb_array_elements($2::jsonb) AS given (status)
+    ON CONFLICT (scheduler_id, server_id) DO UPDATE SET status = excluded.status, update_time = now()
+), gone_servers AS (
+    DELETE FROM servers WHERE scheduler_id = $1 AND server_id <> ALL ($3::text[])
+), told_slots AS (
+    INSERT INTO slots (scheduler_id, slot_id, status)
+    SELECT scheduler_id, status -> 'slot' ->> 'slot_id', status
+    FROM alive, jsonb_array_elements($4::jsonb) AS given (status)
+    ON CONFLICT (scheduler_id, slot_id) DO UPDATE SET status = excluded.status, update_time = now()
+), gone_slots AS (
+    DELETE FROM slots WHERE scheduler_id = $1 AND slot_id <> ALL ($5::text[])
 )
-INSERT INTO servers (scheduler_id, server_id, status)
-SELECT scheduler_id, status ->> 'server_id', status FROM alive, jsonb_array_elements($2::jsonb) AS given (status)
-ON CONFLICT (scheduler_id, server_id) DO UPDATE SET status = excluded.status, update_time = now()
+SELECT pg_notify('lorax_batch_fleet', scheduler_id) FROM alive
 
 -- servers --
 -- Those of living schedulers but one; what several of them use is told once.
 SELECT DISTINCT ON (server_id) status FROM servers JOIN schedulers USING (scheduler_id)
 WHERE lease_until > now() AND scheduler_id <> $1
 ORDER BY server_id, state <> 'READY', update_time DESC
+
+-- slots --
+-- Those of living schedulers, and drained ones that none of them has; $1: only that one. What several have is told once.
+SELECT DISTINCT ON (slot_id) present.status, drained.slot, drained.reason AS drain_reason, drained.drain_time
+FROM (
+    SELECT slots.* FROM slots JOIN schedulers USING (scheduler_id) WHERE lease_until > now()
+) AS present FULL JOIN drained_slots AS drained USING (slot_id)
+WHERE $1::text IS NULL OR slot_id = $1
+ORDER BY slot_id, present.status -> 'server_ids' = '[]'::jsonb, present.update_time DESC
+
+-- drain_slot --
+-- Whoever has the slot reads its name from the list; a drain without a reason keeps the one before.
+WITH known AS (
+    SELECT status -> 'slot' AS slot FROM slots WHERE slot_id = $1
+    UNION ALL SELECT slot FROM drained_slots WHERE slot_id = $1
+    LIMIT 1
+)
+INSERT INTO drained_slots AS held (slot_id, reason, slot) SELECT $1, $2, slot FROM known
+ON CONFLICT (slot_id) DO UPDATE SET reason = CASE WHEN $2 = '' THEN held.reason ELSE $2 END, slot = excluded.slot
+RETURNING slot, drain_time AS now, pg_notify('lorax_batch_fleet', '')
+
+-- undrain_slot --
+-- One that is in service is known all the same.
+WITH back AS (
+    DELETE FROM drained_slots WHERE slot_id = $1 RETURNING slot, pg_notify('lorax_batch_fleet', '')
+)
+SELECT slot, now() AS now FROM back
+UNION ALL SELECT status -> 'slot', now() FROM slots WHERE slot_id = $1
+LIMIT 1
+
+-- drained_slots --
+-- What operators have taken out of service, and why.
+SELECT slot_id, reason FROM drained_slots
+
+-- queues --
+-- Jobs and work left by base model. Rows of a job are taken to be as long as its dataset's, and as its family's so far.
+WITH waiting AS (
+    SELECT jobs.base_model_id, jobs.state, jobs.succeeded, jobs.completion_tokens, jobs.total - jobs.result_count AS rows_left,
+           datasets.prompt_tokens::double precision / greatest(datasets.row_count, 1) AS prompt_tokens_a_row
+    FROM jobs LEFT JOIN datasets USING (dataset_id)
+    WHERE end_time IS NULL AND jobs.state IN ('QUEUED', 'STARTING', 'RUNNING')
+)
+SELECT base_model_id, count(*) FILTER (WHERE state = 'QUEUED') AS jobs_queued,
+       count(*) FILTER (WHERE state <> 'QUEUED') AS jobs_running, sum(rows_left)::bigint AS rows_left,
+       (sum(rows_left * coalesce(prompt_tokens_a_row, 0))
+        + sum(rows_left) * sum(completion_tokens) / greatest(sum(succeeded), 1))::bigint AS tokens_left
+FROM waiting GROUP BY base_model_id
 
 -- rows_left --
 -- What nobody runs.

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Self
 
 import structlog
@@ -104,14 +104,18 @@ class Fleet:
         return [
             SlotStatus(
                 slot=slot,
-                server_ids=tuple(launched.server_id for launched in self.on_slot(slot.slot_id)),
+                server_ids=tuple(self._told_on(slot)),
                 reason=self._slot_reason(slot),
                 starts=self._starts[slot.slot_id],
-                drained=slot.slot_id in self.drained,
                 update_time=now,
             )
             for slot in self._slots.values()
         ]
+
+    def _told_on(self, slot: Slot) -> Iterator[str]:
+        for member in self._members.values():
+            if member.watch.slot.slot_id == slot.slot_id and (member.runner is not None or not slot.is_fixed):
+                yield member.server_id
 
     def on_slot(self, slot_id: str) -> list[LaunchedServer]:
         """Return the servers that a slot has, in whatever state but GONE."""
@@ -231,6 +235,11 @@ class Fleet:
 
     def heard(self) -> None:
         """Something has changed at a server: look soon."""
+        self._news.set()
+
+    def obey(self, drained: Mapping[str, str]) -> None:
+        """Take these slots out of service, and back those that were and are not any more."""
+        self.drained = drained
         self._news.set()
 
     async def stop_servers(self) -> None:
@@ -356,6 +365,9 @@ class Fleet:
     def _slot_reason(self, slot: Slot) -> str:
         if slot.slot_id in self.drained:
             return self.drained[slot.slot_id] or "drained by an operator"
+        if slot.is_fixed:
+            members = (member for member in self._members.values() if member.watch.slot.slot_id == slot.slot_id)
+            return "; ".join(member.status().reason for member in members)
         running = self.on_slot(slot.slot_id)
         if running:
             return "; ".join(self._why.get(each.server_id) or each.reason for each in running)

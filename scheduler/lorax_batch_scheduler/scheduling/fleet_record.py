@@ -1,83 +1,136 @@
-"""Lets all processes see the servers of this one, and this one see theirs."""
+"""Lets all processes see the slots and servers of this one, and this one see theirs, and what operators drained."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import zip_longest
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 import structlog
 
 from lorax_batch_scheduler.clock import Clock
 from lorax_batch_scheduler.errors import DatabaseError
-from lorax_batch_scheduler.fleet import ServerStatus
+from lorax_batch_scheduler.fleet import ServerStatus, Slot, SlotStatus
 from lorax_batch_scheduler.packing import ServerView
-from lorax_batch_scheduler.ports.fleet_store import FleetStore
-from lorax_batch_scheduler.scheduling.fleet import Fleet
+from lorax_batch_scheduler.ports.fleet_store import FleetReport, FleetStore
 
 INTERVAL_S: Final = 1.0
-"""Callers see load this late; a server that is new or gone is recorded at once."""
+"""Callers see load this late; a server that is new or gone is recorded at once, and a drain is heard of at once."""
 RETRY_S: Final = 2.0
 
+_StatusT = TypeVar("_StatusT", ServerStatus, SlotStatus)
 _log = structlog.get_logger()
 
 
+class RecordedFleet(Protocol):
+    """The slots and servers of this process, as callers see them."""
+
+    def slots(self) -> Sequence[Slot]: ...
+
+    def slot_statuses(self) -> Sequence[SlotStatus]: ...
+
+    def servers(self) -> Sequence[ServerStatus]: ...
+
+
 class FleetRecord:
-    """Writes down how the servers of this scheduler are, and reads what the others write."""
+    """Writes down how the fleet of this scheduler is, and reads what the others write and operators say."""
 
     def __init__(
-        self, store: FleetStore, fleet: Fleet, *, scheduler_id: Callable[[], str], clock: Clock, alone: bool
+        self,
+        store: FleetStore,
+        fleet: RecordedFleet,
+        *,
+        scheduler_id: Callable[[], str],
+        clock: Clock,
+        alone: bool,
+        on_drained: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._fleet = fleet
         self._scheduler_id = scheduler_id
         self._clock = clock
         self._alone = alone
+        self._on_drained = on_drained
         self._wake = asyncio.Event()
         self._told_as = ""
-        self._told: list[ServerStatus] = []
+        self._told_slots: dict[str, SlotStatus] = {}
+        self._told_servers: dict[str, ServerStatus] = {}
         self.elsewhere: tuple[ServerView, ...] = ()
         """Servers of other schedulers: nothing can be given to them, but jobs may wait for them."""
+        self.drained: Mapping[str, str] = {}
+        """What an operator said of each slot that is out of service, by slot id; other schedulers' slots too."""
 
     def wake(self) -> None:
-        """A server is new or gone."""
+        """A slot or server is new, gone, or in another state."""
         self._wake.set()
 
     async def run(self) -> None:
         """Record until cancelled."""
-        while True:
-            self._wake.clear()
-            try:
-                await self._tell()
-                if not self._alone:
-                    await self._look()
-            except DatabaseError as error:
-                _log.warning("fleet_not_recorded", error=str(error))
-                await self._clock.sleep(RETRY_S)
-                continue
-            try:
-                async with asyncio.timeout(INTERVAL_S):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
+        stop_hearing = self._store.on_drained(self.wake)
+        try:
+            while True:
+                await self._pass()
+        finally:
+            stop_hearing()
+
+    async def read_drained(self) -> None:
+        """Ask which slots are drained, and call `on_drained` when that has changed; once before rows are given."""
+        drained = await self._store.drained_slots()
+        if drained != self.drained:
+            _log.info("slots_drained", slots=sorted(drained))
+            self.drained = drained
+            self._on_drained()
+
+    async def _pass(self) -> None:
+        self._wake.clear()
+        try:
+            await self.read_drained()
+            await self._tell()
+            if not self._alone:
+                await self._look()
+        except DatabaseError as error:
+            _log.warning("fleet_not_recorded", error=str(error))
+            await self._clock.sleep(RETRY_S)
+            return
+        try:
+            async with asyncio.timeout(INTERVAL_S):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
 
     async def _tell(self) -> None:
         """Write what has changed since the last time; under a new name, everything."""
-        scheduler_id, servers = self._scheduler_id(), self._fleet.servers()
-        # A status is as new as the question; only what it says besides is news.
-        news = [
-            server
-            for server, before in zip_longest(servers, self._told if scheduler_id == self._told_as else ())
-            if before is None or server != replace(before, update_time=server.update_time)
-        ]
-        if news:
-            await self._store.record_servers(scheduler_id, news)
-            self._told_as, self._told = scheduler_id, servers
+        scheduler_id = self._scheduler_id()
+        slots = {status.slot.slot_id: status for status in self._fleet.slot_statuses()}
+        servers = {status.server_id: status for status in self._fleet.servers()}
+        if scheduler_id != self._told_as:
+            self._told_slots, self._told_servers = {}, {}
+        report = FleetReport(
+            slots=_news(slots, self._told_slots),
+            servers=_news(servers, self._told_servers),
+            slot_ids=list(slots),
+            server_ids=list(servers),
+        )
+        is_same = slots.keys() == self._told_slots.keys() and servers.keys() == self._told_servers.keys()
+        if is_same and not report.slots and not report.servers:
+            return
+        # If its answer is lost, all is told anew: what has come and gone meanwhile must not stay.
+        self._told_as = ""
+        await self._store.record(scheduler_id, report)
+        self._told_as, self._told_slots, self._told_servers = scheduler_id, slots, servers
 
     async def _look(self) -> None:
         others = await self._store.servers(but_of=self._scheduler_id())
-        ours = {slot.url for slot in self._fleet.slots()}
-        self.elsewhere = tuple(_view(server) for server in others if server.slot.url not in ours)
+        ours = {slot.slot_id for slot in self._fleet.slots()}
+        self.elsewhere = tuple(_view(server) for server in others if server.slot.slot_id not in ours)
+
+
+def _news(now: Mapping[str, _StatusT], told: Mapping[str, _StatusT]) -> list[_StatusT]:
+    """Return what is new or has changed. A status is as new as the question; only what it says besides is news."""
+    return [
+        status
+        for each, status in now.items()
+        if (before := told.get(each)) is None or status != replace(before, update_time=status.update_time)
+    ]
 
 
 def _view(server: ServerStatus) -> ServerView:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol, Self
 
 import typer
 
-from lorax_batch_server.cli.output import print_json, show_span
+from lorax_batch_server.cli.output import event_name, fields_of, print_json, show_span
 
 if TYPE_CHECKING:
     from lorax_batch_client import Job, JobEvent
@@ -49,9 +49,7 @@ class JsonProgress(_Display):
     """One JSON object an event."""
 
     def show(self, event: "JobEvent", job: "Job") -> None:  # the event holds the job
-        from lorax_batch_server.cli.output import fields_of
-
-        print_json({"event": _snake_case(type(event).__name__), **fields_of(event)})
+        print_json({"event": event_name(event), **fields_of(event)})
 
 
 class PlainProgress(_Display):
@@ -128,7 +126,3 @@ def _details(job: "Job") -> list[str]:
     if job.progress is not None and job.progress.remaining is not None and not job.is_terminal:
         parts.append(f"ETA {show_span(job.progress.remaining)}")
     return parts
-
-
-def _snake_case(name: str) -> str:
-    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")

@@ -34,6 +34,11 @@ def fields_of(value: "DataclassInstance") -> dict[str, Any]:
     }
 
 
+def event_name(event: "DataclassInstance") -> str:
+    """Return the kind of an event as JSON names it: `SlotChanged` is `slot_changed`."""
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in type(event).__name__).lstrip("_")
+
+
 def _plain(value: Any) -> Any:  # noqa: ANN401  # any field of any value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return fields_of(value)

@@ -5,10 +5,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from lorax_batch_client import Client, Job, JobState
+from lorax_batch_client import Client, Job, JobState, Slot
 from lorax_batch_client.errors import NotFoundError
 
 from tests.end_to_end.job_story import JobStory
+from tests.end_to_end.poll import poll_until
 from tests.end_to_end.rows import make_rows
 from tests.faults.failpoints.crash import NOBODY_HOSTS, Place, read_files, run_cancelled_job, upload
 
@@ -18,7 +19,8 @@ PAUSE = ("pause.before_move", "pause.after_move", "resume.before_move", "resume.
 RETRY = ("retry.before_store", "retry.after_store")
 DELETE_JOB = ("delete.before_rows", "delete.after_rows", "removal.before_delete", "removal.after_delete")
 DELETE_DATASET = ("delete.before_dataset", "delete.after_dataset", "removal.before_delete", "removal.after_delete")
-POINTS = (*PAUSE, *RETRY, *DELETE_JOB, *DELETE_DATASET)
+DRAIN = ("slot.before_drain", "slot.after_drain")
+POINTS = (*PAUSE, *RETRY, *DELETE_JOB, *DELETE_DATASET, *DRAIN)
 
 
 def test_a_job_is_paused_and_resumed_through_deaths(place: Place, tmp_path: Path) -> None:
@@ -89,3 +91,17 @@ def gone(delete: Callable[[Client], None]) -> Callable[[Client], None]:
             delete(client)
 
     return run
+
+
+def test_a_slot_is_drained_through_deaths(place: Place) -> None:
+    """DrainSlot may be repeated; what it has stored before a death is there after it."""
+
+    def run(client: Client) -> Slot:
+        (slot,) = poll_until(lambda: list(client.list_slots()), bool)
+        return client.drain_slot(slot, reason="" if slot.drained else "new driver")
+
+    slot = place.through_deaths(DRAIN, run)
+    assert (slot.drained, slot.drain_reason) == (True, "new driver")
+    with place.service.client() as client:
+        assert not client.undrain_slot(slot).drained
+    place.check_rest()

@@ -16,7 +16,6 @@ from google.rpc import error_details_pb2, status_pb2
 from lorax_batch.v1 import batch_inference_pb2_grpc, datasets_pb2_grpc, fleet_pb2_grpc
 from lorax_batch_scheduler.catalogue import Catalogue
 from lorax_batch_scheduler.clock import SystemClock
-from lorax_batch_scheduler.fleet import ServerStatus
 from lorax_batch_scheduler.ingest.imports import resolve_import
 from lorax_batch_scheduler.ingest.uploads import DatasetUpload, UploadLimits
 from lorax_batch_scheduler.objects.directory import DirectoryObjectStore
@@ -25,6 +24,7 @@ from lorax_batch_server.batch_inference import BatchInferenceService, JobParts
 from lorax_batch_server.datasets import DatasetParts, DatasetsService
 from lorax_batch_server.download import Download
 from lorax_batch_server.fleet import FleetService
+from lorax_batch_server.fleet_watch import FleetHub
 from lorax_batch_server.input_order import InputOrder
 from lorax_batch_server.job_intake import JobIntake, JobTerms
 from lorax_batch_server.listen_address import ListenAddress
@@ -44,16 +44,6 @@ PART_BYTES = 1 << 20
 MAX_DATASET_BYTES = 8 * PART_BYTES
 
 
-class StandingFleet:
-    """A fleet that stays as the test made it."""
-
-    def __init__(self) -> None:
-        self.standing_servers: list[ServerStatus] = []
-
-    async def servers(self) -> list[ServerStatus]:
-        return self.standing_servers
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Api:
     """A running service, from inside and outside."""
@@ -61,7 +51,7 @@ class Api:
     stores: Stores
     objects: DirectoryObjectStore
     import_root: Path
-    fleet_view: StandingFleet
+    fleet_hub: FleetHub
     registry: CollectorRegistry
     server: ApiServer
     address: ListenAddress
@@ -119,11 +109,12 @@ async def api(stores: Stores, tmp_path: Path) -> AsyncIterator[Api]:
     """Yield a service with its clients."""
     registry = CollectorRegistry()
     metrics, stopping, clock = ApiMetrics(registry), Stopping(), SystemClock()
-    catalogue, fleet_view = Catalogue.load(), StandingFleet()
+    catalogue = Catalogue.load()
     import_root = tmp_path / "imports"
     import_root.mkdir()
     numbers = itertools.count(1)
     hub = WatchHub(stores.jobs, stores.jobs, stopping, heartbeat_s=0.2, progress_interval_s=0.02, poll_s=5)
+    fleet_hub = FleetHub(stores.fleet, stopping, heartbeat_s=0.2, interval_s=0.02, poll_s=0.1)
     async with DirectoryObjectStore(tmp_path / "objects") as objects:
         removals = Removals(stores.removals, objects, clock=clock)
         terms = JobTerms(max_parameters=16_000_000_000, default_max_tokens=1024, price_micros_per_million=500_000)
@@ -168,16 +159,20 @@ async def api(stores: Stores, tmp_path: Path) -> AsyncIterator[Api]:
             )
         )
         server = ApiServer(
-            FleetService(fleet_view), batch_inference=jobs, datasets=datasets, metrics=metrics, stopping=stopping
+            FleetService(stores.fleet, fleet_hub, clock),
+            batch_inference=jobs,
+            datasets=datasets,
+            metrics=metrics,
+            stopping=stopping,
         )
-        hub_task = asyncio.create_task(hub.run())
+        hubs = [asyncio.create_task(each.run()) for each in (hub, fleet_hub)]
         address = await server.start(ListenAddress(host="127.0.0.1", port=0))
         async with grpc.aio.insecure_channel(str(address)) as channel:
             yield Api(
                 stores=stores,
                 objects=objects,
                 import_root=import_root,
-                fleet_view=fleet_view,
+                fleet_hub=fleet_hub,
                 registry=registry,
                 server=server,
                 address=address,
@@ -187,5 +182,6 @@ async def api(stores: Stores, tmp_path: Path) -> AsyncIterator[Api]:
                 fleet=fleet_pb2_grpc.FleetStub(channel),
             )
         await server.stop(0)
-        hub_task.cancel()
-        await asyncio.wait([hub_task])
+        for task in hubs:
+            task.cancel()
+        await asyncio.wait(hubs)

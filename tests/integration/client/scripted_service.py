@@ -113,6 +113,7 @@ def scripted(base: type, script: Script, unary: tuple[str, ...], streams: tuple[
 JOB_METHODS = (
     *("CreateJob", "GetJob", "ListJobs", "UpdateJob", "CancelJob", "PauseJob", "ResumeJob", "RetryJob", "DeleteJob"),
 )
+FLEET_METHODS = ("ListSlots", "ListServers", "DrainSlot", "UndrainSlot")
 JOB_STREAMS = ("WatchJobs", "StreamResults", "DownloadResults")
 
 
@@ -228,7 +229,7 @@ async def start_service() -> Service:
     """Start a server on a free port of the loopback."""
     server, script, datasets = aio.server(), Script(), StoringDatasets()
     jobs = scripted(batch_inference_pb2_grpc.BatchInferenceServicer, script, JOB_METHODS, JOB_STREAMS)
-    fleet = scripted(fleet_pb2_grpc.FleetServicer, script, ("ListSlots", "ListServers"))
+    fleet = scripted(fleet_pb2_grpc.FleetServicer, script, FLEET_METHODS, ("WatchFleet",))
     batch_inference_pb2_grpc.add_BatchInferenceServicer_to_server(jobs, server)
     datasets_pb2_grpc.add_DatasetsServicer_to_server(datasets, server)
     fleet_pb2_grpc.add_FleetServicer_to_server(fleet, server)

@@ -20,6 +20,7 @@ from lorax_batch_scheduler.dataset import (
 from lorax_batch_scheduler.job import Job, NewJob
 from lorax_batch_scheduler.postgres.database import Database
 from lorax_batch_scheduler.postgres.dataset_store import PostgresDatasetStore
+from lorax_batch_scheduler.postgres.fleet_store import PostgresFleetStore
 from lorax_batch_scheduler.postgres.job_store import PostgresJobStore
 from lorax_batch_scheduler.postgres.lease_store import PostgresLeaseStore
 from lorax_batch_scheduler.postgres.listener import Listener
@@ -41,6 +42,7 @@ class Stores:
     leases: PostgresLeaseStore
     results: PostgresResultStore
     removals: PostgresRemovalStore
+    fleet: PostgresFleetStore
 
     async def ready_dataset(
         self, *row_counts: int, dataset_id: str = "ds_1", invalid_rows: int = 0, models: Sequence[str] = ()
@@ -129,6 +131,7 @@ async def stores(database: str) -> AsyncIterator[Stores]:
         leases=PostgresLeaseStore(connected),
         results=PostgresResultStore(connected),
         removals=PostgresRemovalStore(connected),
+        fleet=PostgresFleetStore(connected, listener),
     )
     listening.cancel()
     await asyncio.wait([listening])
