@@ -125,6 +125,24 @@ def test_a_server_that_reports_another_model_gets_no_rows(serve: Callable[[str],
         assert job.counts.succeeded == 0
 
 
+def test_a_drained_slot_lets_its_server_go_and_its_job_waits_until_it_is_back(serve: Callable[[str], Service]) -> None:
+    """Rows in flight end, nothing new is started there, the job says why it waits, and goes on after `undrain`."""
+    service = serve(slots(("only", "fast")))
+    with service.client() as client:
+        story = submit(client, make_rows("long", 6_000))
+        story.until_ended_rows(50)
+        (before,) = client.list_servers()
+        client.drain_slot("only", reason="new driver")
+        waiting = story.until(lambda job: job.state is JobState.QUEUED and "drained" in job.reason)
+        assert waiting.counts.ended < 6_000
+        assert not listens(before.url), "its server still runs"
+        client.undrain_slot("only")
+        job = story.finish()
+        assert (job.state, job.counts.succeeded) == (JobState.SUCCEEDED, 6_000)
+        (slot,) = client.list_slots()
+        assert slot.starts == 2
+
+
 def test_a_killed_service_goes_on_with_the_servers_that_it_had(serve: Callable[[str], Service], tmp_path: Path) -> None:
     """No server is orphaned and none is started again: the next life adopts it and finishes the job on it."""
     service = serve(slots(("kept", "fast")))

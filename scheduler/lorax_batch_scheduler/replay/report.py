@@ -84,7 +84,6 @@ def report_fields(report: Report) -> dict[str, Any]:
         "bounds": {
             "makespan_s": bounds.makespan_s,
             "mean_flow_s": bounds.mean_flow_s,
-            "gpu_s": bounds.gpu_s,
         },
         "policies": [_run_fields(run) for run in report.runs],
     }
