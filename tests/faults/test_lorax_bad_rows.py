@@ -64,7 +64,7 @@ def test_a_poison_row_does_not_harm_the_rows_of_another_job(stage: Stage, tmp_pa
     before = stage.fired("poison")
     stage.misbehave("poison", "wedge")
     mine = with_words("mine", make_rows("mine", 200), {195: "fault:poison"})
-    other = make_rows("other", 500, max_tokens=80)
+    other = make_rows("other", 1_500, max_tokens=80)
     stories = submit(stage.client, mine), submit(stage.client, other)
     for story in stories:
         story.until(lambda job: job.state is JobState.RUNNING)
@@ -74,7 +74,7 @@ def test_a_poison_row_does_not_harm_the_rows_of_another_job(stage: Stage, tmp_pa
     assert not harmed.errors
     assert files.errors.keys() == {196}
     assert stage.fired("poison") - before >= 3
-    assert stage.calls("other").total() > 500, "none of its rows was in flight beside the poison"
+    assert stage.calls("other").total() > 1_500, "none of its rows was in flight beside the poison"
 
 
 def test_a_poison_row_that_aborts_the_router_fails_alone(stage: Stage, tmp_path: Path) -> None:
