@@ -1,6 +1,6 @@
 """Learns how long rows are and how fast servers, and foretells from it when jobs end: pure but for the keeper."""
 
-from lorax_batch_scheduler.estimates.admission import Admission, AdmissionAnswer, admit
+from lorax_batch_scheduler.estimates.admission import Admission, admit
 from lorax_batch_scheduler.estimates.calibration import Calibration, Coverage
 from lorax_batch_scheduler.estimates.estimates import Estimates
 from lorax_batch_scheduler.estimates.eta import Eta, etas
@@ -10,6 +10,8 @@ from lorax_batch_scheduler.estimates.learned import Learned, Subject, Topic
 from lorax_batch_scheduler.estimates.learned_book import LearnedBook
 from lorax_batch_scheduler.estimates.server_speed import Work
 from lorax_batch_scheduler.estimates.token_lengths import AdapterLeft, JobLeft, RowsEnded, TokensLeft
+from lorax_batch_scheduler.estimates.told import is_news, job_admission, job_eta
+from lorax_batch_scheduler.job import AdmissionAnswer
 
 __all__ = [
     "AdapterLeft",
@@ -33,4 +35,7 @@ __all__ = [
     "admit",
     "etas",
     "finish_times",
+    "is_news",
+    "job_admission",
+    "job_eta",
 ]

@@ -2,22 +2,12 @@
 
 import math
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 from lorax_batch_scheduler.estimates.calibration import Edges, band
 from lorax_batch_scheduler.estimates.eta import PLAIN_EDGES, end_sigma
 from lorax_batch_scheduler.estimates.fluid_plan import NO_OUTLOOK, Outlook, can_host, finish_times
+from lorax_batch_scheduler.job import AdmissionAnswer
 from lorax_batch_scheduler.packing.cluster import ClusterView, JobView
-
-
-class AdmissionAnswer(StrEnum):
-    """The same words in SQL and in the contract."""
-
-    FEASIBLE = "FEASIBLE"
-    """Nine of ten such jobs end in time, and no other misses its deadline for it."""
-    AT_RISK = "AT_RISK"
-    INFEASIBLE = "INFEASIBLE"
-    """Not one of ten ends in time, even if the job goes first; or nothing can run it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,21 +37,20 @@ def admit(view: ClusterView, job: JobView, outlook: Outlook = NO_OUTLOOK, *, edg
     if job.deadline is None:
         return _without_deadline(view.now, in_turn)
     first = finish_times(with_it, outlook, deadlines_first=True)
-    without = finish_times(replace(view, jobs=others), outlook, deadlines_first=True)
     finish = min(first[job.job_id], in_turn)
     early, expected, late = band(view.now, finish, end_sigma(outlook, job.job_id), edges)
-    harmed = [
-        each.job_id
-        for each in others
-        if each.deadline is not None and without[each.job_id] <= each.deadline < first[each.job_id]
-    ]
-    answer, reason = _judge(view.now, job.deadline, early, expected, late, harmed)
+    answer, reason = _judge(view.now, job.deadline, early, expected, late)
+    late_ones = [each for each in others if each.deadline is not None and first[each.job_id] > each.deadline]
+    if answer is AdmissionAnswer.FEASIBLE and late_ones:
+        without = finish_times(replace(view, jobs=others), outlook, deadlines_first=True)
+        harmed = [each.job_id for each in late_ones if without[each.job_id] <= (each.deadline or 0.0)]
+        if harmed:
+            told = f"{harmed[0]} and {len(harmed) - 1} others" if len(harmed) > 1 else harmed[0]
+            answer, reason = AdmissionAnswer.AT_RISK, f"can end in time only if {told} would miss a deadline"
     return Admission(answer=answer, earliest_finish=_finite(expected), expected_finish=_finite(in_turn), reason=reason)
 
 
-def _judge(
-    now: float, deadline: float, early: float, expected: float, late: float, harmed: list[str]
-) -> tuple[AdmissionAnswer, str]:
+def _judge(now: float, deadline: float, early: float, expected: float, late: float) -> tuple[AdmissionAnswer, str]:
     left, needs = _span(deadline - now), _span(expected - now)
     if early > deadline:
         return AdmissionAnswer.INFEASIBLE, f"needs about {needs} even if it goes first, and its deadline is in {left}"
@@ -69,9 +58,6 @@ def _judge(
         latest = _span(late - now)
         reason = f"needs about {needs}, perhaps {latest}, if it goes first, and its deadline is in {left}"
         return AdmissionAnswer.AT_RISK, reason
-    if harmed:
-        told = f"{harmed[0]} and {len(harmed) - 1} others" if len(harmed) > 1 else harmed[0]
-        return AdmissionAnswer.AT_RISK, f"can end in time only if {told} would miss a deadline"
     return AdmissionAnswer.FEASIBLE, f"needs about {needs}, and its deadline is in {left}"
 
 

@@ -42,6 +42,8 @@ class FluidFamily:
         self._began = now
         """When the first job of the queue began to be served."""
         self._head_left = self._queue[-1][1] if self._queue else 0.0
+        self._first_ready = math.inf
+        self._done_at: float | None = None
 
     def cost_on(self, kind: str) -> float:
         """Return how much work it all is on a kind."""
@@ -53,10 +55,14 @@ class FluidFamily:
         reference = self._totals.get(self._reference, 0.0)
         rate = speed * (reference / work if work > 0 else 1.0)
         self.servers[slot_id] = FluidServer(ready_at=ready_at, rate=rate)
+        self._first_ready = min(self._first_ready, ready_at)
+        self._done_at = None
 
     def leave(self, slot_id: str) -> None:
         """Take a server away."""
         del self.servers[slot_id]
+        self._first_ready = min((server.ready_at for server in self.servers.values()), default=math.inf)
+        self._done_at = None
 
     def excess(self, slot_count: int, total_s: float) -> float:
         """Return how many slots it has beyond its part of all work."""
@@ -65,7 +71,13 @@ class FluidFamily:
 
     def done_at(self) -> float:
         """Return when all of its work will be done with the servers that it has."""
-        return self._reach(self._now, self.left_s)
+        if self._done_at is None:
+            self._done_at = self._reach(self._now, self.left_s)
+        return self._done_at
+
+    def load_with(self, servers: int, now: float) -> float:
+        """Return about how long each of so many servers would work on what is left."""
+        return (self.done_at() - now) * len(self.servers) / servers
 
     def advance(self, until: float) -> list[tuple[str, float, float]]:
         """Let time pass; return the jobs that ended: their id, when they were begun, and when they ended."""
@@ -84,14 +96,11 @@ class FluidFamily:
                 at = min(at + needs, end)
                 self.left_s = max(self.left_s - self._head_left, 0.0)
                 job_id, _ = self._queue.pop()
-                ended.append((job_id, max(self._began, min(self._first_ready(), at)), at))
+                ended.append((job_id, max(self._began, min(self._first_ready, at)), at))
                 self._began = at
                 self._head_left = self._queue[-1][1] if self._queue else 0.0
         self._now = max(self._now, until)
         return ended
-
-    def _first_ready(self) -> float:
-        return min((server.ready_at for server in self.servers.values()), default=self._now)
 
     def _spans(self, start: float, end: float) -> list[tuple[float, float, float]]:
         """Return the times between changes of the number of ready servers, with the rate in each."""

@@ -137,18 +137,16 @@ class _FluidPlan:
                 break
             if self._take_free(family, now):
                 changed[family.family_id] = family
-        if changed:
-            self._waiting = [each for each in self._waiting if not each.servers]
+        for family in changed.values():
+            self._waiting.remove(family)  # found at once: the most urgent are served first
         if not self._free:
             return list(changed.values())
         margin = DEFAULT_KNOBS.idle_margin
         open_families = [each for each in self._families.values() if each.servers]
-        for each in open_families:
-            self._take_finished(each, now)
         while self._free and open_families:
-            family = max(open_families, key=lambda each: (each.left_s / (len(each.servers) + 1), each.family_id))
+            family = max(open_families, key=lambda each: (each.load_with(len(each.servers) + 1, now), each.family_id))
             setup = min(self._views[family.family_id].setup_s.values(), default=0.0)
-            enough = family.left_s > margin * setup * len(family.servers)
+            enough = family.load_with(len(family.servers), now) > margin * setup
             if enough and self._take_free(family, now):
                 changed[family.family_id] = family
             else:
