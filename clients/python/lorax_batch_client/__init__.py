@@ -5,7 +5,7 @@ from lorax_batch_client.dataset import Dataset, DatasetState, InvalidCode, Inval
 from lorax_batch_client.errors import ClientError
 from lorax_batch_client.event import JobDeleted, JobEvent, JobProgressed, JobSnapshot, JobStateChanged
 from lorax_batch_client.fleet import Server, ServerState, Slot
-from lorax_batch_client.job import Cost, Counts, Job, JobState, Progress, ResultFile, RowError, Usage
+from lorax_batch_client.job import Cost, Counts, Job, JobAdmission, JobState, Progress, ResultFile, RowError, Usage
 from lorax_batch_client.job_filter import JobFilter
 from lorax_batch_client.result import ResultBlock, ResultKind, ResultOrder, ResultRow
 from lorax_batch_client.retry_policy import RetryPolicy
@@ -23,6 +23,7 @@ __all__ = [
     "InvalidCode",
     "InvalidLine",
     "Job",
+    "JobAdmission",
     "JobDeleted",
     "JobEvent",
     "JobFilter",
