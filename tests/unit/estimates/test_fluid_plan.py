@@ -163,4 +163,4 @@ def test_admission_to_1000_jobs_and_100_slots_is_quick() -> None:
         began = time.process_time()
         admit(view, job("new", 500, family="f0", deadline=3000.0))
         took.append(time.process_time() - began)
-    assert min(took) < 0.15  # measured: 15 ms on an idle core
+    assert min(took) < 0.15  # 25 ms when the machine had little else to do
