@@ -9,6 +9,16 @@ from lorax_batch_scheduler.errors import StateConflictError
 from lorax_batch_scheduler.server_config import ServerConfig
 
 
+class AdmissionAnswer(StrEnum):
+    """Whether a job's deadline can be met, as found when it came; the same words in SQL and in the contract."""
+
+    FEASIBLE = "FEASIBLE"
+    """Nine of ten such jobs end in time, and no other misses its deadline for it."""
+    AT_RISK = "AT_RISK"
+    INFEASIBLE = "INFEASIBLE"
+    """Not one of ten ends in time, even if the job goes first; or nothing can run it."""
+
+
 class JobState(StrEnum):
     """Where a job is; the same words in SQL and in the contract."""
 
@@ -185,6 +195,17 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     end_time: datetime | None = None
     queue_position: int = 0
     sequence: int = 0
+    admission: AdmissionAnswer | None = None
+    """None: not judged yet."""
+    admission_reason: str = ""
+    earliest_finish_time: datetime | None = None
+    """When it could end at best, as found when it came."""
+    eta: datetime | None = None
+    """When it should end, as last foretold; None: nothing can be said."""
+    eta_early: datetime | None = None
+    """One of ten ends earlier."""
+    eta_late: datetime | None = None
+    """One of ten ends later."""
 
     @property
     def cost_micros(self) -> int:
@@ -210,6 +231,28 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     error_threshold: float = 0.0
     default_max_tokens: int = 0
     price_micros_per_million: int = 0
+    admission: "JobAdmission | None" = None
+    """None: to be judged later."""
+
+
+class JobAdmission(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found of a job when it came."""
+
+    answer: AdmissionAnswer
+    reason: str = ""
+    """For people."""
+    earliest_finish_time: datetime | None = None
+    """None: nothing can run it."""
+
+
+class JobEta(msgspec.Struct, frozen=True, kw_only=True):
+    """When a job should end."""
+
+    early: datetime
+    """One of ten ends earlier."""
+    expected: datetime
+    late: datetime
+    """One of ten ends later."""
 
 
 class StateChange(msgspec.Struct, frozen=True, kw_only=True):

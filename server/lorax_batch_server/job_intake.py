@@ -3,14 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, Protocol
 
+import msgspec
 from lorax_batch.v1 import batch_inference_pb2 as pb
 from lorax_batch_scheduler.catalogue import BaseModel, Catalogue
 from lorax_batch_scheduler.clock import Clock
 from lorax_batch_scheduler.dataset import Dataset, DatasetState
 from lorax_batch_scheduler.failpoints import failpoint
-from lorax_batch_scheduler.job import Counts, Job, JobState, NewJob
+from lorax_batch_scheduler.job import Counts, Job, JobAdmission, JobState, NewJob
 from lorax_batch_scheduler.ports import DatasetStore, JobStore
 
 from lorax_batch_server.checks import Checks, shown
@@ -30,6 +31,14 @@ class JobTerms:
     """Of the currency, for a million tokens."""
 
 
+class AdmissionDesk(Protocol):
+    """Judges whether new jobs can end in time."""
+
+    async def judge(self, new: NewJob, dataset: Dataset) -> JobAdmission | None:
+        """Return what is found of a job that is about to be stored; None when it can't be told now. Never raises."""
+        ...
+
+
 class JobIntake:
     """Makes jobs of checked orders."""
 
@@ -41,13 +50,16 @@ class JobIntake:
         terms: JobTerms,
         clock: Clock,
         new_id: Callable[[], str],
+        admission: AdmissionDesk | None = None,
     ) -> None:
+        """`admission`: None where nobody plans, as in an API of its own; jobs are judged later then."""
         self._jobs = jobs
         self._datasets = datasets
         self._catalogue = catalogue
         self._terms = terms
         self._clock = clock
         self._new_id = new_id
+        self._admission = admission
 
     @failpoint(before="create.before_store", after="create.after_store")
     async def create(self, request: pb.CreateJobRequest) -> Job:
@@ -68,6 +80,8 @@ class JobIntake:
         dataset = await self._datasets.get_dataset(order.dataset)
         self._check_dataset(dataset, order)
         new = self._new_job(order, dataset, "" if request.validate_only else self._new_id())
+        if self._admission is not None:
+            new = msgspec.structs.replace(new, admission=await self._admission.judge(new, dataset))
         return _preview(new, dataset, now) if request.validate_only else await self._insert(new)
 
     @failpoint(before="create.before_insert")
@@ -130,4 +144,7 @@ def _preview(new: NewJob, dataset: Dataset, now: datetime) -> Job:
         default_max_tokens=new.default_max_tokens,
         price_micros_per_million=new.price_micros_per_million,
         counts=Counts(total=total, pending=total),
+        admission=new.admission.answer if new.admission else None,
+        admission_reason=new.admission.reason if new.admission else "",
+        earliest_finish_time=new.admission.earliest_finish_time if new.admission else None,
     )

@@ -15,6 +15,7 @@ from lorax_batch_scheduler.postgres.database_watch import database_time
 from lorax_batch_scheduler.postgres.dataset_store import PostgresDatasetStore
 from lorax_batch_scheduler.postgres.fleet_store import PostgresFleetStore
 from lorax_batch_scheduler.postgres.job_store import PostgresJobStore
+from lorax_batch_scheduler.postgres.learned_store import PostgresLearnedStore
 from lorax_batch_scheduler.postgres.lease_store import PostgresLeaseStore
 from lorax_batch_scheduler.postgres.listener import Listener
 from lorax_batch_scheduler.postgres.migrations import migrate
@@ -45,6 +46,7 @@ class Stores:
     results: PostgresResultStore
     removals: PostgresRemovalStore
     fleet: PostgresFleetStore
+    learned: PostgresLearnedStore
 
 
 @asynccontextmanager
@@ -80,6 +82,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             results=PostgresResultStore(database),
             removals=PostgresRemovalStore(database),
             fleet=PostgresFleetStore(database, listener),
+            learned=PostgresLearnedStore(database),
         )
 
 

@@ -3,16 +3,27 @@
 from datetime import datetime, timedelta
 from typing import Final
 
-from google.protobuf.duration_pb2 import Duration
 from lorax_batch.v1 import batch_inference_pb2 as pb
 from lorax_batch.v1 import job_pb2
-from lorax_batch_scheduler.job import Counts, Job, JobState, ResultFile, RowError, StateChange
+from lorax_batch_scheduler.job import (
+    RUNNABLE_STATES,
+    AdmissionAnswer,
+    Counts,
+    Job,
+    JobState,
+    ResultFile,
+    RowError,
+    StateChange,
+)
 from lorax_batch_scheduler.server_config import ServerConfig
 
 from lorax_batch_server.timestamps import timestamp
 
 STATE_NUMBERS: Final[dict[JobState, job_pb2.JobState.ValueType]] = {
     state: job_pb2.JobState.Value(f"JOB_STATE_{state.value}") for state in JobState
+}
+ADMISSION_NUMBERS: Final[dict[AdmissionAnswer, job_pb2.JobAdmission.ValueType]] = {
+    answer: job_pb2.JobAdmission.Value(f"JOB_ADMISSION_{answer.value}") for answer in AdmissionAnswer
 }
 STATES_BY_NUMBER: Final = {number: state for state, number in STATE_NUMBERS.items()}
 MAX_ETA: Final = timedelta(days=3650)
@@ -54,6 +65,9 @@ class JobTranslator:
             default_max_tokens=job.default_max_tokens,
             queue_position=job.queue_position,
             sequence=job.sequence,
+            admission=ADMISSION_NUMBERS[job.admission] if job.admission else job_pb2.JOB_ADMISSION_UNSPECIFIED,
+            admission_reason=job.admission_reason,
+            earliest_finish_time=timestamp(job.earliest_finish_time),
         )
         if with_errors:
             message.errors.extend(_row_error(error) for error in job.errors)
@@ -125,11 +139,21 @@ def _progress(job: Job, now: datetime) -> job_pb2.Progress | None:
         rows_per_second=job.rows_per_second,
         tokens_per_second=job.tokens_per_second,
     )
-    left = counts.total - counts.ended
-    if job.state is JobState.RUNNING and left and job.rows_per_second * MAX_ETA.total_seconds() > left:
-        remaining = timedelta(seconds=left / job.rows_per_second)
-        duration = Duration()
-        duration.FromTimedelta(remaining)
-        message.remaining.CopyFrom(duration)
-        message.eta.FromDatetime(now + remaining)
+    _foretell(message, job, now)
     return message
+
+
+def _foretell(message: job_pb2.Progress, job: Job, now: datetime) -> None:
+    """Say when it should end: as the planner foretold, else by the present rate."""
+    left = job.counts.total - job.counts.ended
+    if job.state in RUNNABLE_STATES and left and job.eta is not None and job.eta > now:
+        remaining = job.eta - now
+        for field, time in ((message.eta_early, job.eta_early), (message.eta_late, job.eta_late)):
+            if time is not None:
+                field.FromDatetime(max(time, now))
+    elif job.state is JobState.RUNNING and left and job.rows_per_second * MAX_ETA.total_seconds() > left:
+        remaining = timedelta(seconds=left / job.rows_per_second)
+    else:
+        return
+    message.remaining.FromTimedelta(remaining)
+    message.eta.FromDatetime(now + remaining)

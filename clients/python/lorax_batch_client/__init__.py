@@ -14,7 +14,7 @@ from lorax_batch_client.fleet_event import (
     SlotChanged,
     SlotRemoved,
 )
-from lorax_batch_client.job import Cost, Counts, Job, JobState, Progress, ResultFile, RowError, Usage
+from lorax_batch_client.job import Cost, Counts, Job, JobAdmission, JobState, Progress, ResultFile, RowError, Usage
 from lorax_batch_client.job_filter import JobFilter
 from lorax_batch_client.result import ResultBlock, ResultKind, ResultOrder, ResultRow
 from lorax_batch_client.retry_policy import RetryPolicy
@@ -34,6 +34,7 @@ __all__ = [
     "InvalidCode",
     "InvalidLine",
     "Job",
+    "JobAdmission",
     "JobDeleted",
     "JobEvent",
     "JobFilter",

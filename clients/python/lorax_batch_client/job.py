@@ -47,6 +47,27 @@ class JobState(enum.Enum):
         return job_pb2.JobState.Value(f"JOB_STATE_{self.name}")
 
 
+class JobAdmission(enum.Enum):
+    """Whether a job's deadline can be met, as found when it came."""
+
+    UNKNOWN = "unknown"
+    """Not judged yet, or an answer that this client does not know."""
+    FEASIBLE = "feasible"
+    """Nine of ten such jobs end in time, and no other misses its deadline for it."""
+    AT_RISK = "at risk"
+    INFEASIBLE = "infeasible"
+    """Not one of ten ends in time, even if the job goes first; or nothing can run it."""
+
+    @classmethod
+    def from_proto(cls, number: int) -> "JobAdmission":
+        """Return the answer with that number in the contract."""
+        try:
+            value = job_pb2.JobAdmission.ValueType(number)
+            return cls[job_pb2.JobAdmission.Name(value).removeprefix("JOB_ADMISSION_")]
+        except (KeyError, ValueError):
+            return cls.UNKNOWN
+
+
 TERMINAL_STATES = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED})
 
 
@@ -114,7 +135,12 @@ class Progress:
     rows_per_second: float
     tokens_per_second: float
     eta: datetime | None
+    """When the last row should end."""
     remaining: timedelta | None
+    eta_early: datetime | None = None
+    """One of ten jobs ends before this."""
+    eta_late: datetime | None = None
+    """One of ten jobs ends after this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +200,10 @@ class Job:
     queue_position: int = 0
     """1 is next; 0 when it does not wait."""
     sequence: int = 0
+    admission: JobAdmission = JobAdmission.UNKNOWN
+    admission_reason: str = ""
+    earliest_finish_time: datetime | None = None
+    """When it could end at best, as found when it came."""
 
     @property
     def is_terminal(self) -> bool:
@@ -209,6 +239,9 @@ class Job:
             default_max_tokens=message.default_max_tokens,
             queue_position=message.queue_position,
             sequence=message.sequence,
+            admission=JobAdmission.from_proto(message.admission),
+            admission_reason=message.admission_reason,
+            earliest_finish_time=datetime_from(message.earliest_finish_time),
         )
 
 
@@ -231,6 +264,8 @@ def _read_progress(message: job_pb2.Progress) -> Progress:
         tokens_per_second=message.tokens_per_second,
         eta=datetime_from(message.eta),
         remaining=message.remaining.ToTimedelta() if message.HasField("remaining") else None,
+        eta_early=datetime_from(message.eta_early),
+        eta_late=datetime_from(message.eta_late),
     )
 
 

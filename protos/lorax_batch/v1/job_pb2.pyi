@@ -21,6 +21,36 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _JobAdmission:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _JobAdmissionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobAdmission.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    JOB_ADMISSION_UNSPECIFIED: _JobAdmission.ValueType  # 0
+    """Not judged yet."""
+    JOB_ADMISSION_FEASIBLE: _JobAdmission.ValueType  # 1
+    """Nine of ten such jobs end in time, and no other job misses its deadline for it. Also when it has no deadline."""
+    JOB_ADMISSION_AT_RISK: _JobAdmission.ValueType  # 2
+    """It may end in time."""
+    JOB_ADMISSION_INFEASIBLE: _JobAdmission.ValueType  # 3
+    """Not one of ten such jobs ends in time, even if it goes first; or no slot can host its base model."""
+
+class JobAdmission(_JobAdmission, metaclass=_JobAdmissionEnumTypeWrapper):
+    """A job is accepted whatever the answer is: who wants none that ends late looks at it and cancels, or asks with
+    `validate_only` first.
+    """
+
+JOB_ADMISSION_UNSPECIFIED: JobAdmission.ValueType  # 0
+"""Not judged yet."""
+JOB_ADMISSION_FEASIBLE: JobAdmission.ValueType  # 1
+"""Nine of ten such jobs end in time, and no other job misses its deadline for it. Also when it has no deadline."""
+JOB_ADMISSION_AT_RISK: JobAdmission.ValueType  # 2
+"""It may end in time."""
+JOB_ADMISSION_INFEASIBLE: JobAdmission.ValueType  # 3
+"""Not one of ten such jobs ends in time, even if it goes first; or no slot can host its base model."""
+Global___JobAdmission: _TypeAlias = JobAdmission  # noqa: Y015
+
 class _JobState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -177,6 +207,9 @@ class Job(_message.Message):
     DEFAULT_MAX_TOKENS_FIELD_NUMBER: _builtins.int
     QUEUE_POSITION_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    ADMISSION_FIELD_NUMBER: _builtins.int
+    ADMISSION_REASON_FIELD_NUMBER: _builtins.int
+    EARLIEST_FINISH_TIME_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """Output only. `job_` and 24 characters."""
     dataset_id: _builtins.str
@@ -198,6 +231,10 @@ class Job(_message.Message):
     """Output only. 1 is next; 0 when it does not wait."""
     sequence: _builtins.int
     """Output only. The sequence of its last state change (see `WatchJobs`)."""
+    admission: Global___JobAdmission.ValueType
+    """Output only. Whether the deadline can be met, as found when the job came; UNSPECIFIED until that is known."""
+    admission_reason: _builtins.str
+    """Output only. Why, for a person: "needs about 40 min even if it goes first, and its deadline is in 20 min"."""
     @_builtins.property
     def server_config(self) -> Global___ServerConfig:
         """`hf_token` is always empty here."""
@@ -254,6 +291,10 @@ class Job(_message.Message):
     def error_file(self) -> Global___ResultFile:
         """Output only, in terminal states."""
 
+    @_builtins.property
+    def earliest_finish_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it could end at best, as found when it came. Unset: not known, or nothing can run it."""
+
     def __init__(
         self,
         *,
@@ -282,10 +323,13 @@ class Job(_message.Message):
         default_max_tokens: _builtins.int = ...,
         queue_position: _builtins.int = ...,
         sequence: _builtins.int = ...,
+        admission: Global___JobAdmission.ValueType = ...,
+        admission_reason: _builtins.str = ...,
+        earliest_finish_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "counts", b"counts", "create_time", b"create_time", "deadline", b"deadline", "end_time", b"end_time", "error_file", b"error_file", "output_file", b"output_file", "progress", b"progress", "server_config", b"server_config", "start_time", b"start_time", "update_time", b"update_time", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "counts", b"counts", "create_time", b"create_time", "deadline", b"deadline", "earliest_finish_time", b"earliest_finish_time", "end_time", b"end_time", "error_file", b"error_file", "output_file", b"output_file", "progress", b"progress", "server_config", b"server_config", "start_time", b"start_time", "update_time", b"update_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model_id", b"base_model_id", "cost", b"cost", "counts", b"counts", "create_time", b"create_time", "dataset_id", b"dataset_id", "deadline", b"deadline", "default_max_tokens", b"default_max_tokens", "end_time", b"end_time", "error_file", b"error_file", "error_threshold", b"error_threshold", "errors", b"errors", "job_id", b"job_id", "labels", b"labels", "output_file", b"output_file", "priority", b"priority", "progress", b"progress", "queue_position", b"queue_position", "reason", b"reason", "retry_of", b"retry_of", "sequence", b"sequence", "server_config", b"server_config", "start_time", b"start_time", "state", b"state", "update_time", b"update_time", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admission", b"admission", "admission_reason", b"admission_reason", "base_model_id", b"base_model_id", "cost", b"cost", "counts", b"counts", "create_time", b"create_time", "dataset_id", b"dataset_id", "deadline", b"deadline", "default_max_tokens", b"default_max_tokens", "earliest_finish_time", b"earliest_finish_time", "end_time", b"end_time", "error_file", b"error_file", "error_threshold", b"error_threshold", "errors", b"errors", "job_id", b"job_id", "labels", b"labels", "output_file", b"output_file", "priority", b"priority", "progress", b"progress", "queue_position", b"queue_position", "reason", b"reason", "retry_of", b"retry_of", "sequence", b"sequence", "server_config", b"server_config", "start_time", b"start_time", "state", b"state", "update_time", b"update_time", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -396,6 +440,8 @@ class Progress(_message.Message):
     TOKENS_PER_SECOND_FIELD_NUMBER: _builtins.int
     ETA_FIELD_NUMBER: _builtins.int
     REMAINING_FIELD_NUMBER: _builtins.int
+    ETA_EARLY_FIELD_NUMBER: _builtins.int
+    ETA_LATE_FIELD_NUMBER: _builtins.int
     fraction: _builtins.float
     """Rows that have ended / total, 0 to 1."""
     rows_per_second: _builtins.float
@@ -403,10 +449,20 @@ class Progress(_message.Message):
     tokens_per_second: _builtins.float
     @_builtins.property
     def eta(self) -> _timestamp_pb2.Timestamp:
-        """When the last row should end."""
+        """When the last row should end. Unset: nothing can be said."""
 
     @_builtins.property
-    def remaining(self) -> _duration_pb2.Duration: ...
+    def remaining(self) -> _duration_pb2.Duration:
+        """Until `eta`."""
+
+    @_builtins.property
+    def eta_early(self) -> _timestamp_pb2.Timestamp:
+        """One of ten jobs ends before this. Unset when `eta` comes from the present rate alone."""
+
+    @_builtins.property
+    def eta_late(self) -> _timestamp_pb2.Timestamp:
+        """One of ten jobs ends after this. Unset when `eta` comes from the present rate alone."""
+
     def __init__(
         self,
         *,
@@ -415,10 +471,12 @@ class Progress(_message.Message):
         tokens_per_second: _builtins.float = ...,
         eta: _timestamp_pb2.Timestamp | None = ...,
         remaining: _duration_pb2.Duration | None = ...,
+        eta_early: _timestamp_pb2.Timestamp | None = ...,
+        eta_late: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["eta", b"eta", "remaining", b"remaining"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["eta", b"eta", "eta_early", b"eta_early", "eta_late", b"eta_late", "remaining", b"remaining"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["eta", b"eta", "fraction", b"fraction", "remaining", b"remaining", "rows_per_second", b"rows_per_second", "tokens_per_second", b"tokens_per_second"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["eta", b"eta", "eta_early", b"eta_early", "eta_late", b"eta_late", "fraction", b"fraction", "remaining", b"remaining", "rows_per_second", b"rows_per_second", "tokens_per_second", b"tokens_per_second"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

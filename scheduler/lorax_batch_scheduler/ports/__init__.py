@@ -3,6 +3,7 @@
 from lorax_batch_scheduler.ports.dataset_store import DatasetStore
 from lorax_batch_scheduler.ports.fleet_store import FleetReport, FleetStore
 from lorax_batch_scheduler.ports.job_store import EventStore, JobStore
+from lorax_batch_scheduler.ports.learned_store import LearnedStore
 from lorax_batch_scheduler.ports.lease import (
     ChunkResults,
     CommitReceipt,
@@ -26,6 +27,7 @@ __all__ = [
     "FleetStore",
     "JobActivity",
     "JobStore",
+    "LearnedStore",
     "LeaseStore",
     "LeasedChunk",
     "ObjectInfo",

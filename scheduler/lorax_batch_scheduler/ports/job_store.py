@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from lorax_batch_scheduler.job import Job, JobEvent, JobFilter, NewJob, StateChange
+from lorax_batch_scheduler.estimates.token_lengths import AdapterLeft
+from lorax_batch_scheduler.job import Job, JobAdmission, JobEta, JobEvent, JobFilter, NewJob, StateChange
 from lorax_batch_scheduler.ports.page import Page
 
 
@@ -36,6 +37,21 @@ class JobStore(Protocol):
 
     async def explain_jobs(self, reasons: dict[str, str]) -> None:
         """Change the reasons of waiting jobs; those that are not QUEUED, STARTING or RUNNING keep theirs."""
+        ...
+
+    async def rows_unfinished(self, job_ids: Sequence[str]) -> dict[str, tuple[AdapterLeft, ...]]:
+        """Return by job what has no result yet, whoever runs it; jobs with nothing left are missing.
+
+        Rows without `max_tokens` count with the job's default where no row of their chunk has one, else as 0.
+        """
+        ...
+
+    async def admit_jobs(self, found: dict[str, JobAdmission]) -> None:
+        """Store what was found of jobs when they came; those that have an answer or have ended keep theirs."""
+        ...
+
+    async def foretell_jobs(self, etas: dict[str, JobEta | None]) -> None:
+        """Store when jobs should end (None: nothing can be said), and tell watchers; pass only what has changed."""
         ...
 
     async def update_job(

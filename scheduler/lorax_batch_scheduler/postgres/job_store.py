@@ -1,5 +1,6 @@
 """Jobs and their events in PostgreSQL."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
@@ -13,7 +14,8 @@ from lorax_batch_scheduler.errors import (
     SequenceTooOldError,
     StateConflictError,
 )
-from lorax_batch_scheduler.job import Job, JobEvent, JobFilter, JobState, NewJob, StateChange
+from lorax_batch_scheduler.estimates.token_lengths import AdapterLeft
+from lorax_batch_scheduler.job import Job, JobAdmission, JobEta, JobEvent, JobFilter, JobState, NewJob, StateChange
 from lorax_batch_scheduler.object_names import results_prefix
 from lorax_batch_scheduler.ports.page import Page
 from lorax_batch_scheduler.postgres.database import Connection, Database
@@ -88,6 +90,33 @@ class PostgresJobStore:
         if reasons:
             async with self._database.connection() as connection:
                 await connection.execute(SQL.explain_jobs, list(reasons), list(reasons.values()))
+
+    async def rows_unfinished(self, job_ids: Sequence[str]) -> dict[str, tuple[AdapterLeft, ...]]:
+        async with self._database.connection() as connection:
+            records = await connection.fetch(SQL.rows_unfinished, list(job_ids))
+        found: defaultdict[str, list[AdapterLeft]] = defaultdict(list)
+        for record in records:
+            fields = dict(record)
+            found[fields.pop("job_id")].append(AdapterLeft(**fields))
+        return {job_id: tuple(left) for job_id, left in found.items()}
+
+    async def admit_jobs(self, found: dict[str, JobAdmission]) -> None:
+        if found:
+            given = sorted(found.items())
+            columns = zip(
+                *((job, each.answer, each.reason, each.earliest_finish_time) for job, each in given), strict=True
+            )
+            async with self._database.connection() as connection:
+                await connection.execute(SQL.admit_jobs, *map(list, columns))
+
+    async def foretell_jobs(self, etas: dict[str, JobEta | None]) -> None:
+        if etas:
+            rows = [
+                (job, each.expected, each.early, each.late) if each else (job, None, None, None)
+                for job, each in sorted(etas.items())
+            ]
+            async with self._database.connection() as connection:
+                await connection.execute(SQL.foretell_jobs, *map(list, zip(*rows, strict=True)))
 
     async def update_job(
         self,
@@ -198,6 +227,8 @@ async def _insert(connection: Connection, new: NewJob, state: JobState, *, retry
         SQL.create_job, new.job_id, new.dataset_id, new.request_id, msgspec.to_builtins(new.server_config),
         new.base_model_id, new.base_model_aliases, state, new.priority, new.deadline, new.labels, retry_of,
         new.error_threshold, new.default_max_tokens, new.price_micros_per_million,
+        new.admission.answer if new.admission else None, new.admission.reason if new.admission else "",
+        new.admission.earliest_finish_time if new.admission else None,
     )  # fmt: skip
     return created is not None
 

@@ -105,8 +105,9 @@ SELECT pg_notify('lorax_batch_datasets', $1)
 -- Stores a job; nothing when its request_id is known.
 INSERT INTO jobs (
     job_id, dataset_id, request_id, server_config, base_model_id, base_model_aliases, state, priority, deadline, labels,
-    retry_of, error_threshold, default_max_tokens, price_micros_per_million)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+    retry_of, error_threshold, default_max_tokens, price_micros_per_million, admission, admission_reason,
+    earliest_finish_time)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
 ON CONFLICT (request_id) DO NOTHING
 RETURNING job_id
 
@@ -204,6 +205,50 @@ UPDATE jobs SET
     priority = coalesce($2, priority), deadline = CASE WHEN $4 THEN NULL ELSE coalesce($3, deadline) END,
     labels = coalesce($5, labels), update_time = now()
 WHERE job_id = $1
+
+-- rows_unfinished --
+-- What has no result, by adapter ("" : the base model), whoever runs it; tokens in proportion to the rows of a chunk.
+SELECT jobs.job_id,
+       CASE WHEN lower(left_over.model) = ANY (SELECT lower(name) FROM unnest(base_model_aliases) AS name) THEN ''
+            ELSE left_over.model END AS adapter,
+       sum(left_over.row_count - done_count)::bigint AS row_count,
+       sum(left_over.prompt_tokens * (left_over.row_count - done_count) / left_over.row_count)::bigint AS prompt_tokens,
+       sum(CASE WHEN stored.max_tokens > 0 THEN stored.max_tokens * (left_over.row_count - done_count) / left_over.row_count
+                ELSE default_max_tokens::bigint * (left_over.row_count - done_count) END)::bigint AS allowed_tokens
+FROM jobs JOIN job_chunks AS left_over USING (job_id)
+    JOIN dataset_chunks AS stored ON stored.dataset_id = jobs.dataset_id AND stored.chunk_no = left_over.chunk_no
+WHERE jobs.job_id = ANY ($1::text[]) AND left_over.kind = 'ROWS' AND done_count < left_over.row_count
+GROUP BY 1, 2 ORDER BY 1, 2
+
+-- admit_jobs --
+-- What was found of them when they came; nothing for those that have their answer already.
+UPDATE jobs SET admission = given.answer, admission_reason = given.reason, earliest_finish_time = given.finish
+FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[]) AS given (job_id, answer, reason, finish)
+WHERE jobs.job_id = given.job_id AND jobs.end_time IS NULL AND jobs.admission IS NULL
+RETURNING pg_notify('lorax_batch_jobs', jobs.job_id)
+
+-- foretell_jobs --
+-- When they should end; null: nothing can be said any more.
+UPDATE jobs SET eta = given.eta, eta_early = given.early, eta_late = given.late
+FROM unnest($1::text[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[]) AS given (job_id, eta, early, late)
+WHERE jobs.job_id = given.job_id AND jobs.end_time IS NULL
+RETURNING pg_notify('lorax_batch_jobs', jobs.job_id)
+
+-- learned --
+-- The newest, as many as are kept in memory.
+SELECT topic, family, detail, mean, log_variance, weight, observations FROM learned
+WHERE topic = ANY ($1::text[]) ORDER BY update_time DESC LIMIT $2
+
+-- store_learned --
+-- The last writer is right: schedulers of one database see the same servers. In one order, so that none waits for another.
+INSERT INTO learned (topic, family, detail, mean, log_variance, weight, observations)
+SELECT * FROM unnest(
+    $1::text[], $2::text[], $3::text[], $4::double precision[], $5::double precision[], $6::double precision[], $7::bigint[])
+    AS given (topic, family, detail, mean, log_variance, weight, observations)
+ORDER BY topic, family, detail
+ON CONFLICT (topic, family, detail) DO UPDATE SET
+    mean = excluded.mean, log_variance = excluded.log_variance, weight = excluded.weight,
+    observations = excluded.observations, update_time = now()
 
 -- notify_job --
 -- Wakes watchers and schedulers.

@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import Final
 
 from lorax_batch_scheduler.packing import DrainServer, ExplainJob, HostedState, ServeJobs, StartServer
+from lorax_batch_scheduler.packing.cluster import ClusterView
 from lorax_batch_scheduler.replay.feeding import Feeding
 from lorax_batch_scheduler.replay.hosted import Hosted
 from lorax_batch_scheduler.replay.job_run import JobRun
@@ -224,8 +225,12 @@ class Replay:
 
     # --- plans ---
 
+    def view(self) -> ClusterView:
+        """Return what the policy sees now."""
+        return self._knowledge.view(self.now, spent_s=self._spent_s)
+
     def _plan(self) -> None:
-        view = self._knowledge.view(self.now, spent_s=self._spent_s)
+        view = self.view()
         began = perf_counter()
         actions = self._policy.plan(view)
         self._outcome.plan_seconds += perf_counter() - began

@@ -127,14 +127,15 @@ class Knowledge:
     def _work(self, run: JobRun) -> dict[str, float]:
         rows = max(run.left_rows, 1)
         prompt, reserved = run.left_prompt / rows, run.left_reserved / rows
-        output = (reserved - prompt) * self._ratio(run)
+        output = (reserved - prompt) * self.ratio(run)
         models = self._servers.by_kind(run.trace.family)
         return {
             kind: rows * EFFICIENCY * model.least_s(prompt, output, reserved, adapter=run.with_adapters)
             for kind, model in models.items()
         }
 
-    def _ratio(self, run: JobRun) -> float:
+    def ratio(self, run: JobRun) -> float:
+        """Return output over allowed tokens: of the job's rows that have ended, else of its family's."""
         if run.ended_rows >= 20:
             return run.ended_output / run.ended_allowed
         output, allowed = self._ratios.get(run.trace.family, (0.0, 0.0))

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from lorax_batch_server.cli.output import print_pairs, print_table, show_span
+from lorax_batch_server.cli.output import print_pairs, print_table, show, show_span
 
 if TYPE_CHECKING:
     from lorax_batch_client import Job
+    from lorax_batch_client.job import Progress
 
 
 def print_jobs(jobs: Iterable["Job"]) -> None:
@@ -59,6 +60,8 @@ def print_job(job: "Job") -> None:
             ("cost", str(job.cost)),
             ("rows/s", progress.rows_per_second if progress and not job.is_terminal else None),
             ("remaining", show_span(progress.remaining) if progress and progress.remaining else None),
+            ("should end", None if job.is_terminal else _end(progress)),
+            ("admission", _admission(job)),
             ("created", job.create_time),
             ("started", job.start_time),
             ("ended", job.end_time),
@@ -67,3 +70,17 @@ def print_job(job: "Job") -> None:
     for error in sorted(job.errors, key=lambda error: error.line):
         row = f" ({error.custom_id})" if error.custom_id else ""
         typer.echo(f"line {error.line}{row}: {error.code}: {error.message}")
+
+
+def _end(progress: "Progress | None") -> str | None:
+    if progress is None or progress.eta is None:
+        return None
+    if progress.eta_early is None or progress.eta_late is None:
+        return show(progress.eta)
+    return f"{show(progress.eta)} (between {show(progress.eta_early)} and {show(progress.eta_late)})"
+
+
+def _admission(job: "Job") -> str | None:
+    if job.is_terminal or job.admission.value == "unknown":
+        return None
+    return f"{job.admission.value}: {job.admission_reason}" if job.admission_reason else job.admission.value

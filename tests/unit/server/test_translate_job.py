@@ -4,7 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
-from lorax_batch_scheduler.job import Counts, Job, JobState, ResultFile, RowError
+from lorax_batch.v1 import job_pb2
+from lorax_batch_client import Job as ClientJob
+from lorax_batch_client import JobAdmission
+from lorax_batch_scheduler.job import AdmissionAnswer, Counts, Job, JobState, ResultFile, RowError
 from lorax_batch_scheduler.server_config import ServerConfig
 from lorax_batch_server.translate_job import JobTranslator
 
@@ -36,6 +39,31 @@ def test_the_end_is_foretold_from_the_rate() -> None:
     assert progress.fraction == pytest.approx(0.5)
     assert progress.remaining.ToTimedelta() == timedelta(seconds=25)
     assert progress.eta.ToDatetime(tzinfo=UTC) == NOW + timedelta(seconds=25)
+
+
+def test_what_the_planner_foretold_goes_before_the_rate_and_has_a_band() -> None:
+    early, expected, late = (NOW + timedelta(seconds=each) for each in (-5, 100, 300))
+    foretold = {"eta_early": early, "eta": expected, "eta_late": late}
+    for state in (JobState.QUEUED, JobState.RUNNING):
+        progress = message(state=state, **foretold).progress
+        assert progress.remaining.ToTimedelta() == timedelta(seconds=100)
+        assert progress.eta.ToDatetime(tzinfo=UTC) == expected
+        # What lies behind us already is not told as the earliest end.
+        assert progress.eta_early.ToDatetime(tzinfo=UTC) == NOW
+        assert progress.eta_late.ToDatetime(tzinfo=UTC) == late
+    assert not message(state=JobState.PAUSED, **foretold).progress.HasField("eta")
+    passed = message(eta=NOW - timedelta(seconds=1)).progress
+    assert passed.eta.ToDatetime(tzinfo=UTC) == NOW + timedelta(seconds=25)
+
+
+def test_the_answer_to_a_deadline_is_told() -> None:
+    assert message().admission == job_pb2.JOB_ADMISSION_UNSPECIFIED
+    told = message(admission=AdmissionAnswer.AT_RISK, admission_reason="tight", earliest_finish_time=NOW)
+    assert told.admission == job_pb2.JOB_ADMISSION_AT_RISK
+    assert told.admission_reason == "tight"
+    assert told.earliest_finish_time.ToDatetime(tzinfo=UTC) == NOW
+    read = ClientJob.from_proto(told)
+    assert (read.admission, read.earliest_finish_time) == (JobAdmission.AT_RISK, NOW)
 
 
 @pytest.mark.parametrize("changes", [{"rows_per_second": 0.0}, {"rows_per_second": 1e-12}, {"state": JobState.PAUSED}])

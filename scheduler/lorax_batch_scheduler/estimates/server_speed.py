@@ -1,0 +1,129 @@
+"""How fast servers are: slot-seconds of rows as their model says, times how much slower servers were seen to be.
+
+What is learned is that factor, not tokens a second: a job of long prompts shows something for one of long answers too.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from lorax_batch_scheduler.estimates.family_facts import FamilyFacts, Gpu, expected_server
+from lorax_batch_scheduler.estimates.learned import Subject, Topic
+from lorax_batch_scheduler.estimates.learned_book import LearnedBook
+from lorax_batch_scheduler.estimates.token_lengths import TokensLeft
+
+FIRST_SLOWNESS: Final = 1.2
+"""Servers take so much longer than the least that is possible: prefill stalls, unlike rows."""
+SLOWNESS_SIGMA: Final = 0.3
+KNOWN_SLOWNESS_SIGMA: Final = 0.1
+SECONDS_REMEMBERED: Final = 3_600.0
+SERVER_SECONDS_REMEMBERED: Final = 600.0
+TRUST_S: Final = 120.0
+COLD_START_SIGMA: Final = 0.35
+STARTS_REMEMBERED: Final = 20.0
+SLOWNESS_RANGE: Final = (0.001, 1_000.0)
+LONG_ROW: Final = 1.8
+"""The last row to end of those in flight is so many times as long as the mean, as far as it is allowed."""
+TYPICAL_FILL: Final = 0.75
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedRows:
+    """Rows that a server has ended."""
+
+    row_count: int
+    prompt_tokens: int
+    completion_tokens: int
+    reserved_tokens: int
+    """Prompt tokens and allowed output: what they held in the KV cache."""
+    with_adapters: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What a job still takes on one GPU kind."""
+
+    slot_s: float
+    """Slot-seconds of servers with enough rows in flight."""
+    tail_s: float
+    """From when its last row is sent to the end of that row: no number of servers makes it shorter."""
+    log_sigma: float
+    """Of the logarithm of `slot_s`."""
+
+
+def least_s(facts: FamilyFacts, gpu: Gpu, rows: ServedRows) -> float:
+    """Return the slot-seconds that rows take at least, as the server's model says."""
+    count = rows.row_count
+    if count <= 0:
+        return 0.0
+    reserved = max(rows.reserved_tokens, rows.prompt_tokens + rows.completion_tokens)
+    server = expected_server(facts, gpu)
+    return count * server.least_s(
+        rows.prompt_tokens / count, rows.completion_tokens / count, reserved / count, adapter=rows.with_adapters
+    )
+
+
+def learn_speed(book: LearnedBook, *, family: str, gpu: Gpu, server_id: str, busy_s: float, expected_s: float) -> None:
+    """Learn from what a busy server has done: it took `busy_s` for what should take `expected_s` at least."""
+    if busy_s <= 0 or expected_s <= 0:
+        return
+    slowness = min(max(busy_s / expected_s, SLOWNESS_RANGE[0]), SLOWNESS_RANGE[1])
+    of_kind = Subject(topic=Topic.SLOWNESS, family=family, detail=gpu.kind)
+    of_server = Subject(topic=Topic.SERVER_SLOWNESS, family=family, detail=server_id)
+    book.observe(of_kind, slowness, amount=busy_s, memory=SECONDS_REMEMBERED)
+    book.observe(of_server, slowness, amount=busy_s, memory=SERVER_SECONDS_REMEMBERED)
+
+
+def slowness(book: LearnedBook, family: str, gpu_kind: str, server_id: str = "") -> tuple[float, float]:
+    """Return the factor and its log-sigma: of the server, else of the family on that kind, else the first guess."""
+    of_kind = book.get(Subject(topic=Topic.SLOWNESS, family=family, detail=gpu_kind))
+    of_server = book.get(Subject(topic=Topic.SERVER_SLOWNESS, family=family, detail=server_id))
+    if server_id and of_server.observations:
+        return of_server.mean, of_server.log_sigma(before=KNOWN_SLOWNESS_SIGMA, trust=TRUST_S)
+    if of_kind.observations:
+        return of_kind.mean, of_kind.log_sigma(before=KNOWN_SLOWNESS_SIGMA, trust=TRUST_S)
+    return FIRST_SLOWNESS, SLOWNESS_SIGMA
+
+
+def speed_share(book: LearnedBook, family: str, gpu_kind: str, server_id: str) -> float:
+    """Return how fast a server is against others of its family and kind; 1 until it has shown."""
+    return slowness(book, family, gpu_kind)[0] / slowness(book, family, gpu_kind, server_id)[0]
+
+
+def tokens_per_second(book: LearnedBook, family: str, facts: FamilyFacts, gpu: Gpu, tokens: TokensLeft) -> float:
+    """Return the prompt and output tokens a second that a full server does of such rows."""
+    seconds = work_left(book, family, facts, gpu, tokens).slot_s
+    return (tokens.prompt + tokens.output) / seconds if seconds > 0 else 0.0
+
+
+def work_left(book: LearnedBook, family: str, facts: FamilyFacts, gpu: Gpu, tokens: TokensLeft) -> Work:
+    """Return what such rows take on one GPU kind."""
+    count = tokens.row_count
+    if count <= 0:
+        return Work(slot_s=0.0, tail_s=0.0, log_sigma=0.0)
+    factor, sigma = slowness(book, family, gpu.kind)
+    server = expected_server(facts, gpu)
+    reserved = (tokens.prompt + max(tokens.allowed, tokens.output)) / count
+    each = server.least_s(tokens.prompt / count, tokens.output / count, reserved, adapter=tokens.with_adapters)
+    in_flight = min(count, server.max_rows, max(int(server.kv_tokens / max(reserved, 1.0)), 1))
+    longest = min(tokens.output * LONG_ROW, max(tokens.allowed, tokens.output)) / count
+    step = server.decode_s(round(in_flight * TYPICAL_FILL), with_adapters=tokens.with_adapters)
+    tail = factor * (step * longest + server.prefill_base_s + server.prefill_token_s * tokens.prompt / count)
+    return Work(slot_s=count * each * factor, tail_s=tail, log_sigma=(sigma**2 + tokens.log_sigma**2) ** 0.5)
+
+
+def learn_cold_start(book: LearnedBook, family: str, gpu_kind: str, seconds: float) -> None:
+    """Learn from a start that has come to its end."""
+    subject = Subject(topic=Topic.COLD_START, family=family, detail=gpu_kind)
+    book.observe(subject, max(seconds, 0.1), amount=1.0, memory=STARTS_REMEMBERED)
+
+
+def cold_start_s(book: LearnedBook, family: str, facts: FamilyFacts, gpu: Gpu) -> float:
+    """Return how long a start takes until the server is ready: learned, else as the model's size says."""
+    learned = book.get(Subject(topic=Topic.COLD_START, family=family, detail=gpu.kind))
+    return learned.mean if learned.observations else expected_server(facts, gpu).cold_start_s
+
+
+def cold_start_sigma(book: LearnedBook, family: str, gpu_kind: str) -> float:
+    """Return the log-sigma of a start's duration."""
+    learned = book.get(Subject(topic=Topic.COLD_START, family=family, detail=gpu_kind))
+    return learned.log_sigma(before=COLD_START_SIGMA, trust=2.0)
