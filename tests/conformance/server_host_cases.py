@@ -12,6 +12,8 @@ from lorax_batch_scheduler.ports.server_host import LaunchedServer, ServerHost
 from lorax_batch_scheduler.server_hosts.command import CommandHost
 from lorax_batch_scheduler.server_hosts.fleet_file import parse_fleet
 
+from tests.kubernetes.host_case import KubernetesCase
+
 
 class HostCase(Protocol):
     """A kind of host, and what of it outlives a host object: processes and records, or a cluster."""
@@ -28,6 +30,10 @@ class HostCase(Protocol):
 
     def break_down(self, server: LaunchedServer) -> None:
         """Let the server die by itself."""
+        ...
+
+    def close(self) -> None:
+        """End what outlives hosts."""
         ...
 
     def traces(self) -> str:
@@ -80,11 +86,14 @@ class CommandCase:
                 found.append(int(path.parent.name))
         return found
 
+    def close(self) -> None:
+        """Nothing is left: tests close their hosts."""
+
     def pid_of_record(self, server: LaunchedServer) -> int:
         """Return the pid that is on disk."""
         record = msgspec.json.decode((self.state_dir / "servers" / f"{server.server_id}.json").read_bytes())
         return int(record["process"]["pid"])
 
 
-CASES: dict[str, Callable[[Path], HostCase]] = {"command": CommandCase}
+CASES: dict[str, Callable[[Path], HostCase]] = {"command": CommandCase, "kubernetes": KubernetesCase}
 """Every kind that starts servers; `static` has tests of its own in the suite."""

@@ -1,6 +1,7 @@
 """What every kind of server host must do."""
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,10 @@ OTHER = Launch(family="e" * 64, base_model_id="other", model="org/other")
 
 
 @pytest.fixture(params=sorted(CASES))
-def case(request: pytest.FixtureRequest, tmp_path: Path) -> HostCase:
-    return CASES[request.param](tmp_path)
+def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[HostCase]:
+    case = CASES[request.param](tmp_path)
+    yield case
+    case.close()
 
 
 @pytest.fixture

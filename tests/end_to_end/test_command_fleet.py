@@ -89,6 +89,10 @@ def test_two_models_get_a_server_each_and_their_jobs_run(serve: Callable[[str], 
             assert job.state is JobState.SUCCEEDED
             check_all_rows(download_files(client, job, tmp_path), rows[model])
         assert sorted(servers_of(client)) == sorted(rows), "they are kept for a while"
+        for server in client.list_servers():
+            assert server.server_config is not None
+            assert server.server_config.base_model == server.base_model_id
+            assert "--eager-prefill" in server.launch_arguments
     assert service.stop() == 0
 
 

@@ -68,6 +68,7 @@ class Fleet:
         """By slot."""
         self._why: dict[str, str] = {}
         """By server: why it was started."""
+        self._launches: dict[str, Launch] = {}
         self._news = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
         self.failures = failures or StartFailures(first_pause_s=5.0, max_failed_starts=5)
@@ -201,6 +202,7 @@ class Fleet:
             self._failed(launch.family, slot, str(error), ())
             return
         self._why[server_id] = why
+        self._launches[server_id] = launch
         self._starts[slot_id] += 1
         _log.info("server_starting", slot=slot_id, server=server_id, model=launch.model, reason=why)
         self._news.set()
@@ -287,6 +289,7 @@ class Fleet:
             since=self._clock.monotonic(),
             why=self._why.get(launched.server_id, "it was there already"),
             family=launched.family,
+            launch=self._launches.get(launched.server_id),
         )
         self._members[launched.server_id] = member
         member.watching = self._group.create_task(member.watch.run())
@@ -342,6 +345,7 @@ class Fleet:
             _log.warning("server_lost", server=launched.server_id, reason=launched.reason)
         self._asked_to_stop.discard(launched.server_id)
         self._why.pop(launched.server_id, None)
+        self._launches.pop(launched.server_id, None)
         if member is not None:
             self._forget(member)
         self._on_change()

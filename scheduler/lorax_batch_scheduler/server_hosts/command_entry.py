@@ -82,6 +82,7 @@ def _slot(entry: CommandEntry, where: str, templates: Mapping[str, CommandTempla
             kind="command",
             gpu_kind=entry.gpu_kind,
             memory_bytes=round(memory_gib * _GIB),
+            gpu_share=share,
             # Servers of this host share its cache of weights, whatever the slot.
             node=entry.node or "localhost",
             start_timeout_s=entry.start_timeout_s,

@@ -145,7 +145,7 @@ def _record_rows(job: "Job", dataset: "Dataset | None", models: "Catalogue") -> 
 def _record_slot(slot: "Slot") -> "RecordedSlot":
     from lorax_batch_scheduler.replay.record import RecordedSlot
 
-    return RecordedSlot(slot_id=slot.slot_id)
+    return RecordedSlot(slot_id=slot.slot_id, gpu_kind=slot.gpu_kind, memory_bytes=slot.memory_bytes, node=slot.node)
 
 
 def _write(path: Path, data: bytes) -> None:
