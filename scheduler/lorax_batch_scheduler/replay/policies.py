@@ -66,7 +66,7 @@ class OneJobAServer:
         jobs = {job.job_id: job for job in view.jobs}
         for slot in view.slots:
             served = jobs.get(by_slot.get(slot.slot_id, ""))
-            if served is not None:
+            if served is not None and not slot.unusable:
                 actions += _host(slot, served.family_id)
         actions += _orders(view.jobs, self._order)
         return actions
