@@ -51,7 +51,12 @@ def test_a_limit_that_is_stated_is_the_limit(file, words, expected):
 
 INSIDE = {
     "running/": "how rows are tried again and how much is looked at ahead: nobody sends it",
-    "packing.py": "how much is decided at once",
+    "packing/": "how much is decided at once",
+    "replay/": "what imagined servers take; tests/unit/traces has the limits of trace files",
+    "estimates/": "what is learned of servers and rows",
+    "launching/": "what servers are started with",
+    "scheduling/start_failures.py": "how servers are started again",
+    "server_hosts/": "how servers are started and watched",
     "lorax_servers/": "what a server may answer",
     "failpoints": "for tests",
     "chunk.py": "how rows are stored; tests/unit/ingest/test_engine.py has them",

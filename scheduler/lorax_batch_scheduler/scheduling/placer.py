@@ -111,11 +111,13 @@ class Placer:
         for known in jobs:
             known.wait_reason = ""
         started: set[str] = set()
+        # Where nothing can be started, what the fixed servers host says more.
+        startable = any(not slot.is_fixed for slot in fleet.slots())
         for action in plan(view):
             match action:
                 case ServeJobs():
                     rank = self._put_in_order(action, rank)
-                case ExplainJob():
+                case ExplainJob() if startable:
                     self._explain(action, names)
                 case StartServer() if action.slot_id not in started:
                     # One server a slot: several small ones have slots of their own, each with a share of the GPU.
