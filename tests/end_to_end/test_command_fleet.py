@@ -9,6 +9,7 @@ import pytest
 from lorax_batch_client import Client, JobState, ServerState
 
 from tests.end_to_end.job_story import MODEL, submit
+from tests.end_to_end.poll import poll_until
 from tests.end_to_end.result_files import check_all_rows, download_files
 from tests.end_to_end.rows import make_rows
 from tests.processes import Service
@@ -139,7 +140,7 @@ def test_a_drained_slot_lets_its_server_go_and_its_job_waits_until_it_is_back(se
         client.drain_slot("only", reason="new driver")
         waiting = story.until(lambda job: job.state is JobState.QUEUED and "drained" in job.reason)
         assert waiting.counts.ended < 6_000
-        assert not listens(before.url), "its server still runs"
+        poll_until(lambda: listens(before.url), lambda runs: not runs)
         client.undrain_slot("only")
         job = story.finish()
         assert (job.state, job.counts.succeeded) == (JobState.SUCCEEDED, 6_000)
