@@ -123,9 +123,10 @@ class Fleet:
         servers = self._host_of[slot_id].servers
         return [each for each in servers if each.slot_id == slot_id and each.state is not LaunchState.GONE]
 
-    def url_of(self, server_id: str) -> str:
-        """Return where a server is."""
-        return self._members[server_id].watch.url
+    def url_of(self, server_id: str) -> str | None:
+        """Return where a server is; None once it is gone: it may leave between a plan and what is done by it."""
+        member = self._members.get(server_id)
+        return member.watch.url if member is not None else None
 
     def runner_of(self, server_id: str) -> RowRunner | None:
         """Return what sends rows to a server; None while it has never answered, and once it is gone."""
