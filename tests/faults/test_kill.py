@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lorax_batch_client import Client, JobDeleted, JobState
+from lorax_batch_client import Client, JobState
 
+from tests.end_to_end.job_story import WatchCheck
 from tests.processes import Service, Simulator, read_ids, write_rows
 
 ROWS = 8_000
@@ -45,11 +46,12 @@ def submit(client: Client, directory: Path) -> tuple[str, set[str]]:
 
 def wait_for_rows(client: Client, job_id: str, count: int) -> bool:
     """Return when the job has so many results; False when it has ended before."""
+    check = WatchCheck()
     for event in client.watch(job_id):
-        assert not isinstance(event, JobDeleted)
-        if event.job.state.is_terminal:
+        job = check.take(event)
+        if job.is_terminal:
             return False
-        if event.job.counts.ended >= count:
+        if job.counts.ended >= count:
             return True
     return False
 
