@@ -14,7 +14,7 @@ from lorax_batch_server.datasets import DatasetParts, DatasetsService
 from lorax_batch_server.download import Download
 from lorax_batch_server.ids import new_dataset_id, new_job_id
 from lorax_batch_server.input_order import InputOrder
-from lorax_batch_server.job_intake import JobIntake, JobTerms
+from lorax_batch_server.job_intake import AdmissionDesk, JobIntake, JobTerms
 from lorax_batch_server.metrics import ApiMetrics
 from lorax_batch_server.result_stream import ResultStream
 from lorax_batch_server.settings import Settings
@@ -37,11 +37,14 @@ class ApiPart:
         metrics: ApiMetrics,
         stopping: Stopping,
         clock: Clock,
+        admission: AdmissionDesk | None = None,
     ) -> None:
+        """`admission`: of the scheduler in this process, if there is one."""
         self._settings = settings
         self._stores = stores
         self._metrics = metrics
         self._removals = removals
+        self._admission = admission
         self._hub = WatchHub(stores.jobs, stores.jobs, stopping)
         self.batch_inference = BatchInferenceService(self._job_parts(catalogue, stopping, clock))
         self.datasets = DatasetsService(self._dataset_parts())
@@ -60,7 +63,9 @@ class ApiPart:
         return JobParts(
             jobs=stores.jobs,
             catalogue=catalogue,
-            intake=JobIntake(stores.jobs, stores.datasets, catalogue, terms, clock, new_job_id),
+            intake=JobIntake(
+                stores.jobs, stores.datasets, catalogue, terms, clock, new_job_id, admission=self._admission
+            ),
             hub=self._hub,
             results=ResultStream(stores.jobs, stores.results, stores.jobs, stopping),
             input_order=InputOrder(stores.jobs, stores.results, stopping),

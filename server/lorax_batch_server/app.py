@@ -85,8 +85,12 @@ class Service:
         metrics, stopping, clock = ApiMetrics(self._registry), Stopping(), stores.clock
         self._removals = Removals(stores.removals, stores.objects, clock=clock)
         catalogue = Catalogue.load(settings.catalogue, accept_unlisted=settings.accept_unlisted_models)
-        self._api: ApiPart | None = None
         self._scheduling: SchedulerPart | None = None
+        if stores.directory is not None:
+            self._scheduling = SchedulerPart(
+                settings, stores, self._removals, stores.directory, catalogue=catalogue, clock=clock
+            )
+        self._api: ApiPart | None = None
         if settings.role.serves_callers:
             self._api = ApiPart(
                 settings,
@@ -96,10 +100,7 @@ class Service:
                 stopping=stopping,
                 clock=clock,
                 removals=self._removals,
-            )
-        if stores.directory is not None:
-            self._scheduling = SchedulerPart(
-                settings, stores, self._removals, stores.directory, catalogue=catalogue, clock=clock
+                admission=self._scheduling.admission if self._scheduling is not None else None,
             )
         self._fleet_hub = FleetHub(stores.fleet, stopping)
         self._server = ApiServer(

@@ -11,6 +11,8 @@ import structlog
 from lorax_batch_scheduler.catalogue import BaseModel, Catalogue
 from lorax_batch_scheduler.clock import Clock
 from lorax_batch_scheduler.errors import DatabaseError
+from lorax_batch_scheduler.estimates import Estimates
+from lorax_batch_scheduler.estimates.learned_keeper import LearnedKeeper
 from lorax_batch_scheduler.fleet import ServerLimits, Slot
 from lorax_batch_scheduler.ingest.ingestion import Ingestion
 from lorax_batch_scheduler.ingest.limits import IngestLimits
@@ -22,18 +24,22 @@ from lorax_batch_scheduler.ports.row_runner import RowRunner
 from lorax_batch_scheduler.ports.server_host import LaunchedServer
 from lorax_batch_scheduler.removals import Removals
 from lorax_batch_scheduler.running.runner import RunnerSettings, ServerRunner
+from lorax_batch_scheduler.scheduling.admission_desk import AdmissionDesk
 from lorax_batch_scheduler.scheduling.chunk_loader import ChunkLoader
+from lorax_batch_scheduler.scheduling.cluster_sight import ClusterSight
 from lorax_batch_scheduler.scheduling.committer import Committer
 from lorax_batch_scheduler.scheduling.finaliser import Finaliser
 from lorax_batch_scheduler.scheduling.fleet import Fleet
 from lorax_batch_scheduler.scheduling.fleet_record import FleetRecord
+from lorax_batch_scheduler.scheduling.forecaster import Forecaster
 from lorax_batch_scheduler.scheduling.job_book import KnownJob
+from lorax_batch_scheduler.scheduling.learner import Learner
 from lorax_batch_scheduler.scheduling.lease_keeper import LeaseKeeper
 from lorax_batch_scheduler.scheduling.placer import Placer
-from lorax_batch_scheduler.scheduling.prior_estimates import PriorEstimates
 from lorax_batch_scheduler.scheduling.scheduler import Scheduler
 from lorax_batch_scheduler.scheduling.server_watch import ServerWatch
 from lorax_batch_scheduler.scheduling.start_failures import StartFailures
+from lorax_batch_scheduler.scheduling.work_left import WorkLeft
 
 from lorax_batch_server.data_directory import DataDirectory
 from lorax_batch_server.hosts import make_hosts
@@ -41,7 +47,8 @@ from lorax_batch_server.settings import Settings
 from lorax_batch_server.stores import Stores
 
 RELEASE_S: Final = 5.0
-"""How long a shutdown tries to give a dataset back; else the others wait for the end of the lease."""
+"""How long a shutdown tries to give a dataset back, else the others wait for the end of the lease; and to store what
+was learned last."""
 
 _log = structlog.get_logger(__name__)
 
@@ -76,6 +83,9 @@ class SchedulerPart:
             exclusive=self._exclusive,
             lease=timedelta(seconds=settings.lease_s),
         )
+        self._estimates = Estimates()
+        self._learned = LearnedKeeper(self._estimates.book, stores.learned, clock)
+        self._learner = Learner(self._estimates, model_of=self._model, clock=clock)
         self._scheduler = self._make_scheduler()
         self._fleet = self._make_fleet()
         self._record = FleetRecord(
@@ -86,7 +96,14 @@ class SchedulerPart:
             alone=self._exclusive,
             on_drained=self._obey_drains,
         )
-        self._scheduler.use(self._fleet, elsewhere=lambda: self._record.elsewhere, placer=self._make_placer())
+        self._sight = self._make_sight()
+        self.admission = AdmissionDesk(self._sight, self._estimates)
+        self._scheduler.use(
+            self._fleet,
+            elsewhere=lambda: self._record.elsewhere,
+            placer=self._make_placer(),
+            learner=self._learner,
+        )
         self._ingestion = self._make_ingestion(removals, directory)
         self._stopped = asyncio.Event()
 
@@ -94,7 +111,9 @@ class SchedulerPart:
         """Run jobs until `stop`."""
         await self._keeper.register()
         await self._record.read_drained()
+        await self._learned.load()
         async with asyncio.TaskGroup() as group:
+            learning = group.create_task(self._learned.run())
             ingesting = group.create_task(self._ingestion.run())
             scheduling = group.create_task(self._scheduler.run())
             recording = group.create_task(self._record.run())
@@ -103,8 +122,17 @@ class SchedulerPart:
             await asyncio.wait([ingesting])
             await self._release_dataset()
             await asyncio.wait([scheduling])
+            learning.cancel()
+            await self._store_learned()
             # Last of all: operators see the servers drain.
             recording.cancel()
+
+    async def _store_learned(self) -> None:
+        try:
+            async with asyncio.timeout(RELEASE_S):
+                await self._learned.store()
+        except (TimeoutError, DatabaseError) as error:
+            _log.warning("learned_not_stored", error=repr(error))
 
     async def _release_dataset(self) -> None:
         """Let another process ingest what was begun here, without waiting for the rows in flight to end."""
@@ -206,13 +234,27 @@ class SchedulerPart:
             ),
             keep_servers=settings.keep_servers,
             on_change=fleet_changed,
+            on_ready=lambda family, kind, seconds: self._estimates.server_ready(family, kind, seconds=seconds),
+        )
+
+    def _make_sight(self) -> ClusterSight:
+        return ClusterSight(
+            fleet=lambda: self._fleet,
+            elsewhere=lambda: self._record.others,
+            book=self._scheduler.book,
+            estimates=self._estimates,
+            learner=self._learner,
+            left=WorkLeft(self._stores.jobs, self._clock),
+            model_of=self._model,
+            clock=self._clock,
         )
 
     def _make_placer(self) -> Placer:
         return Placer(
             fleet=lambda: self._fleet,
             book=self._scheduler.book,
-            estimates=PriorEstimates(self._catalogue),
+            sight=self._sight,
+            forecaster=Forecaster(jobs=self._stores.jobs, book=self._scheduler.book, estimates=self._estimates),
             make_launch=self._make_launch,
             clock=self._clock,
             on_placed=self._scheduler.wake,

@@ -24,9 +24,12 @@ def rows(adapter: str, chunks: int, each: int = 1000) -> AdapterRows:
     return AdapterRows(model=adapter, adapter=adapter, chunk_count=chunks, row_count=chunks * each)
 
 
-def job(job_id: str, *adapters: AdapterRows, priority: int = 0, age: int = 0, model: str = "m") -> WaitingJob:
+def job(
+    job_id: str, *adapters: AdapterRows, priority: int = 0, age: int = 0, model: str = "m", rank: int = 0
+) -> WaitingJob:
     return WaitingJob(
         job_id=job_id,
+        rank=rank,
         base_model_id=model,
         priority=priority,
         create_time=START - timedelta(seconds=age),
@@ -176,3 +179,11 @@ def test_a_plan_is_possible_complete_and_repeatable(snapshot: Snapshot) -> None:
                 if given_chunks[waiting.job_id, each.model] < each.chunk_count
             ]
             assert not left, "a server that could run rows was given none"
+
+
+def test_a_job_that_came_after_the_last_placing_overtakes_only_those_of_lower_priority() -> None:
+    ordered = [job("first", rows("", 1), priority=5, rank=1), job("last", rows("", 1), rank=2)]
+    for priority, place in ((5, 1), (3, 1), (0, 2), (-1, 2), (9, 0)):
+        jobs = [*ordered, job("new", rows("", 1), priority=priority, age=9)]
+        order = [action.job_id for action in planned(jobs, [server("s", wanted=5_000)])]
+        assert order.index("new") == place, priority

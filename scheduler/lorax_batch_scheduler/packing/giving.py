@@ -3,7 +3,7 @@
 For now simple: jobs by priority, then age; adapters together; the least loaded server of the family first.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
@@ -32,7 +32,7 @@ class WaitingJob:
     family: str = ""
     """The hash of its server configuration; "" fits any server of its base model."""
     rank: int = 0
-    """Its place in the order that placing decided on: the lowest goes first."""
+    """Its place in the order that placing decided on: the lowest goes first. 0: it came after that."""
     priority: int
     create_time: datetime
     rows: tuple[AdapterRows, ...]
@@ -98,7 +98,7 @@ Action = GiveChunks | ExplainWait
 
 def give(snapshot: Snapshot) -> list[Action]:
     """Return which chunks to give to which server now. The same snapshot gives the same answer; ties go by id."""
-    jobs = sorted(snapshot.jobs, key=lambda job: (job.rank, -job.priority, job.create_time, job.job_id))
+    jobs = _in_order(snapshot.jobs)
     servers = sorted(snapshot.servers, key=lambda server: (server.load, server.server_id))
     takers = [_Taker(server) for server in servers if server.state is ServerState.READY and server.wanted_rows > 0]
     for job in jobs:
@@ -115,6 +115,20 @@ def give(snapshot: Snapshot) -> list[Action]:
         if job.job_id not in served and (wait := _explain(job, snapshot.servers + snapshot.elsewhere))
     ]
     return actions
+
+
+def _in_order(jobs: Sequence[WaitingJob]) -> list[WaitingJob]:
+    """Return jobs as placing has ordered them; those that came since go behind all whose priority is no lower."""
+    last: dict[int, int] = {}
+    for job in jobs:
+        last[job.priority] = max(last.get(job.priority, 0), job.rank)
+
+    def place(job: WaitingJob) -> float:
+        if job.rank:
+            return job.rank
+        return max(rank for priority, rank in last.items() if priority >= job.priority) + 0.5
+
+    return sorted(jobs, key=lambda job: (place(job), -job.priority, job.create_time, job.job_id))
 
 
 def serves(server: ServerView, job: WaitingJob) -> bool:

@@ -203,7 +203,11 @@ RETURNING pg_notify('lorax_batch_jobs', jobs.job_id)
 -- What callers may change.
 UPDATE jobs SET
     priority = coalesce($2, priority), deadline = CASE WHEN $4 THEN NULL ELSE coalesce($3, deadline) END,
-    labels = coalesce($5, labels), update_time = now()
+    labels = coalesce($5, labels), update_time = now(),
+    -- Another deadline is another question.
+    admission = CASE WHEN $4 OR $3 IS NOT NULL THEN NULL ELSE admission END,
+    admission_reason = CASE WHEN $4 OR $3 IS NOT NULL THEN '' ELSE admission_reason END,
+    earliest_finish_time = CASE WHEN $4 OR $3 IS NOT NULL THEN NULL ELSE earliest_finish_time END
 WHERE job_id = $1
 
 -- rows_unfinished --

@@ -84,6 +84,17 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CommittedRows:
+    """Rows of one chunk that succeeded, and whose results were just stored."""
+
+    lease: LeasedChunk
+    rows: list[int]
+    """By their index in the chunk."""
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Committed:
     """What the committer tells the scheduler after each commit."""
 
@@ -96,6 +107,7 @@ class Committed:
     rows: dict[str, int]
     """Rows stored, by job."""
     tokens: dict[str, int]
+    succeeded: list[CommittedRows]
 
 
 class Committer:
@@ -231,6 +243,7 @@ class Committer:
                 complete_jobs=receipt.complete_jobs,
                 rows=_sum_by_job(stored, lambda result: result.done.bit_count()),
                 tokens=_sum_by_job(stored, lambda result: result.prompt_tokens + result.completion_tokens),
+                succeeded=[_succeeded(batch.chunks[key]) for key in stored if batch.chunks[key].output.rows],
             )
         )
 
@@ -259,6 +272,15 @@ def _sum_by_job(stored: dict[tuple[str, int], ChunkResults], amount: Callable[[C
     for (job_id, _), result in stored.items():
         sums[job_id] = sums.get(job_id, 0) + amount(result)
     return sums
+
+
+def _succeeded(gathered: Gathered) -> CommittedRows:
+    return CommittedRows(
+        lease=gathered.lease,
+        rows=gathered.output.rows,
+        prompt_tokens=gathered.prompt_tokens,
+        completion_tokens=gathered.completion_tokens,
+    )
 
 
 def _encode(chunks: list[Gathered]) -> list[ChunkResults]:

@@ -54,10 +54,15 @@ class FleetRecord:
         self._told_as = ""
         self._told_slots: dict[str, SlotStatus] = {}
         self._told_servers: dict[str, ServerStatus] = {}
-        self.elsewhere: tuple[ServerView, ...] = ()
+        self.others: tuple[ServerStatus, ...] = ()
         """Servers of other schedulers: nothing can be given to them, but jobs may wait for them."""
         self.drained: Mapping[str, str] = {}
         """What an operator said of each slot that is out of service, by slot id; other schedulers' slots too."""
+
+    @property
+    def elsewhere(self) -> tuple[ServerView, ...]:
+        """The servers of other schedulers as the planner of rows sees them."""
+        return tuple(_view(server) for server in self.others)
 
     def wake(self) -> None:
         """A slot or server is new, gone, or in another state."""
@@ -121,7 +126,7 @@ class FleetRecord:
     async def _look(self) -> None:
         others = await self._store.servers(but_of=self._scheduler_id())
         ours = {slot.slot_id for slot in self._fleet.slots()}
-        self.elsewhere = tuple(_view(server) for server in others if server.slot.slot_id not in ours)
+        self.others = tuple(server for server in others if server.slot.slot_id not in ours)
 
 
 def _news(now: Mapping[str, _StatusT], told: Mapping[str, _StatusT]) -> list[_StatusT]:

@@ -24,6 +24,7 @@ from lorax_batch_scheduler.scheduling.job_book import JobBook, KnownJob
 from lorax_batch_scheduler.scheduling.job_care import due_move
 from lorax_batch_scheduler.scheduling.job_ending import JobEnding
 from lorax_batch_scheduler.scheduling.job_reader import JobReader
+from lorax_batch_scheduler.scheduling.learner import Learner
 from lorax_batch_scheduler.scheduling.lease_keeper import LeaseKeeper
 from lorax_batch_scheduler.scheduling.placer import Placer
 from lorax_batch_scheduler.scheduling.wait_reasons import WaitReasons
@@ -99,6 +100,7 @@ class Scheduler:
         )
         self._fleet = Fleet.empty(clock)
         self._placer: Placer | None = None
+        self._learner: Learner | None = None
         self._placed_for: frozenset[tuple[str, int, datetime | None]] = frozenset()
         self._elsewhere: Callable[[], Sequence[ServerView]] = tuple
         self._returned: list[ChunkWork] = []
@@ -117,9 +119,16 @@ class Scheduler:
         """The unfinished jobs, as this process knows them."""
         return self._book
 
-    def use(self, fleet: Fleet, *, elsewhere: Callable[[], Sequence[ServerView]], placer: Placer | None = None) -> None:
-        """Say which servers there are, here and at other schedulers, and who starts them; before `run`."""
-        self._fleet, self._elsewhere, self._placer = fleet, elsewhere, placer
+    def use(
+        self,
+        fleet: Fleet,
+        *,
+        elsewhere: Callable[[], Sequence[ServerView]],
+        placer: Placer | None = None,
+        learner: Learner | None = None,
+    ) -> None:
+        """Say which servers there are, here and at other schedulers, who starts them, who learns; before `run`."""
+        self._fleet, self._elsewhere, self._placer, self._learner = fleet, elsewhere, placer, learner
 
     def wake(self) -> None:
         """Something may be there to do."""
@@ -216,6 +225,8 @@ class Scheduler:
             self._placed_for = runnable
             self._placer.wake()
         self._ending.start(self._book.settling)
+        if self._learner is not None:
+            self._learner.look(self._fleet, self._book)
         self._take_returned()
         await self._release_forgotten()
         await self._reader.read_left()
@@ -330,6 +341,8 @@ class Scheduler:
 
     def _committed(self, committed: Committed) -> None:
         now = self._clock.monotonic()
+        if self._learner is not None:
+            self._learner.rows_committed(committed, self._book)
         for job_id, rows in committed.rows.items():
             known = self._book.get(job_id)
             if known is not None:

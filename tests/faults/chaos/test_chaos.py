@@ -14,8 +14,8 @@ from tests.faults.chaos.fault import FaultKind, Topology
 from tests.faults.chaos.run import SHORT, run
 from tests.faults.chaos.schedule import make_schedule
 
-SEEDS = {Topology.EMBEDDED: 5, Topology.SHARED: 1}
-"""Chosen for what `CONTAINED` names."""
+SEEDS = {Topology.EMBEDDED: 5, Topology.SHARED: 97}
+"""Chosen for what `CONTAINED` names, which strikes first: on a slow machine the last faults find nothing to strike."""
 CONTAINED = {
     Topology.EMBEDDED: {FaultKind.KILL_SERVICE, FaultKind.KILL_POSTMASTER},
     Topology.SHARED: {FaultKind.KILL_SERVICE, FaultKind.LINK_FAULT},

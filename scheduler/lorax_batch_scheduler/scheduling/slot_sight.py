@@ -1,0 +1,104 @@
+"""Slots and their servers as the planner sees them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from lorax_batch_scheduler.estimates import Estimates
+from lorax_batch_scheduler.fleet import ServerStatus, Slot
+from lorax_batch_scheduler.packing import HostedServer, HostedState, SlotView
+from lorax_batch_scheduler.ports.server_host import LaunchedServer, LaunchState
+from lorax_batch_scheduler.scheduling.fleet import Fleet
+from lorax_batch_scheduler.scheduling.fleet_member import FleetMember
+from lorax_batch_scheduler.scheduling.learner import gpu_of
+
+ANY_MEMORY: Final = 1 << 60
+"""Of a slot that does not tell: everything fits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FamilySeen:
+    """A server configuration that jobs want or servers have."""
+
+    base_model_id: str
+    quantization: str
+
+    @classmethod
+    def of(cls, status: ServerStatus) -> "FamilySeen":
+        """Return what a server runs."""
+        quantization = status.config.quantization if status.config is not None else ""
+        return cls(base_model_id=status.base_model_id or "", quantization=quantization)
+
+
+def slot_here(
+    slot: Slot, *, fleet: Fleet, families: Mapping[str, FamilySeen], estimates: Estimates, now: float
+) -> SlotView:
+    """Return a slot of this process. `families`: all that jobs want or servers have, by id."""
+    members = {member.server_id: member for member in fleet.members if member.watch.slot.slot_id == slot.slot_id}
+    servers: list[HostedServer] = []
+    for launched in fleet.on_slot(slot.slot_id):
+        member = members.get(launched.server_id)
+        for family in _families_of(member, launched.family, families):
+            setup_s = estimates.setup_s(family, [gpu_of(slot)])[slot.gpu_kind]
+            servers.append(_hosted(launched, member, family, setup_s, now))
+    return SlotView(
+        slot_id=slot.slot_id,
+        kind=slot.gpu_kind,
+        memory_bytes=slot.memory_bytes or ANY_MEMORY,
+        servers=tuple(servers),
+        unusable=_unusable(slot, fleet),
+        fixed=slot.is_fixed,
+    )
+
+
+def slot_elsewhere(status: ServerStatus, *, families: Mapping[str, FamilySeen], now: float) -> SlotView:
+    """Return the slot of a ready server of another scheduler: not ours to use, but it does its part."""
+    hosted = [name for name, seen in families.items() if seen.base_model_id == status.base_model_id]
+    if status.config is not None:
+        hosted = [status.config.family(status.base_model_id or "")]
+    return SlotView(
+        slot_id=f"{status.slot.slot_id} of another scheduler",
+        kind=status.slot.gpu_kind,
+        memory_bytes=status.slot.memory_bytes or ANY_MEMORY,
+        servers=tuple(
+            HostedServer(server_id=status.server_id, family_id=family, state=HostedState.READY, since=now, ready_at=now)
+            for family in hosted
+        ),
+        unusable="another scheduler has it",
+        fixed=True,
+    )
+
+
+def _hosted(
+    launched: LaunchedServer, member: FleetMember | None, family: str, setup_s: float, now: float
+) -> HostedServer:
+    if launched.state is LaunchState.STOPPING or (member is not None and member.leaving is not None):
+        state = HostedState.DRAINING
+    elif member is not None and member.ready_at is not None:
+        state = HostedState.READY
+    else:
+        state = HostedState.STARTING
+    since = member.since if member is not None else now
+    ready_at = member.ready_at if member is not None and member.ready_at is not None else since + setup_s
+    return HostedServer(
+        server_id=launched.server_id,
+        family_id=family,
+        state=state,
+        since=ready_at if state is HostedState.READY else since,
+        ready_at=ready_at,
+        idle_since=member.idle_since if member is not None else None,
+    )
+
+
+def _families_of(member: FleetMember | None, family: str, families: Mapping[str, FamilySeen]) -> list[str]:
+    """Return what a server hosts: what it was started with, or all that a static one will do for."""
+    if family:
+        return [family]
+    model = member.status().base_model_id if member is not None and member.ready_at is not None else None
+    return [name for name, seen in families.items() if seen.base_model_id == model]
+
+
+def _unusable(slot: Slot, fleet: Fleet) -> str:
+    if slot.is_fixed:
+        return "its server is not ours to start"
+    return "drained" if slot.slot_id in fleet.drained else ""
