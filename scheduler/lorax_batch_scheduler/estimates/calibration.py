@@ -53,6 +53,18 @@ class Noted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """A forecast against the truth, in seconds from when it was made."""
+
+    stage: float
+    within: bool
+    """Whether the job ended within the band."""
+    early_s: float
+    late_s: float
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
     """How often the truth fell within the band."""
 
@@ -88,16 +100,27 @@ class Calibration:
         early, _, late = band(now, finish, log_sigma, self.edges(stage))
         noted.append(Noted(stage=stage, now=now, finish=finish, log_sigma=log_sigma, early=early, late=late))
 
-    def ended(self, job_id: str, now: float) -> None:
-        """A job has ended with a result for every row: score what was foretold of it."""
+    def ended(self, job_id: str, now: float) -> list[Scored]:
+        """A job has ended with a result for every row: score what was foretold of it, and return that."""
+        scored: list[Scored] = []
         for noted in self._noted.pop(job_id, []):
             edges = self.edges(noted.stage)
             took = math.log(max(now - noted.now, 0.1) / (noted.finish - noted.now))
             middle = edges.middle * noted.log_sigma
             side = -1 if now < noted.early else 1 if now > noted.late else 0
             self._scores[noted.stage].append((side, abs(took - middle)))
+            scored.append(
+                Scored(
+                    stage=noted.stage,
+                    within=side == 0,
+                    early_s=noted.early - noted.now,
+                    late_s=noted.late - noted.now,
+                    took_s=now - noted.now,
+                )
+            )
             for topic in WANTED:
                 self._move(topic, noted.stage, took / noted.log_sigma)
+        return scored
 
     def forget(self, job_id: str) -> None:
         """A job was paused, cancelled or changed: what was foretold of it says nothing any more."""

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
+import structlog
+
 from lorax_batch_scheduler.catalogue import BaseModel
 from lorax_batch_scheduler.chunk import EMBEDDINGS
 from lorax_batch_scheduler.clock import Clock
@@ -17,6 +19,8 @@ from lorax_batch_scheduler.scheduling.job_book import JobBook, KnownJob
 
 LOOK_INTERVAL_S: Final = 0.5
 """How busy servers are is noted so often."""
+
+_log = structlog.get_logger()
 
 
 class Learner:
@@ -56,7 +60,7 @@ class Learner:
         for job_id in committed.complete_jobs:
             known = book.get(job_id)
             if known is not None and known.job.state in RUNNABLE_STATES:  # else it was cut short
-                self._estimates.calibration.ended(job_id, self._clock.monotonic())
+                self._score(job_id)
 
     def look(self, fleet: Fleet, book: JobBook) -> None:
         """Note how busy servers are; to be called often, and does something only now and then."""
@@ -84,6 +88,18 @@ class Learner:
         for server_id in self._seen - members:
             self._estimates.server_gone(server_id)
         self._seen = (self._seen & members) | there
+
+    def _score(self, job_id: str) -> None:
+        for scored in self._estimates.calibration.ended(job_id, self._clock.monotonic()):
+            _log.info(
+                "end_was_foretold",
+                job_id=job_id,
+                at_share=scored.stage,
+                within=scored.within,
+                early_s=round(scored.early_s),
+                late_s=round(scored.late_s),
+                took_s=round(scored.took_s),
+            )
 
     def _learn(self, known: KnownJob, ended: CommittedRows) -> None:
         work = known.works.get(ended.lease.chunk_no)

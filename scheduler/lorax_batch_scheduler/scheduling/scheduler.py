@@ -13,10 +13,10 @@ from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.job import RUNNABLE_STATES, JobEvent, JobState
 from lorax_batch_scheduler.packing import GiveChunks, ServerView, Snapshot, give, gives, waits
 from lorax_batch_scheduler.ports.job_store import EventStore, JobStore
-from lorax_batch_scheduler.ports.lease import JobActivity, LeasedChunk
 from lorax_batch_scheduler.ports.lease_store import LeaseStore
 from lorax_batch_scheduler.ports.row_runner import RowRunner
 from lorax_batch_scheduler.scheduling.chunk_loader import ChunkLoader
+from lorax_batch_scheduler.scheduling.commit_follower import CommitFollower
 from lorax_batch_scheduler.scheduling.committer import Committed, Committer
 from lorax_batch_scheduler.scheduling.finaliser import Finaliser
 from lorax_batch_scheduler.scheduling.fleet import Fleet
@@ -71,8 +71,15 @@ class Scheduler:
             sure_until=lambda: self._keeper.sure_until,
             interval=commit_interval,
             clock=clock,
-            activity=self._activity,
+            activity=lambda: self._follower.activity(),
             on_commit=self._committed,
+        )
+        self._follower = CommitFollower(
+            book=self._book,
+            fleet=lambda: self._fleet,
+            release=self.committer.release,
+            on_complete=lambda job_id: self._reader.hear(job_id),
+            clock=clock,
         )
         self._supply = WorkSupply(
             jobs=jobs,
@@ -100,7 +107,6 @@ class Scheduler:
         )
         self._fleet = Fleet.empty(clock)
         self._placer: Placer | None = None
-        self._learner: Learner | None = None
         self._placed_for: frozenset[tuple[str, int, datetime | None]] = frozenset()
         self._elsewhere: Callable[[], Sequence[ServerView]] = tuple
         self._returned: list[ChunkWork] = []
@@ -128,7 +134,7 @@ class Scheduler:
         learner: Learner | None = None,
     ) -> None:
         """Say which servers there are, here and at other schedulers, who starts them, who learns; before `run`."""
-        self._fleet, self._elsewhere, self._placer, self._learner = fleet, elsewhere, placer, learner
+        self._fleet, self._elsewhere, self._placer, self._follower.learner = fleet, elsewhere, placer, learner
 
     def wake(self) -> None:
         """Something may be there to do."""
@@ -225,8 +231,8 @@ class Scheduler:
             self._placed_for = runnable
             self._placer.wake()
         self._ending.start(self._book.settling)
-        if self._learner is not None:
-            self._learner.look(self._fleet, self._book)
+        if self._follower.learner is not None:
+            self._follower.learner.look(self._fleet, self._book)
         self._take_returned()
         await self._release_forgotten()
         await self._reader.read_left()
@@ -340,64 +346,12 @@ class Scheduler:
         return self._fleet.runner_of(server_id)
 
     def _committed(self, committed: Committed) -> None:
-        now = self._clock.monotonic()
-        if self._learner is not None:
-            self._learner.rows_committed(committed, self._book)
-        for job_id, rows in committed.rows.items():
-            known = self._book.get(job_id)
-            if known is not None:
-                known.rows.add(rows, now)
-                known.tokens.add(committed.tokens.get(job_id, 0), now)
-        for lease in committed.leases:
-            known = self._book.get(lease.job_id)
-            if known is not None and lease.done.bit_count() == lease.row_count:
-                known.take_back(lease.chunk_no)
-        for lease in (*committed.lost, *committed.released):
-            known = self._book.get(lease.job_id)
-            if known is not None:
-                known.left_is_stale = True
-        for lease in committed.lost:
-            self._drop(lease)
-        for job_id in committed.complete_jobs:
-            self._reader.hear(job_id)
+        self._follower.committed(committed)
         self._wake.set()
-
-    def _drop(self, lease: LeasedChunk) -> None:
-        """Somebody else runs this chunk now: send no more of its rows, and give back what may be left of its lease."""
-        _log.warning("chunk_lost", job_id=lease.job_id, chunk=lease.chunk_no, epoch=lease.epoch)
-        self.committer.release(lease)
-        known = self._book.get(lease.job_id)
-        work = known.works.get(lease.chunk_no) if known is not None else None
-        if known is not None and work is not None and work.lease is lease:
-            known.take_back(lease.chunk_no)
-            self._fleet.give_up(work)
 
     def _lease_lost(self) -> None:
-        for known in self._book:
-            for work in list(known.works.values()):
-                known.take_back(work.lease.chunk_no)
-                self._fleet.give_up(work)
-            known.left_is_stale = True
+        self._follower.lease_lost()
         self._wake.set()
-
-    def _activity(self) -> list[JobActivity]:
-        """Return what this process does for each job that it has given rows of."""
-        now = self._clock.monotonic()
-        found = []
-        for known in self._book:
-            if not known.was_given:
-                continue
-            in_flight, retrying = self._fleet.activity(known.job.job_id)
-            found.append(
-                JobActivity(
-                    job_id=known.job.job_id,
-                    in_flight=in_flight,
-                    retrying=retrying,
-                    rows_per_second=round(known.rows.per_second(now), 2),
-                    tokens_per_second=round(known.tokens.per_second(now), 1),
-                )
-            )
-        return found
 
 
 async def _end(tasks: Iterable[asyncio.Task[Any]]) -> None:
