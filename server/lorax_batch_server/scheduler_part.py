@@ -39,6 +39,7 @@ from lorax_batch_scheduler.scheduling.placer import Placer
 from lorax_batch_scheduler.scheduling.scheduler import Scheduler
 from lorax_batch_scheduler.scheduling.server_watch import ServerWatch
 from lorax_batch_scheduler.scheduling.start_failures import StartFailures
+from lorax_batch_scheduler.scheduling.turn_taking import TurnTaking
 from lorax_batch_scheduler.scheduling.work_left import WorkLeft
 
 from lorax_batch_server.data_directory import DataDirectory
@@ -240,7 +241,7 @@ class SchedulerPart:
     def _make_sight(self) -> ClusterSight:
         return ClusterSight(
             fleet=lambda: self._fleet,
-            elsewhere=lambda: self._record.others,
+            others=lambda: self._record.others,
             book=self._scheduler.book,
             estimates=self._estimates,
             learner=self._learner,
@@ -254,6 +255,13 @@ class SchedulerPart:
             fleet=lambda: self._fleet,
             book=self._scheduler.book,
             sight=self._sight,
+            turns=TurnTaking(
+                self._stores.planning_turns,
+                self._record,
+                scheduler_id=lambda: self._keeper.scheduler_id,
+                clock=self._clock,
+                alone=self._exclusive,
+            ),
             forecaster=Forecaster(jobs=self._stores.jobs, book=self._scheduler.book, estimates=self._estimates),
             make_launch=self._make_launch,
             clock=self._clock,

@@ -19,6 +19,7 @@ from lorax_batch_scheduler.postgres.learned_store import PostgresLearnedStore
 from lorax_batch_scheduler.postgres.lease_store import PostgresLeaseStore
 from lorax_batch_scheduler.postgres.listener import Listener
 from lorax_batch_scheduler.postgres.migrations import migrate
+from lorax_batch_scheduler.postgres.planning_turns import PostgresPlanningTurns
 from lorax_batch_scheduler.postgres.removal_store import PostgresRemovalStore
 from lorax_batch_scheduler.postgres.result_store import PostgresResultStore
 
@@ -47,6 +48,7 @@ class Stores:
     removals: PostgresRemovalStore
     fleet: PostgresFleetStore
     learned: PostgresLearnedStore
+    planning_turns: PostgresPlanningTurns
 
 
 @asynccontextmanager
@@ -83,6 +85,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             removals=PostgresRemovalStore(database),
             fleet=PostgresFleetStore(database, listener),
             learned=PostgresLearnedStore(database),
+            planning_turns=PostgresPlanningTurns(database),
         )
 
 

@@ -400,6 +400,22 @@ SELECT slot, now() AS now FROM back
 UNION ALL SELECT status -> 'slot', now() FROM slots WHERE slot_id = $1
 LIMIT 1
 
+-- take_turn --
+-- The right to plan, unless somebody who lives has it for a while yet.
+INSERT INTO planning_turn AS held (scheduler_id, turn_until, foreteller) VALUES ($1, now() + $2::interval, $1)
+ON CONFLICT (one) DO UPDATE SET
+    scheduler_id = $1, turn_until = now() + $2::interval,
+    foreteller = CASE WHEN EXISTS (
+        SELECT FROM schedulers WHERE schedulers.scheduler_id = held.foreteller AND lease_until > now())
+        THEN held.foreteller ELSE $1 END
+WHERE held.scheduler_id = $1 OR held.turn_until <= now() OR NOT EXISTS (
+    SELECT FROM schedulers WHERE schedulers.scheduler_id = held.scheduler_id AND lease_until > now())
+RETURNING foreteller = $1 AS foretells
+
+-- end_turn --
+-- Others may plan at once.
+UPDATE planning_turn SET turn_until = now() WHERE scheduler_id = $1
+
 -- drained_slots --
 -- What operators have taken out of service, and why.
 SELECT slot_id, reason FROM drained_slots

@@ -1,6 +1,7 @@
 """What the planner sees: slots and servers here and at other schedulers, jobs with their work, families."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -8,15 +9,16 @@ from typing import Final
 from lorax_batch_scheduler.catalogue import BaseModel
 from lorax_batch_scheduler.clock import Clock
 from lorax_batch_scheduler.estimates import Estimates, Gpu, JobLeft, Outlook, Work
-from lorax_batch_scheduler.fleet import ServerState, ServerStatus, Slot
+from lorax_batch_scheduler.fleet import ServerStatus, Slot
 from lorax_batch_scheduler.launching.memory_need import need_bytes
 from lorax_batch_scheduler.packing import ClusterView, FamilyView, JobView, SlotView
 from lorax_batch_scheduler.packing.claims import reference_work
 from lorax_batch_scheduler.scheduling.fair_queue import FairQueue
 from lorax_batch_scheduler.scheduling.fleet import Fleet
+from lorax_batch_scheduler.scheduling.fleet_record import OtherFleets
 from lorax_batch_scheduler.scheduling.job_book import JobBook, KnownJob
 from lorax_batch_scheduler.scheduling.learner import Learner, gpu_of
-from lorax_batch_scheduler.scheduling.slot_sight import ANY_MEMORY, FamilySeen, slot_elsewhere, slot_here
+from lorax_batch_scheduler.scheduling.slot_sight import ANY_MEMORY, FamilySeen, slot_here, slots_elsewhere
 from lorax_batch_scheduler.scheduling.work_left import WorkLeft
 
 NO_TENANT: Final = ""
@@ -50,7 +52,7 @@ class ClusterSight:
         self,
         *,
         fleet: Callable[[], Fleet],
-        elsewhere: Callable[[], Sequence[ServerStatus]],
+        others: Callable[[], OtherFleets],
         book: JobBook,
         estimates: Estimates,
         learner: Learner,
@@ -58,9 +60,9 @@ class ClusterSight:
         model_of: Callable[[str], BaseModel],
         clock: Clock,
     ) -> None:
-        """`elsewhere`: servers of other schedulers; their slots are not ours to use, but they do their part."""
+        """`others`: what other schedulers have; all plan for all slots, and each does its own part of it."""
         self._fleet = fleet
-        self._elsewhere = elsewhere
+        self._others = others
         self._book = book
         self._estimates = estimates
         self._learner = learner
@@ -77,21 +79,20 @@ class ClusterSight:
     def look_again(self, *, switching_budget_s: float = 0.0) -> Sight:
         """Return what there is now, as far as it is known without asking the database."""
         now, fleet, jobs = self._clock.monotonic(), self._fleet(), self._book.runnable
-        elsewhere = [status for status in self._elsewhere() if status.state is ServerState.READY]
-        slots = fleet.slots()
-        families = dict(self._families(fleet, elsewhere, jobs))
+        others = self._others()
+        families = dict(self._families(fleet, others.servers, jobs))
         for name, seen in families.items():
             self._learner.meet_family(name, seen.base_model_id, seen.quantization)
-        gpus = _smallest([*slots, *(status.slot for status in elsewhere)])
-        kinds = _count(slot.gpu_kind for slot in (*slots, *(status.slot for status in elsewhere)))
+        slots = [*fleet.slots(), *(status.slot for status in others.slots)]
+        gpus, kinds = _smallest(slots), Counter(slot.gpu_kind for slot in slots)
         work = {known.job.job_id: self._estimates.work(self._left.of(known), gpus.values()) for known in jobs}
         sizes = {job_id: reference_work(_slot_s(by_kind), kinds) for job_id, by_kind in work.items()}
         self._queue.advance(jobs, sizes, now=now, capacity=float(max(len(slots), 1)))
         view = ClusterView(
             now=now,
             slots=(
-                *(self._slot(slot, families) for slot in slots),
-                *(slot_elsewhere(status, families=families, now=now) for status in elsewhere),
+                *(self._slot(slot, families) for slot in fleet.slots()),
+                *slots_elsewhere(others, families=families, now=now),
             ),
             families=tuple(self._family_view(fleet, name, seen, gpus) for name, seen in families.items()),
             jobs=tuple(self._job_view(known, work[known.job.job_id], now) for known in jobs),
@@ -201,13 +202,6 @@ def _smallest(slots: Iterable[Slot]) -> dict[str, Gpu]:
         if known is None or 0 < slot.memory_bytes < (known.memory_bytes or ANY_MEMORY):
             gpus[slot.gpu_kind] = gpu_of(slot)
     return gpus
-
-
-def _count(kinds: Iterable[str]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for kind in kinds:
-        counts[kind] = counts.get(kind, 0) + 1
-    return counts
 
 
 def _fraction(known: KnownJob) -> float:

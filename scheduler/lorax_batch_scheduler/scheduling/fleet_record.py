@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final, Protocol, TypeVar
 
 import structlog
@@ -31,6 +31,14 @@ class RecordedFleet(Protocol):
     def servers(self) -> Sequence[ServerStatus]: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherFleets:
+    """What other schedulers have: nothing can be given to them from here, but they do their part."""
+
+    slots: tuple[SlotStatus, ...] = ()
+    servers: tuple[ServerStatus, ...] = ()
+
+
 class FleetRecord:
     """Writes down how the fleet of this scheduler is, and reads what the others write and operators say."""
 
@@ -54,15 +62,15 @@ class FleetRecord:
         self._told_as = ""
         self._told_slots: dict[str, SlotStatus] = {}
         self._told_servers: dict[str, ServerStatus] = {}
-        self.others: tuple[ServerStatus, ...] = ()
-        """Servers of other schedulers: nothing can be given to them, but jobs may wait for them."""
+        self._telling = asyncio.Lock()
+        self.others = OtherFleets()
         self.drained: Mapping[str, str] = {}
         """What an operator said of each slot that is out of service, by slot id; other schedulers' slots too."""
 
     @property
     def elsewhere(self) -> tuple[ServerView, ...]:
         """The servers of other schedulers as the planner of rows sees them."""
-        return tuple(_view(server) for server in self.others)
+        return tuple(_view(server) for server in self.others.servers)
 
     def wake(self) -> None:
         """A slot or server is new, gone, or in another state."""
@@ -89,9 +97,9 @@ class FleetRecord:
         self._wake.clear()
         try:
             await self.read_drained()
-            await self._tell()
+            await self.tell()
             if not self._alone:
-                await self._look()
+                await self.read_others()
         except DatabaseError as error:
             _log.warning("fleet_not_recorded", error=str(error))
             await self._clock.sleep(RETRY_S)
@@ -102,8 +110,12 @@ class FleetRecord:
         except TimeoutError:
             pass
 
+    async def tell(self) -> None:
+        """Write what has changed since the last time; under a new name, everything. Raises `DatabaseError`."""
+        async with self._telling:
+            await self._tell()
+
     async def _tell(self) -> None:
-        """Write what has changed since the last time; under a new name, everything."""
         scheduler_id = self._scheduler_id()
         slots = {status.slot.slot_id: status for status in self._fleet.slot_statuses()}
         servers = {status.server_id: status for status in self._fleet.servers()}
@@ -123,10 +135,15 @@ class FleetRecord:
         await self._store.record(scheduler_id, report)
         self._told_as, self._told_slots, self._told_servers = scheduler_id, slots, servers
 
-    async def _look(self) -> None:
-        others = await self._store.servers(but_of=self._scheduler_id())
+    async def read_others(self) -> None:
+        """Read how the slots and servers of other schedulers are. Raises `DatabaseError`."""
         ours = {slot.slot_id for slot in self._fleet.slots()}
-        self.others = tuple(server for server in others if server.slot.slot_id not in ours)
+        servers = await self._store.servers(but_of=self._scheduler_id())
+        slots = await self._store.slots()
+        self.others = OtherFleets(
+            slots=tuple(status for status in slots if status.slot.slot_id not in ours),
+            servers=tuple(server for server in servers if server.slot.slot_id not in ours),
+        )
 
 
 def _news(now: Mapping[str, _StatusT], told: Mapping[str, _StatusT]) -> list[_StatusT]:

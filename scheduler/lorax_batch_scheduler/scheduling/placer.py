@@ -15,6 +15,7 @@ from lorax_batch_scheduler.scheduling.cluster_sight import ClusterSight, Sight
 from lorax_batch_scheduler.scheduling.fleet import Fleet
 from lorax_batch_scheduler.scheduling.forecaster import Forecaster
 from lorax_batch_scheduler.scheduling.job_book import JobBook, KnownJob
+from lorax_batch_scheduler.scheduling.turn_taking import TurnTaking
 
 GATHER_S: Final = 1.0
 """Events are gathered for so long before a plan."""
@@ -37,6 +38,7 @@ class Placer:
         fleet: Callable[[], Fleet],
         book: JobBook,
         sight: ClusterSight,
+        turns: TurnTaking,
         forecaster: Forecaster,
         make_launch: MakeLaunch,
         clock: Clock,
@@ -45,6 +47,7 @@ class Placer:
         self._fleet = fleet
         self._book = book
         self._sight = sight
+        self._turns = turns
         self._forecaster = forecaster
         self._make_launch = make_launch
         self._clock = clock
@@ -73,33 +76,40 @@ class Placer:
                 _log.warning("placing_waits_for_database", error=str(error))
 
     async def place(self) -> None:
-        """Plan once, do it, and tell when jobs will end. Raises `DatabaseError`."""
+        """Plan once, do our part of it, and tell when jobs will end. Raises `DatabaseError`."""
+        async with self._turns.turn() as turn:
+            sight = await self._place()
+        if turn.foretells:
+            await self._forecaster.tell(sight)
+
+    async def _place(self) -> Sight:
         fleet = self._fleet()
         budget = SWITCHING_SHARE * (self._clock.monotonic() - self._began) * len(fleet.slots()) - self._spent_s
         sight = await self._sight.look(switching_budget_s=max(budget, 0.0))
         await self._do(fleet, sight)
         self._on_placed()
-        await self._forecaster.tell(sight)
+        return sight
 
     async def _do(self, fleet: Fleet, sight: Sight) -> None:
         jobs = self._book.runnable
         rank = 0
         for known in jobs:
             known.wait_reason = ""
+        ours = {slot.slot_id for slot in fleet.slots()}
         started: set[str] = set()
         # Where nothing can be started, what the fixed servers host says more.
-        startable = any(not slot.is_fixed for slot in fleet.slots())
+        startable = any(not slot.fixed for slot in sight.view.slots)
         for action in plan(sight.view):
             match action:
                 case ServeJobs():
                     rank = self._put_in_order(action, rank)
                 case ExplainJob() if startable:
                     self._explain(action, sight)
-                case StartServer() if action.slot_id not in started:
+                case StartServer() if action.slot_id in ours and action.slot_id not in started:
                     # One server a slot: several small ones have slots of their own, each with a share of the GPU.
                     started.add(action.slot_id)
                     await self._start(fleet, action, sight.readable(action.reason), jobs)
-                case DrainServer():
+                case DrainServer() if action.slot_id in ours:
                     reason = sight.readable(action.reason)
                     _log.info("server_not_wanted", server=action.server_id, reason=reason)
                     self._count_switch(fleet, action, sight)

@@ -5,15 +5,25 @@ from dataclasses import dataclass
 from typing import Final
 
 from lorax_batch_scheduler.estimates import Estimates
-from lorax_batch_scheduler.fleet import ServerStatus, Slot
+from lorax_batch_scheduler.fleet import ServerState, ServerStatus, Slot
 from lorax_batch_scheduler.packing import HostedServer, HostedState, SlotView
 from lorax_batch_scheduler.ports.server_host import LaunchedServer, LaunchState
 from lorax_batch_scheduler.scheduling.fleet import Fleet
 from lorax_batch_scheduler.scheduling.fleet_member import FleetMember
+from lorax_batch_scheduler.scheduling.fleet_record import OtherFleets
 from lorax_batch_scheduler.scheduling.learner import gpu_of
 
 ANY_MEMORY: Final = 1 << 60
 """Of a slot that does not tell: everything fits."""
+
+
+STATES: Final = {
+    ServerState.STARTING: HostedState.STARTING,
+    ServerState.UNREACHABLE: HostedState.STARTING,
+    ServerState.READY: HostedState.READY,
+    ServerState.SUSPECT: HostedState.READY,
+    ServerState.DRAINING: HostedState.DRAINING,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,22 +61,35 @@ def slot_here(
     )
 
 
-def slot_elsewhere(status: ServerStatus, *, families: Mapping[str, FamilySeen], now: float) -> SlotView:
-    """Return the slot of a ready server of another scheduler: not ours to use, but it does its part."""
-    hosted = [name for name, seen in families.items() if seen.base_model_id == status.base_model_id]
-    if status.config is not None:
-        hosted = [status.config.family(status.base_model_id or "")]
-    return SlotView(
-        slot_id=f"{status.slot.slot_id} of another scheduler",
-        kind=status.slot.gpu_kind,
-        memory_bytes=status.slot.memory_bytes or ANY_MEMORY,
-        servers=tuple(
-            HostedServer(server_id=status.server_id, family_id=family, state=HostedState.READY, since=now, ready_at=now)
-            for family in hosted
-        ),
-        unusable="another scheduler has it",
-        fixed=True,
-    )
+def slots_elsewhere(others: OtherFleets, *, families: Mapping[str, FamilySeen], now: float) -> list[SlotView]:
+    """Return the slots of other schedulers. They carry out what is planned for them themselves, when they plan."""
+    servers: dict[str, list[ServerStatus]] = {}
+    for server in others.servers:
+        servers.setdefault(server.slot.slot_id, []).append(server)
+    return [
+        SlotView(
+            slot_id=status.slot.slot_id,
+            kind=status.slot.gpu_kind,
+            memory_bytes=status.slot.memory_bytes or ANY_MEMORY,
+            servers=tuple(
+                HostedServer(
+                    server_id=server.server_id, family_id=family, state=STATES[server.state], since=now, ready_at=now
+                )
+                for server in servers.get(status.slot.slot_id, [])
+                for family in _families_told(server, families)
+            ),
+            unusable="drained" if status.drained else "its server is not ours to start" if status.slot.is_fixed else "",
+            fixed=status.slot.is_fixed,
+        )
+        for status in others.slots
+        if not status.drained or status.slot.slot_id in servers
+    ]
+
+
+def _families_told(server: ServerStatus, families: Mapping[str, FamilySeen]) -> list[str]:
+    if server.config is not None:
+        return [server.config.family(server.base_model_id or "")]
+    return [name for name, seen in families.items() if seen.base_model_id == server.base_model_id]
 
 
 def _hosted(
