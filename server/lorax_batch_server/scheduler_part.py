@@ -40,6 +40,7 @@ from lorax_batch_scheduler.scheduling.scheduler import Scheduler
 from lorax_batch_scheduler.scheduling.server_watch import ServerWatch
 from lorax_batch_scheduler.scheduling.start_failures import StartFailures
 from lorax_batch_scheduler.scheduling.turn_taking import TurnTaking
+from lorax_batch_scheduler.scheduling.unfit_jobs import UnfitJobs
 from lorax_batch_scheduler.scheduling.work_left import WorkLeft
 
 from lorax_batch_server.data_directory import DataDirectory
@@ -104,6 +105,7 @@ class SchedulerPart:
             elsewhere=lambda: self._record.elsewhere,
             placer=self._make_placer(),
             learner=self._learner,
+            unfit=UnfitJobs(stores.fleet, fail=settings.unfit_jobs == "fail", alone=self._exclusive, clock=clock),
         )
         self._ingestion = self._make_ingestion(removals, directory)
         self._stopped = asyncio.Event()

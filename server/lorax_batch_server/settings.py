@@ -83,6 +83,10 @@ class Settings(BaseSettings):
         default=5, ge=1, le=1_000,
         description="failed starts in a row on every kind of slot, after which the jobs of a server configuration fail",
     )  # fmt: skip
+    unfit_jobs: Literal["wait", "fail"] = Field(
+        default="wait",
+        description="jobs whose server has room on no slot of the fleet: wait for a larger one, or fail and say so",
+    )
     default_server_model: str | None = Field(default=None, description="the model of servers that report none")
     catalogue: Path | None = Field(default=None, description="a TOML file with further base models")
     max_parameters: int = Field(

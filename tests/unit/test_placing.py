@@ -146,7 +146,12 @@ def test_higher_priority_goes_first_within_a_tenant():
 @pytest.mark.parametrize(
     ("slots", "wanted", "reason"),
     [
-        ([slot("s", gib=16)], family("m"), "a server of m needs 20.0 GiB; the largest slot, s, has 16.0 GiB"),
+        (
+            [slot("s", gib=16)],
+            family("m"),
+            "a server of m needs 20.0 GiB; the largest slot, s, has 16.0 GiB: ask for a quantization or a smaller model, "
+            "or give the fleet a larger slot",
+        ),
         ([slot("s", unusable="drained")], family("m"), "no slot that fits a server of m can be used now: s (drained)"),
         (
             [slot("s")],
@@ -166,6 +171,20 @@ def test_nothing_is_started_where_it_can_not_run_and_the_job_says_why(slots, wan
     assert starts(actions) == []
     assert drains(actions) == []
     assert why(actions, "j") == reason
+
+
+@pytest.mark.parametrize(
+    ("slots", "wanted", "never"),
+    [
+        ([slot("s", gib=16)], family("m"), True),
+        ([slot("s", kind="t4")], family("m"), True),
+        ([slot("s", gib=16), slot("t", unusable="drained")], family("m"), False),
+        ([slot("s")], family("m", held={"a100": NOW + 40}), False),
+    ],
+)
+def test_a_job_that_could_never_run_is_told_from_one_that_waits(slots, wanted, never):
+    (told,) = [each for each in plan(view(slots, [wanted], [job("j")])) if isinstance(each, ExplainJob)]
+    assert told.never is never
 
 
 def test_a_held_family_does_not_hold_back_others():

@@ -128,6 +128,8 @@ class ExplainJob:
 
     job_id: str
     reason: str
+    never: bool = False
+    """No slot could ever host its server, however long it waits."""
 
 
 PlaceAction = StartServer | DrainServer | ServeJobs | ExplainJob

@@ -26,12 +26,17 @@ def explain(
     ready = {server.family_id for slot in view.slots for server in slot.servers if server.state is HostedState.READY}
     strongest = [claim.family_id for claim in claims]
     reasons: dict[str, str] = {}
+    never: set[str] = set()
     for family in view.families:
         if family.family_id not in ready:
             before = strongest[: strongest.index(family.family_id)] if family.family_id in strongest else []
             reasons[family.family_id] = _why(view, family, starts, freed_for, before)
+            if not any(can_host(slot, family) and not slot.fixed for slot in view.slots):
+                never.add(family.family_id)
     return [
-        ExplainJob(job_id=job.job_id, reason=reasons[job.family_id]) for job in view.jobs if job.family_id in reasons
+        ExplainJob(job_id=job.job_id, reason=reasons[job.family_id], never=job.family_id in never)
+        for job in view.jobs
+        if job.family_id in reasons
     ]
 
 
@@ -93,7 +98,10 @@ def _why_none_fits(view: ClusterView, family: FamilyView) -> str:
         return f"no slot is of a GPU kind that a server of {name} runs on; the slots are of {kinds}"
     largest = max(of_kind, key=_memory)
     need, most = family.need_bytes / GIB, largest.memory_bytes / GIB
-    return f"a server of {name} needs {need:.1f} GiB; the largest slot, {largest.slot_id}, has {most:.1f} GiB"
+    return (
+        f"a server of {name} needs {need:.1f} GiB; the largest slot, {largest.slot_id}, has {most:.1f} GiB: "
+        "ask for a quantization or a smaller model, or give the fleet a larger slot"
+    )
 
 
 def _memory(slot: SlotView) -> int:

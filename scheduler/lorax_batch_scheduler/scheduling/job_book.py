@@ -43,6 +43,8 @@ class KnownJob:
     """Its place in the order of the last placing; 0: it came after that."""
     wait_reason: str = ""
     """Why no server is started for it, as the last placing said."""
+    unfit: bool = False
+    """No slot of this process could ever host its server, as the last placing said."""
     told_reason: str = ""
     """What this process has last said of why it waits."""
     changed_at: float = 0.0

@@ -94,7 +94,7 @@ class Placer:
         jobs = self._book.runnable
         rank = 0
         for known in jobs:
-            known.wait_reason = ""
+            known.wait_reason, known.unfit = "", False
         ours = {slot.slot_id for slot in fleet.slots()}
         started: set[str] = set()
         # Where nothing can be started, what the fixed servers host says more.
@@ -126,7 +126,7 @@ class Placer:
     def _explain(self, action: ExplainJob, sight: Sight) -> None:
         known = self._book.get(action.job_id)
         if known is not None:
-            known.wait_reason = sight.readable(action.reason)
+            known.wait_reason, known.unfit = sight.readable(action.reason), action.never
 
     async def _start(self, fleet: Fleet, action: StartServer, reason: str, jobs: Sequence[KnownJob]) -> None:
         slot = next(slot for slot in fleet.slots() if slot.slot_id == action.slot_id)

@@ -27,6 +27,7 @@ from lorax_batch_scheduler.scheduling.job_reader import JobReader
 from lorax_batch_scheduler.scheduling.learner import Learner
 from lorax_batch_scheduler.scheduling.lease_keeper import LeaseKeeper
 from lorax_batch_scheduler.scheduling.placer import Placer
+from lorax_batch_scheduler.scheduling.unfit_jobs import UnfitJobs
 from lorax_batch_scheduler.scheduling.wait_reasons import WaitReasons
 from lorax_batch_scheduler.scheduling.work_supply import WorkSupply
 from lorax_batch_scheduler.work import ChunkWork
@@ -107,6 +108,7 @@ class Scheduler:
         )
         self._fleet = Fleet.empty(clock)
         self._placer: Placer | None = None
+        self._unfit: UnfitJobs | None = None
         self._placed_for: frozenset[tuple[str, int, datetime | None]] = frozenset()
         self._elsewhere: Callable[[], Sequence[ServerView]] = tuple
         self._returned: list[ChunkWork] = []
@@ -132,9 +134,14 @@ class Scheduler:
         elsewhere: Callable[[], Sequence[ServerView]],
         placer: Placer | None = None,
         learner: Learner | None = None,
+        unfit: UnfitJobs | None = None,
     ) -> None:
-        """Say which servers there are, here and at other schedulers, who starts them, who learns; before `run`."""
-        self._fleet, self._elsewhere, self._placer, self._follower.learner = fleet, elsewhere, placer, learner
+        """Say which servers there are, here and at other schedulers, who starts them, for whom in vain, who learns.
+
+        Before `run`.
+        """
+        self._fleet, self._elsewhere, self._placer, self._unfit = fleet, elsewhere, placer, unfit
+        self._follower.learner = learner
 
     def wake(self) -> None:
         """Something may be there to do."""
@@ -276,11 +283,14 @@ class Scheduler:
         await self._reasons.tell(waiting, self._book.runnable)
 
     async def _give_up_hopeless(self) -> None:
-        """Fail the jobs whose family has failed to start on every kind of slot, again and again."""
+        """Fail the jobs whose family has failed to start on every kind of slot, again and again, or fits on none."""
         for known in self._book.runnable:
             failed = self._fleet.hopeless(known.waiting_job())
             if failed is not None:
                 await self._move(known, JobEvent.ABORT, failed.told())
+        if self._unfit is not None:
+            for known in await self._unfit.to_fail(self._book.runnable, self._fleet):
+                await self._move(known, JobEvent.ABORT, known.wait_reason)
 
     async def _settle_invalid(self, known: KnownJob) -> None:
         try:

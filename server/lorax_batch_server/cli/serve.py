@@ -31,6 +31,9 @@ def serve(
     fleet: Annotated[
         Path | None, typer.Option(help="A TOML file with slots on which LoRAX servers are started and stopped.")
     ] = None,
+    unfit_jobs: Annotated[
+        str | None, typer.Option(help="Jobs whose server has room on no slot: `wait` (default) or `fail`.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file with settings.")] = None,
     catalogue: Annotated[Path | None, typer.Option(help="A TOML file with further base models.")] = None,
     allow_insecure: Annotated[
@@ -55,6 +58,7 @@ def serve(
         "object_store": object_store,
         "servers": server or None,
         "fleet": fleet,
+        "unfit_jobs": unfit_jobs,
         "catalogue": catalogue,
         "allow_insecure": allow_insecure or None,
         "accept_unlisted_models": accept_unlisted_models or None,
