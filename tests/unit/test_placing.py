@@ -149,8 +149,10 @@ def test_higher_priority_goes_first_within_a_tenant():
         (
             [slot("s", gib=16)],
             family("m"),
-            "a server of m needs 20.0 GiB; the largest slot, s, has 16.0 GiB: ask for a quantization or a smaller model, "
-            "or give the fleet a larger slot",
+            (
+                "a server of m needs 20.0 GiB; the largest slot, s, has 16.0 GiB: "
+                "ask for a quantization or a smaller model, or give the fleet a larger slot"
+            ),
         ),
         ([slot("s", unusable="drained")], family("m"), "no slot that fits a server of m can be used now: s (drained)"),
         (

@@ -1,9 +1,10 @@
 """Reads and writes trace files; every error names the field that is wrong, and nothing is used of a file with one."""
 
 import json
+import math
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import msgspec
 
@@ -13,6 +14,8 @@ from lorax_batch_scheduler.replay.trace_check import check_trace
 from lorax_batch_scheduler.replay.trace_field import field_error
 
 MAX_BYTES: Final = 256 << 20
+MAX_DIGITS: Final = 4_000
+"""More, and Python would not read it."""
 
 
 def load_trace(path: Path) -> Trace:
@@ -35,10 +38,12 @@ def parse_trace(data: bytes) -> Trace:
     if not isinstance(tree, dict):
         raise InvalidInputError("trace", "must be a JSON object")
     _check_version(tree)
+    if b"NaN" in data or b"Infinity" in data:
+        _check_numbers(tree)
     try:
         trace = msgspec.convert(tree, Trace)
     except msgspec.ValidationError as error:
-        raise field_error(tree, str(error)) from error
+        raise field_error(tree, error) from error
     check_trace(trace)
     return msgspec.structs.replace(trace, failures=_joined(trace.failures))
 
@@ -51,7 +56,7 @@ def dump_trace(trace: Trace) -> bytes:
 
 def _parse_json(data: bytes) -> Any:  # noqa: ANN401  # whatever the file holds
     try:
-        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=_unrepeated, parse_constant=_refuse_constant)
+        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=_unrepeated, parse_int=_int)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise InvalidInputError("trace", f"is not JSON: {error.msg[:1].lower()}{error.msg[1:]} ({where})") from error
@@ -73,8 +78,22 @@ def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number")
+def _int(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise InvalidInputError("trace", f"has a number of {len(digits):,} digits: {digits[:20]}...")
+    return int(digits)
+
+
+def _check_numbers(value: object, path: str = "trace") -> None:
+    """Python's reader takes NaN and Infinity, which are no JSON, and for which no limit holds."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InvalidInputError(path, f"{json.dumps(value)} is wrong: must be a number that is finite")
+    if isinstance(value, dict):
+        for name, part in value.items():
+            _check_numbers(part, f"{path}.{name}")
+    elif isinstance(value, list):
+        for index, part in enumerate(value):
+            _check_numbers(part, f"{path}[{index}]")
 
 
 def _check_text(data: bytes, tree: object) -> None:

@@ -16,9 +16,22 @@ from lorax_batch_scheduler.server_hosts.gpu_shares import check_shares
 
 _GIB: Final = 1 << 30
 _DAY_S: Final = 86_400.0
-_Id = Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9][a-z0-9._-]{0,62}\Z")]
+_Id = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"\A[a-z0-9][a-z0-9._-]{0,62}\Z",
+        description="1 to 63 lower-case letters, digits, '.', '_' and '-', the first a letter or a digit",
+    ),
+]
 _Gpu = (
-    Annotated[int, msgspec.Meta(ge=0, le=1_023)] | Annotated[str, msgspec.Meta(pattern=r"\A(GPU|MIG)-[\w/-]{1,80}\Z")]
+    Annotated[int, msgspec.Meta(ge=0, le=1_023)]
+    | Annotated[
+        str,
+        msgspec.Meta(
+            pattern=r"\A(GPU|MIG)-[\w/-]{1,80}\Z",
+            description="a GPU's number (0, without quotes) or its UUID ('GPU-...' or 'MIG-...'), as of nvidia-smi",
+        ),
+    ]
 )
 _Gib = Annotated[float, msgspec.Meta(gt=0, le=10_000)]
 _Text = Annotated[str, msgspec.Meta(max_length=63)]
@@ -58,6 +71,11 @@ def read_command_slots(
         entry = read_entry(raw, CommandEntry, where)
         if entry.id in slots:
             raise ConfigurationError(f"{where}: id = '{entry.id}': another slot has it: give each slot its own")
+        same_port = next((slot for slot in slots.values() if slot.port is not None and slot.port == entry.port), None)
+        if same_port is not None:
+            raise ConfigurationError(
+                f"{where}: port = {entry.port}: slot '{same_port.slot_id}' has it: give each its own, or leave it out"
+            )
         slots[entry.id] = _slot(entry, where, templates)
         check_shares(slots.values(), where)
     return tuple(slots.values())
@@ -75,6 +93,8 @@ def _slot(entry: CommandEntry, where: str, templates: Mapping[str, CommandTempla
         if name not in template.values:
             known = ", ".join(sorted(template.values)) or "none"
             raise ConfigurationError(f"{where}: values: template {template.name} has no '{name}' (it has: {known})")
+        if "\0" in entry.values[name]:
+            raise ConfigurationError(f"{where}: values.{name} holds a NUL, which no argument can: remove it")
     share, memory_gib = _size(entry, where)
     return CommandSlot(
         slot=Slot(

@@ -7,8 +7,11 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from lorax_batch_scheduler.errors import ConfigurationError
+from lorax_batch_scheduler.misfit import Misfit, find_misfit
 
 _SHOWN_CHARACTERS: Final = 200
+_SECRET: Final = {"env", "environment"}
+"""Fields whose values are shown to nobody."""
 _Entry = TypeVar("_Entry", bound=msgspec.Struct)
 
 
@@ -20,10 +23,19 @@ def read_entry(raw: object, kind: type[_Entry], where: str) -> _Entry:
     try:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
-        what, _, path = str(error).partition(" - at `$.")
-        field = path.rstrip("`")
-        value = f" = {shown(raw[field])}" if field in raw else ""
-        raise ConfigurationError(f"{where}: {field}{value}: {what}" if field else f"{where}: {what}") from error
+        raise ConfigurationError(f"{where}: {told(find_misfit(raw, kind, error))}") from error
+
+
+def told(misfit: Misfit) -> str:
+    """Return what is wrong with a field, with its value unless that may be a secret."""
+    if not misfit.problem:
+        *way, name = misfit.steps
+        parent = Misfit(steps=tuple(way), value=None, problem="").path
+        return f"{parent}: {_unknown(str(name), misfit.known)}".removeprefix(": ")
+    if misfit.problem == "is missing" or _SECRET & set(misfit.steps):
+        return f"{misfit.path}: {misfit.problem}"
+    # TOML has no null: to leave the field out is what it stands for.
+    return f"{misfit.path} = {shown(misfit.value)}: {misfit.problem.replace(' or null', '')}"
 
 
 def check_keys(raw: dict[str, Any], known: Iterable[str], where: str) -> None:
@@ -31,9 +43,14 @@ def check_keys(raw: dict[str, Any], known: Iterable[str], where: str) -> None:
     known = sorted(known)
     for key in raw:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"the known ones are: {', '.join(known)}"
-            raise ConfigurationError(f"{where}: unknown key {shown(key)} ({hint})")
+            raise ConfigurationError(f"{where}: {_unknown(key, known)}")
+
+
+def _unknown(key: str, known: Iterable[str]) -> str:
+    known = sorted(known)
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f"did you mean '{near[0]}'?" if near else f"the known ones are: {', '.join(known)}"
+    return f"unknown key {shown(key)} ({hint})"
 
 
 def entries(document: dict[str, Any], name: str, source: str) -> list[tuple[str, Any]]:
@@ -44,7 +61,7 @@ def entries(document: dict[str, Any], name: str, source: str) -> list[tuple[str,
     named = []
     for number, entry in enumerate(raw, 1):
         identity = entry.get("id", entry.get("url")) if isinstance(entry, dict) else None
-        called = f" {shown(identity)}" if isinstance(identity, str) else ""
+        called = f" {shown(identity)}" if isinstance(identity, str) and "@" not in identity else ""  # no passwords
         named.append((f"{source}: {name} entry {number}{called}", entry))
     return named
 

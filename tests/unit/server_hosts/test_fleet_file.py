@@ -91,7 +91,18 @@ def test_a_file_of_every_kind_is_read(tmp_path: Path) -> None:
         (SLOT + "gpu_memory_gib = 24\nshare = 0.5\nmemory_gib = 16", ["memory_gib = 16", "share of 0.5", "12 GiB"]),
         (SLOT + "grace_s = -1", ["grace_s = -1"]),
         (SLOT + "start_timeout_s = 0", ["start_timeout_s = 0"]),
-        (SLOT + "port = 70000", ["port = 70000"]),
+        (SLOT + "port = 70000", ["port = 70000", "<= 65535"]),
+        (SLOT + "port = '80'", ["port = '80'", "must be a whole number\0"]),
+        (
+            SLOT + "port = 20001\n" + SLOT.replace('"a"', '"b"').replace("[0]", "[1]") + "port = 20001",
+            ["slots entry 2 'b'", "port = 20001", "slot 'a' has it", "leave it out"],
+        ),
+        (SLOT + "gpu_memory_gib = inf", ["gpu_memory_gib = inf", "<= 10000"]),
+        (SLOT + "share = nan", ["share = nan"]),
+        ('[[slots]]\nid = "a"\ngpus = ["0"]', ["gpus[0] = '0'", "without quotes"]),
+        (SLOT + 'values = { tag = "a\\u0000" }', ["values.tag", "NUL"]),
+        ('[templates.t]\ncommand = ["a\\u0000"]', ["templates.t", "command", "NUL"]),
+        ('[templates.t]\ncommand = ["{a}"]\nvalues = { a = "\\u0000" }', ["templates.t", "values.a", "NUL"]),
         (SLOT + 'template = "dokcer"', ["template = 'dokcer'", "did you mean 'docker'", "launcher, simulator"]),
         (SLOT + 'values = { tagg = "x" }', ["values", "no 'tagg'", "tag"]),
         (SLOT + 'environment = { "A-B" = "x" }', ["environment", "'A-B'"]),
@@ -140,13 +151,19 @@ def test_a_file_of_every_kind_is_read(tmp_path: Path) -> None:
 def test_a_bad_file_is_refused_with_what_is_wrong(tmp_path: Path, text: str, says: list[str]) -> None:
     with pytest.raises(ConfigurationError) as caught:
         read(tmp_path, text)
-    message = str(caught.value)
+    message = str(caught.value) + "\0"
     assert [words for words in ["fleet file", "fleet.toml", *says] if words not in message] == [], message
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"fleet file .*none\.toml"):
         load_fleet(tmp_path / "none.toml")
+
+
+def test_no_password_of_a_url_gets_into_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        read(tmp_path, "[[static]]\nurl = 'http://user:swordfish@x'")
+    assert "swordfish" not in str(caught.value)
 
 
 def test_no_variable_of_a_file_gets_into_an_error(tmp_path: Path) -> None:

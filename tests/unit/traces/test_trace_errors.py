@@ -127,7 +127,8 @@ def test_another_version_is_refused_whatever_else_it_has() -> None:
         (b"[]", "must be a JSON object"),
         (b"[" * 100_000, "is nested too deeply"),
         (b'{"version": 1, "name": "\\ud83d"}', "has \\ud83d without the other half"),
-        (b'{"version": NaN}', "NaN is no number"),
+        (b'{"version": NaN}', "trace.version: NaN is not the version"),
+        (b'{"version": ' + b"1" * 5_000 + b"}", "has a number of 5,000 digits: 11111111111111111111..."),
         (b'{"version": 1, "version": 1}', "has the field 'version' twice"),
     ],
 )
@@ -143,6 +144,14 @@ def test_a_number_that_is_infinite_is_refused(number: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
         parse_trace(data)
     assert caught.value.field == "trace.jobs[0].deadline_s"
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_a_constant_that_is_no_json_is_named_with_its_field(number: str) -> None:
+    data = encoded(small_tree()).replace(b'"prompt_median": ', f'"prompt_median": {number}, "x": '.encode(), 1)
+    with pytest.raises(InvalidInputError, match=f"{number} is wrong: must be a number that is finite") as caught:
+        parse_trace(data)
+    assert caught.value.field == "trace.jobs[1].drawn.prompt_median"
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

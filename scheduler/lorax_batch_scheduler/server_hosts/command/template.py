@@ -41,6 +41,8 @@ class CommandTemplate:
                 raise ConfigurationError(
                     f"values: '{name}' can't be given a value: it must be a name other than {known}"
                 )
+            if "\0" in self.values[name]:
+                raise ConfigurationError(f"values.{name} holds a NUL, which no argument can: remove it")
         self._check_words("command", self.command, PLACEHOLDERS)
         self._check_words("stop", self.stop, STOP_PLACEHOLDERS)
         self._check_words("cleanup", self.cleanup, STOP_PLACEHOLDERS)
@@ -54,6 +56,10 @@ class CommandTemplate:
     def _check_words(self, where: str, words: tuple[str, ...], built_in: frozenset[str]) -> None:
         known = sorted(built_in | self.values.keys())
         for word in words:
+            if "\0" in word:
+                raise ConfigurationError(
+                    f"{where}: {word!r} holds a NUL, which no argument of a program can: remove it"
+                )
             try:
                 names = placeholders(word)
             except ValueError as error:

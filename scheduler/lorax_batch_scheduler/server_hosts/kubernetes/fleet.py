@@ -2,31 +2,66 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from dataclasses import replace
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
 from lorax_batch_scheduler.errors import ConfigurationError
 from lorax_batch_scheduler.fleet import Slot
+from lorax_batch_scheduler.misfit import find_misfit
+from lorax_batch_scheduler.server_hosts.fleet_entry import told
 
 KIND: Final = "kubernetes"
 GIB: Final = 2**30
 
 # A server's name is lorax-FLEET-CLASS-NUMBER-ID (see `names`) and also a host name, which has at most 63 characters.
-_Name = Annotated[str, Meta(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?\Z", max_length=18)]
-_Namespace = Annotated[str, Meta(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?\Z", max_length=63)]
-_Positive = Annotated[float, Meta(gt=0)]
+_Name = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z]([-a-z0-9]{0,16}[a-z0-9])?\Z",
+        description="1 to 18 lower-case letters, digits and '-', the first a letter and the last not '-'",
+    ),
+]
+_Namespace = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z",
+        description="1 to 63 lower-case letters, digits and '-', neither the first nor the last a '-'",
+    ),
+]
+_ObjectName = Annotated[
+    str,
+    Meta(
+        pattern=r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?\Z",
+        description="the name of an object of the namespace: lower-case letters, digits, '-' and '.'",
+    ),
+]
+_LABEL: Final = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+_PREFIX: Final = r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?"
+_LabelName = Annotated[
+    str, Meta(pattern=rf"^{_PREFIX}{_LABEL}\Z", description="[PREFIX/]NAME as Kubernetes writes them: nvidia.com/gpu")
+]
+_LabelValue = Annotated[
+    str,
+    Meta(
+        pattern=rf"^({_LABEL})?\Z",
+        description="the value of a label: up to 63 letters, digits, '-', '_' and '.', a letter or digit at both ends",
+    ),
+]
+_Gib = Annotated[float, Meta(gt=0, le=10_000)]
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _IMAGE = re.compile(r"(?P<repository>[a-z0-9][\w.:/-]*?)(:(?P<tag>[\w][\w.-]{0,127})|@sha256:[0-9a-f]{64})", re.ASCII)
 
 
 class Toleration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A taint of nodes that servers of a slot class may run on nevertheless; the words are Kubernetes'."""
 
-    key: str = ""
-    operator: Annotated[str, Meta(pattern=r"^(Exists|Equal|)\Z")] = ""
-    value: str = ""
-    effect: Annotated[str, Meta(pattern=r"^(NoSchedule|PreferNoSchedule|NoExecute|)\Z")] = ""
+    key: _LabelName | Literal[""] = ""
+    operator: Literal["Exists", "Equal", ""] = ""
+    value: _LabelValue = ""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute", ""] = ""
 
 
 class SlotClass(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -34,19 +69,19 @@ class SlotClass(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     name: _Name = msgspec.field(name="class")
     count: Annotated[int, Meta(ge=1, le=1_000)]
-    memory_gib: _Positive
+    memory_gib: _Gib
     """Of each GPU."""
     gpu_kind: str = ""
     gpu_count: Annotated[int, Meta(ge=1, le=64)] = 1
     """GPUs of one server, which splits its model over them."""
-    gpu_resource: Annotated[str, Meta(min_length=1)] = "nvidia.com/gpu"
+    gpu_resource: _LabelName = "nvidia.com/gpu"
     """The extended resource that the device plugin offers; a share of a GPU has a name of its own."""
-    node_selector: dict[str, str] = {}
+    node_selector: dict[_LabelName, _LabelValue] = {}
     tolerations: list[Toleration] = []
-    start_timeout_s: _Positive = 1_800.0
-    cpu: _Positive | None = None
-    host_memory_gib: _Positive | None = None
-    shm_gib: _Positive = 1.0
+    start_timeout_s: Annotated[float, Meta(gt=0, le=86_400)] = 1_800.0
+    cpu: Annotated[float, Meta(ge=0.001, le=10_000)] | None = None
+    host_memory_gib: _Gib | None = None
+    shm_gib: _Gib = 1.0
     """Of shared memory, over which the GPUs of one server talk; it counts as memory of the pod."""
 
     def slots(self, node: str) -> list[Slot]:
@@ -77,10 +112,10 @@ class KubernetesFleet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """A file; "" for KUBECONFIG, else the service account of the pod, else ~/.kube/config."""
     context: str = ""
     """Of the kubeconfig; "" for its current one."""
-    image_pull_secret: str = ""
+    image_pull_secret: _ObjectName = ""
     env: dict[str, str] = {}
     """More environment of servers, like HF_HUB_OFFLINE; no secrets, everyone who sees a pod sees them."""
-    data_claim: str = ""
+    data_claim: _ObjectName = ""
     """A PersistentVolumeClaim for weights and adapters; with several nodes it must be ReadWriteMany."""
     data_host_path: str = ""
     """A folder of the node for them; without either they are lost with each pod."""
@@ -106,14 +141,22 @@ def read_kubernetes_fleet(table: Mapping[str, Any]) -> KubernetesFleet:
     """Read the `[kubernetes]` table of a fleet file.
 
     Raises:
-        ConfigurationError: with the path of the field, what is wrong with it, and what is right.
+        ConfigurationError: with the path of the field, its value, what is wrong with it, and what is right.
     """
     try:
         fleet = msgspec.convert(dict(table), KubernetesFleet)
     except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at ")
-        raise ConfigurationError(f"{_field(path)}: {message}") from None
+        misfit = find_misfit(dict(table), KubernetesFleet, error)
+        raise ConfigurationError(told(replace(misfit, steps=("kubernetes", *misfit.steps)))) from None
     _image_parts(fleet.image)
+    for name in fleet.env:
+        if not _VARIABLE.fullmatch(name):
+            raise ConfigurationError(
+                f"kubernetes.env: '{name}' can't be a variable: letters, digits and '_' are allowed"
+            )
+    for number, kind in enumerate(fleet.slots):
+        for place, toleration in enumerate(kind.tolerations):
+            _check_toleration(toleration, f"kubernetes.slots[{number}].tolerations[{place}]")
     if fleet.data_claim and fleet.data_host_path:
         raise ConfigurationError("kubernetes: data_claim and data_host_path exclude each other: set one of them")
     if fleet.data_host_path and not fleet.data_host_path.startswith("/"):
@@ -126,8 +169,14 @@ def read_kubernetes_fleet(table: Mapping[str, Any]) -> KubernetesFleet:
     return fleet
 
 
-def _field(path: str) -> str:
-    return "kubernetes" + path.strip("`").removeprefix("$")
+def _check_toleration(toleration: Toleration, where: str) -> None:
+    """Refuse what the cluster would refuse with each server."""
+    if toleration.operator == "Exists" and toleration.value:
+        raise ConfigurationError(
+            f"{where}.value = '{toleration.value}': operator 'Exists' takes no value: leave it out, or use 'Equal'"
+        )
+    if not toleration.key and toleration.operator != "Exists":
+        raise ConfigurationError(f"{where}.key: is empty: name a taint's key; only operator 'Exists' goes without one")
 
 
 def _image_parts(image: str) -> dict[str, str]:
