@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from lorax_batch_server.api_part import ApiPart
 from lorax_batch_server.fleet import FleetService
 from lorax_batch_server.fleet_watch import FleetHub
+from lorax_batch_server.hosts import check_fleet
 from lorax_batch_server.listen_address import ListenAddress
 from lorax_batch_server.metrics import ApiMetrics, MetricsListener
 from lorax_batch_server.scheduler_part import SchedulerPart
@@ -53,6 +54,7 @@ async def serve(settings: Settings, *, on_ready: OnReady = lambda _: None) -> No
         _log.warning("failpoints_armed", names=sorted(ARMED))
     signals = StopSignals()
     signals.install()
+    check_fleet(settings)
     try:
         async with AsyncExitStack() as stack:
             stores = await signals.unless_stopped(stack.enter_async_context(open_stores(settings)))
