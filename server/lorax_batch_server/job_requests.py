@@ -208,6 +208,7 @@ def _deadline(checks: Checks, field: str, deadline: Timestamp, now: datetime) ->
         checks.fail(field, "is not a point in time between the years 1 and 9999")
         return None
     if time <= now:
-        checks.fail(field, f"{time.isoformat()} is not in the future; it is {now.isoformat()} here")
+        message = f"{time.isoformat()} is not in the future; it is {now.isoformat()} here: give a later one, or none"
+        checks.fail(field, message)
         return None
     return time

@@ -9,6 +9,7 @@ from lorax_batch_server.cli.reporting_group import CommandError
 SECONDS_BY_UNIT: Final = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 MAX_SPAN: Final = timedelta(days=36_525)
 SHOWN_CHARACTERS: Final = 60
+NO_SPAN: Final = re.compile(r"-(?:\d+(?:\.\d+)?[dhms])+|(?:0+(?:\.0+)?[dhms])+")
 SPAN: Final = re.compile(r"(?:\d+(?:\.\d+)?[dhms])+")
 SPAN_PART: Final = re.compile(r"(\d+(?:\.\d+)?)([dhms])")
 
@@ -27,6 +28,8 @@ def parse_span(text: str, *, option: str, sense: str) -> timedelta | datetime:
             raise CommandError(f"{option}: '{shown}' is more than {MAX_SPAN.days:,} days {sense}: leave it out")
         if seconds > 0:
             return timedelta(seconds=seconds)
+    if NO_SPAN.fullmatch(text):
+        raise CommandError(f"{option}: '{text}' is not longer than 0: give a time {sense} like 24h, 90m or 1d12h")
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

@@ -7,6 +7,7 @@ import typer
 from lorax_batch_server.cli.fleet_top import top
 from lorax_batch_server.cli.fleet_view import FleetTeller, print_servers, print_slots
 from lorax_batch_server.cli.options import DEFAULT_TARGET, JsonOption, TargetOption, open_client
+from lorax_batch_server.cli.outage_notice import OutageNotice
 from lorax_batch_server.cli.output import event_name, fields_of, print_json
 
 commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -69,10 +70,11 @@ def undrain(slot: SlotArgument, as_json: JsonOption = False, target: TargetOptio
 
 @commands.command()
 def watch(as_json: JsonOption = False, target: TargetOption = DEFAULT_TARGET) -> None:
-    """Tell what changes in the fleet, until Ctrl-C."""
-    teller = FleetTeller()
-    with open_client(target) as client:
+    """Tell what changes in the fleet, until Ctrl-C; a service that goes away is waited for."""
+    teller, outage = FleetTeller(), OutageNotice(target)
+    with open_client(target, sleep=outage.wait) as client:
         for event in client.watch_fleet():
+            outage.over()
             if as_json:
                 print_json({"event": event_name(event), **fields_of(event)})
                 continue

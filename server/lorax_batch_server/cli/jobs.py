@@ -44,7 +44,7 @@ def create(
     backend: Annotated[str, typer.Option(help="fa2 or flashinfer.")] = "",
     adapter_source: Annotated[str, typer.Option(help="hub, s3, local or pbase.")] = "",
     priority: Annotated[int, typer.Option(min=-100, max=100, help="Larger runs earlier.")] = 0,
-    deadline: Annotated[str, typer.Option(help="24h, 90m, or a moment like 2030-01-31T18:00:00Z.")] = "",
+    deadline: Annotated[str | None, typer.Option(help="24h, 90m, or a moment like 2030-01-31T18:00:00Z.")] = None,
     label: LabelOption = [],
     error_threshold: Annotated[float, typer.Option(min=0, max=1, help="Fail when more of the rows failed.")] = 0.0,
     default_max_tokens: Annotated[int, typer.Option(min=0, help="For rows that set none.")] = 0,
@@ -71,7 +71,7 @@ def create(
             dataset,
             config,
             priority=priority,
-            deadline=parse_deadline(deadline) if deadline else None,
+            deadline=parse_deadline(deadline) if deadline is not None else None,
             labels=parse_labels(label),
             request_id=request_id,
             validate_only=validate_only,
@@ -185,20 +185,22 @@ def retry(
 def update(
     job: JobArgument,
     priority: Annotated[int | None, typer.Option(min=-100, max=100, help="Larger runs earlier.")] = None,
-    deadline: Annotated[str, typer.Option(help="24h, 90m, a moment like 2030-01-31T18:00:00Z, or `none`.")] = "",
+    deadline: Annotated[
+        str | None, typer.Option(help="24h, 90m, a moment like 2030-01-31T18:00:00Z, or `none`.")
+    ] = None,
     label: LabelOption = [],
     as_json: JsonOption = False,
     target: TargetOption = DEFAULT_TARGET,
 ) -> None:
     """Change priority, deadline or labels of a job that has not ended; labels replace all that were there."""
-    if priority is None and not deadline and not label:
+    if priority is None and deadline is None and not label:
         raise CommandError("nothing to change: give --priority, --deadline or --label")
     is_cleared = deadline == "none"
     with open_client(target) as client:
         changed = client.update_job(
             job,
             priority=priority,
-            deadline=parse_deadline(deadline) if deadline and not is_cleared else None,
+            deadline=parse_deadline(deadline) if deadline is not None and not is_cleared else None,
             labels=parse_labels(label) if label else None,
             clear_deadline=is_cleared,
         )

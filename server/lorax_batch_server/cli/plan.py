@@ -9,6 +9,7 @@ import typer
 
 from lorax_batch_server.cli.options import JsonOption
 from lorax_batch_server.cli.output import print_json, print_table, show_count
+from lorax_batch_server.cli.output_file import check_place, write_whole
 from lorax_batch_server.cli.reporting_group import CommandError
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def plan(
     from lorax_batch_scheduler.replay import POLICIES, compare_policies
     from lorax_batch_scheduler.replay.report import SERVICE_POLICY, report_fields
 
+    if plot is not None:
+        check_place(plot, "--plot")
     names = list(POLICIES) if "all" in policy else policy or [SERVICE_POLICY]
     try:
         report = compare_policies(_read_trace(trace), names)
@@ -60,7 +63,7 @@ def plan(
     if plot is not None:
         from lorax_batch_scheduler.replay.plot import plot_report
 
-        plot.write_bytes(plot_report(report))
+        write_whole(plot, plot_report(report), "--plot")
     if as_json:
         print_json(report_fields(report))
     else:

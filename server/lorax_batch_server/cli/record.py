@@ -12,6 +12,7 @@ from lorax_batch_server.cli.deadline import parse_span
 from lorax_batch_server.cli.job_selection import parse_job_filter
 from lorax_batch_server.cli.options import DEFAULT_TARGET, LabelOption, TargetOption, open_client
 from lorax_batch_server.cli.output import show_count
+from lorax_batch_server.cli.output_file import check_place, write_whole
 from lorax_batch_server.cli.reporting_group import CommandError
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ STANDARD_OUTPUT: Final = "-"
 
 
 def record(
-    output: Annotated[Path, typer.Option("--output", "-o", help="The trace file; `-` is standard output.")] = Path("-"),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The trace file, replaced when it is there; `-` is standard output.")
+    ] = Path("-"),
     since: Annotated[str, typer.Option(help="Only jobs made since: 24h, 7d, or a moment.")] = "",
     until: Annotated[str, typer.Option(help="Only jobs made before: 1h, or a moment.")] = "",
     state: Annotated[list[str], typer.Option(help="Only jobs in that state; may be repeated.")] = [],
@@ -35,7 +38,9 @@ def record(
     base_model: Annotated[str, typer.Option(help="Only jobs of that base model.")] = "",
     name: Annotated[str, typer.Option(help="What to call the trace.")] = "",
     gpu_kind: Annotated[str, typer.Option(help="Of slots that do not tell.  [default: a100-80]")] = "",
-    gpu_memory: Annotated[float, typer.Option(min=0, metavar="GIB", help="Of slots that do not tell.")] = 80.0,
+    gpu_memory: Annotated[
+        float, typer.Option(min=1, max=10_000, metavar="GIB", help="Of slots that do not tell.")
+    ] = 80.0,
     catalogue: Annotated[Path | None, typer.Option(help="The service's TOML file with further base models.")] = None,
     target: TargetOption = DEFAULT_TARGET,
 ) -> None:
@@ -45,6 +50,8 @@ def record(
     from lorax_batch_scheduler.replay import dump_trace
     from lorax_batch_scheduler.replay.record import DEFAULT_GPU_KIND, trace_from
 
+    if str(output) != STANDARD_OUTPUT:
+        check_place(output, "--output")
     now = datetime.now(UTC)
     is_selected = _between(_moment("--since", since, now), _moment("--until", until, now))
     selection = parse_job_filter(state, label, dataset, base_model)
@@ -149,14 +156,8 @@ def _record_slot(slot: "Slot") -> "RecordedSlot":
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    if str(path) == STANDARD_OUTPUT:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+    if str(path) != STANDARD_OUTPUT:
+        write_whole(path, data, "--output")
         return
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()

@@ -104,8 +104,12 @@ async def test_a_watch_that_begins_anew_says_only_what_is_new(command: Command, 
         [told(slot=SLOT), told(slot=DRAINED), HEARTBEAT, Abort(code=grpc.StatusCode.UNAVAILABLE)],
         [told(slot=SLOT), HEARTBEAT, NO_MORE],
     )
-    lines = (await command("fleet", "watch")).stdout.splitlines()
+    ended = await command("fleet", "watch")
+    lines = ended.stdout.splitlines()
     assert lines == ["slot slot_1: s_1", "slot slot_2: no server; drained: new driver", "slot slot_2: gone"]
+    gone, back, *_ = ended.stderr.splitlines()
+    assert gone == f"lorax-batch: {service.target} does not answer; waiting for it (Ctrl-C ends this)"
+    assert back == f"lorax-batch: {service.target} answers again"
 
 
 async def test_a_watch_for_programs_is_one_event_a_line(command: Command, service: Service):

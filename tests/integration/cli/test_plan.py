@@ -58,10 +58,29 @@ async def test_the_picture_is_written(command: Command, trace: Path, tmp_path: P
     assert ET.parse(tmp_path / "picture.svg").getroot().tag.endswith("svg")
 
 
-async def test_a_picture_that_cannot_be_written_is_named(command: Command, trace: Path, tmp_path: Path):
-    ended = await command("plan", trace, "--plot", tmp_path / "nowhere/picture.svg")
-    assert ended.exit_code == 2
-    assert "nowhere/picture.svg: No such file or directory" in ended.stderr
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("nowhere/picture.svg", "nowhere/picture.svg' can't be written: there is no folder"),
+        (".", "is a folder: name a file in it"),
+    ],
+)
+async def test_a_picture_that_cannot_be_written_is_told_before_anything_is_replayed(
+    command: Command, tmp_path: Path, place: str, said: str
+):
+    ended = await command("plan", tmp_path / "not-read.json", "--plot", tmp_path / place)
+    assert (ended.exit_code, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("lorax-batch: --plot: '")
+    assert said in ended.stderr
+
+
+async def test_what_a_terminal_would_obey_is_shown_instead(command: Command, tmp_path: Path):
+    tree = small_tree()
+    tree["jobs"][0]["family"] = "a\x1b[31mb\nc\u202e"
+    (tmp_path / "red.json").write_bytes(encoded(tree))
+    ended = await command("plan", tmp_path / "red.json")
+    assert r"'a\x1b[31mb\nc\u202e' is no family" in ended.stderr
+    assert ended.stderr.count("\n") == 1
 
 
 async def test_a_wrong_trace_leaves_no_picture(command: Command, tmp_path: Path):

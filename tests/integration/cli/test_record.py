@@ -79,3 +79,30 @@ async def test_what_makes_no_trace_ends_with_two_and_writes_nothing(
     assert ended.exit_code == 2
     assert said in ended.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [("nowhere/t.json", "there is no folder"), (".", "is a folder: name a file in it")],
+)
+async def test_a_place_where_nothing_can_be_written_is_told_before_the_service_is_asked(
+    command: Command, tmp_path: Path, place: str, said: str
+):
+    ended = await command("jobs", "record", "-o", tmp_path / place)
+    assert (ended.exit_code, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("lorax-batch: --output: '")
+    assert said in ended.stderr
+
+
+async def test_a_trace_that_is_there_is_replaced_as_a_whole(command: Command, history: Service, tmp_path: Path):
+    (tmp_path / "trace.json").write_text("older" * 10_000, encoding="utf-8")
+    assert (await command("jobs", "record", "-o", tmp_path / "trace.json")).exit_code == 0
+    assert len(load_trace(tmp_path / "trace.json").jobs) == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["trace.json"]
+
+
+@pytest.mark.parametrize("memory", ["inf", "nan", "0", "-1", "1e300"])
+async def test_a_memory_that_no_gpu_has_is_refused(command: Command, memory: str):
+    ended = await command("jobs", "record", "--gpu-memory", memory)
+    assert ended.exit_code == 2
+    assert "--gpu-memory" in ended.stderr
