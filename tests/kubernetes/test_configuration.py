@@ -116,6 +116,14 @@ async def test_missing_credentials_are_told(tmp_path: Path) -> None:
         await kubernetes_host(fleet).run(lambda: None)
 
 
+@pytest.mark.parametrize("text", ["", "clusters: 7", "[1", "apiVersion: v1\nusers: [{}]", "\x00", "current-context: a"])
+async def test_a_kubeconfig_that_is_none_is_told(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config").write_text(text, encoding="utf-8")
+    fleet = read_kubernetes_fleet(fleet_table(kubeconfig=str(tmp_path / "config")))
+    with pytest.raises(ConfigurationError, match="no credentials for the cluster"):
+        await kubernetes_host(fleet).run(lambda: None)
+
+
 async def test_an_unknown_context_is_told(cluster: FakeCluster) -> None:
     host = cluster.host(context="elsewhere")
     with pytest.raises(ConfigurationError, match="elsewhere"):

@@ -13,11 +13,21 @@ def datetime_from(message: Timestamp) -> datetime | None:
 
 
 def timestamp_from(moment: datetime | timedelta) -> Timestamp:
-    """Return an aware datetime, or a time from now, as it travels."""
-    if isinstance(moment, timedelta):
-        moment = datetime.now(UTC) + moment
-    if moment.tzinfo is None:
-        raise ValueError(f"{moment.isoformat()} has no time zone: use an aware datetime or a timedelta")
+    """Return an aware datetime, or a time from now, as it travels.
+
+    Raises:
+        TypeError: it is neither.
+        ValueError: it has no time zone, or is beyond what a datetime can be.
+    """
+    if not isinstance(moment, datetime | timedelta):
+        raise TypeError(f"{moment!r} is no point in time: give an aware datetime, or a timedelta from now")
+    try:
+        time = datetime.now(UTC) + moment if isinstance(moment, timedelta) else moment
+        if time.tzinfo is None:
+            raise ValueError(f"{time.isoformat()} has no time zone: use an aware datetime or a timedelta")
+        time = time.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"{moment!r} is beyond the years 1 to 9999") from error
     stamp = Timestamp()
-    stamp.FromDatetime(moment.astimezone(UTC))
+    stamp.FromDatetime(time)
     return stamp

@@ -1,4 +1,4 @@
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 
 import grpc
@@ -12,6 +12,8 @@ from lorax_batch_client.errors import FailedPreconditionError, InvalidRequestErr
 from tests.integration.client.conftest import Caller
 from tests.integration.client.messages import job
 from tests.integration.client.scripted_service import UNAVAILABLE, Abort, Service, reason
+
+WESTERN = timezone(timedelta(hours=-8))
 
 
 async def test_a_job_is_created_from_plain_keywords(caller: Caller, service: Service):
@@ -43,6 +45,18 @@ async def test_config_and_keywords_together_are_refused(caller: Caller):
 async def test_a_naive_deadline_is_refused(caller: Caller):
     with pytest.raises(ValueError, match="no time zone"):
         await caller.ask("create_job", "rows", base_model="m", deadline=datetime(2030, 1, 1))  # noqa: DTZ001
+
+
+@pytest.mark.parametrize("deadline", [timedelta.max, timedelta.min, datetime.max.replace(tzinfo=WESTERN)])
+async def test_a_deadline_that_no_calendar_has_is_refused(caller: Caller, deadline: datetime | timedelta):
+    with pytest.raises(ValueError, match="is beyond the years 1 to 9999"):
+        await caller.ask("create_job", "rows", base_model="m", deadline=deadline)
+
+
+@pytest.mark.parametrize("deadline", ["tomorrow", 86_400, float("nan")])
+async def test_a_deadline_that_is_no_time_is_refused_by_name(caller: Caller, deadline: object):
+    with pytest.raises(TypeError, match=f"{deadline!r} is no point in time"):
+        await caller.ask("create_job", "rows", base_model="m", deadline=deadline)
 
 
 async def test_all_of_a_job_is_read(caller: Caller, service: Service):

@@ -6,7 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from lorax_batch_scheduler.server_hosts.command.process import GatedProcess, ServerProcess, is_alive, kill_all
+from lorax_batch_scheduler.server_hosts.command.process import (
+    GatedProcess,
+    ServerProcess,
+    exit_status,
+    is_alive,
+    kill_all,
+)
 
 
 @pytest.mark.parametrize("use_pidfd", [True, False])
@@ -18,6 +24,16 @@ async def test_an_ended_process_tells_its_status(use_pidfd: bool) -> None:
     assert await process.wait() == 3
     process.close()
     assert ServerProcess.attach(gated.identity) is None
+
+
+def test_the_status_of_one_that_ended_before_anybody_watched_it_is_not_lost() -> None:
+    gated = GatedProcess(["/bin/sh", "-c", "exit 3"], {}, subprocess.DEVNULL)
+    assert exit_status(gated.identity) is None
+    gated.open()
+    os.waitid(os.P_PID, gated.identity.pid, os.WEXITED | os.WNOWAIT)
+    assert ServerProcess.attach(gated.identity) is None
+    assert exit_status(gated.identity) == 3
+    assert exit_status(gated.identity) is None
 
 
 @pytest.mark.parametrize("use_pidfd", [True, False])

@@ -127,6 +127,13 @@ class ServerProcess:
                 os.kill(self.identity.pid, signal.SIGTERM)
 
 
+def exit_status(identity: ProcessIdentity) -> int | None:
+    """Return the exit status of a child that has ended and that nobody has waited for; None: it is none, or not yet."""
+    stat = _read_stat(identity.pid)
+    is_same = stat is not None and stat.start_ticks == identity.start_ticks and identity.boot_id == _boot_id()
+    return _reap(identity.pid) if is_same else None
+
+
 async def kill_all(identity: ProcessIdentity, *, timeout_s: float) -> bool:
     """Kill a server's process and all it has started, return whether they are gone.
 

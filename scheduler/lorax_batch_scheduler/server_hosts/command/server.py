@@ -13,7 +13,7 @@ from lorax_batch_scheduler.clock import Clock
 from lorax_batch_scheduler.ports.server_host import LaunchedServer, LaunchState
 from lorax_batch_scheduler.server_hosts.command.free_port import HOST
 from lorax_batch_scheduler.server_hosts.command.helper_command import run_helper
-from lorax_batch_scheduler.server_hosts.command.process import GatedProcess, ServerProcess, kill_all
+from lorax_batch_scheduler.server_hosts.command.process import GatedProcess, ServerProcess, exit_status, kill_all
 from lorax_batch_scheduler.server_hosts.command.record import RecordFolder, ServerRecord
 from lorax_batch_scheduler.server_hosts.command.server_log import ServerLog
 
@@ -120,8 +120,9 @@ class CommandServer:
             self._end("was never started")
             return
         process = ServerProcess.attach(self.record.process)
-        code = None
-        if process is not None:
+        if process is None:
+            code = exit_status(self.record.process)
+        else:
             try:
                 async with asyncio.TaskGroup() as group:
                     ending = group.create_task(self._end_when_asked(process))

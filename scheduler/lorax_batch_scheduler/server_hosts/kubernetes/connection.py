@@ -58,6 +58,12 @@ def _import_library() -> ModuleType:
 
 async def _load(config: ModuleType, fleet: KubernetesFleet, configuration: object) -> None:
     """Fill a configuration from a file or from the pod this runs in."""
+    # The library takes a file that is missing for an empty one.
+    if fleet.kubeconfig and not await asyncio.to_thread(_is_file, fleet.kubeconfig):
+        raise ConfigurationError(
+            f"kubernetes.kubeconfig: no credentials for the cluster: there is no file '{fleet.kubeconfig}': name one, "
+            "or leave it out to use KUBECONFIG, the pod's service account or ~/.kube/config"
+        )
     try:
         if _is_in_cluster(fleet):
             config.load_incluster_config(client_configuration=configuration)
@@ -68,7 +74,7 @@ async def _load(config: ModuleType, fleet: KubernetesFleet, configuration: objec
                 client_configuration=configuration,
                 persist_config=False,
             )
-    except (config.ConfigException, OSError, ValueError) as error:
+    except Exception as error:  # the library looks at nothing before it uses it: a wrong file raises whatever it may
         raise ConfigurationError(
             f"kubernetes: no credentials for the cluster: {error}; set kubernetes.kubeconfig or KUBECONFIG, "
             "or run inside the cluster with a service account"
@@ -79,3 +85,7 @@ def _is_in_cluster(fleet: KubernetesFleet) -> bool:
     told_otherwise = fleet.kubeconfig or fleet.context or os.environ.get("KUBECONFIG")
     token = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
     return not told_otherwise and token.exists()
+
+
+def _is_file(path: str) -> bool:
+    return Path(path).expanduser().is_file()
