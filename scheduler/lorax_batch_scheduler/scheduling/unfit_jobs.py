@@ -33,22 +33,26 @@ class UnfitJobs:
         return unfit
 
     async def _is_room_elsewhere(self, fleet: Fleet) -> bool:
-        """Tell whether another process has a slot that is larger than all of ours, or of another kind."""
         if self._alone:
             return False
         now = self._clock.monotonic()
         if self._looked_at is None or now - self._looked_at >= LOOK_EVERY_S:
             self._others = tuple(status.slot for status in await self._store.slots())
             self._looked_at = now
-        ours = {slot.slot_id: slot for slot in fleet.slots()}
-        startable = [slot for slot in ours.values() if not slot.is_fixed]
-        kinds = {slot.gpu_kind for slot in startable}
-        largest = max((slot.memory_bytes for slot in startable), default=0)
-        return any(
-            slot.is_fixed or not slot.memory_bytes or slot.memory_bytes > largest or slot.gpu_kind not in kinds
-            for slot in self._others
-            if slot.slot_id not in ours
-        )
+        return may_host_more(fleet.slots(), self._others)
+
+
+def may_host_more(ours: Sequence[Slot], others: Sequence[Slot]) -> bool:
+    """Tell whether one of the others is larger than all of ours that servers are started on, or of another kind."""
+    ids = {slot.slot_id for slot in ours}
+    startable = [slot for slot in ours if not slot.is_fixed]
+    kinds = {slot.gpu_kind for slot in startable}
+    largest = max((slot.memory_bytes for slot in startable), default=0)
+    return any(
+        slot.is_fixed or not slot.memory_bytes or slot.memory_bytes > largest or slot.gpu_kind not in kinds
+        for slot in others
+        if slot.slot_id not in ids
+    )
 
 
 def _may_turn_out_fit(fleet: Fleet) -> bool:

@@ -10,7 +10,7 @@ import typer
 from lorax_batch_server.cli.options import JsonOption
 from lorax_batch_server.cli.output import print_json, print_table, show_count
 from lorax_batch_server.cli.output_file import check_place, write_whole
-from lorax_batch_server.cli.reporting_group import CommandError
+from lorax_batch_server.cli.reporting_group import CommandError, printable
 
 if TYPE_CHECKING:
     from lorax_batch_scheduler.replay import PolicyRun, Report, Trace
@@ -72,14 +72,15 @@ def plan(
 
 def _read_trace(path: Path) -> "Trace":
     from lorax_batch_scheduler.replay import load_trace, parse_trace
+    from lorax_batch_scheduler.replay.trace_file import MAX_BYTES
 
-    return parse_trace(sys.stdin.buffer.read()) if str(path) == STANDARD_INPUT else load_trace(path)
+    return parse_trace(sys.stdin.buffer.read(MAX_BYTES + 1)) if str(path) == STANDARD_INPUT else load_trace(path)
 
 
 def _print_report(report: "Report") -> None:
     trace = report.trace
     rows = sum(job.row_count for job in report.runs[0].outcome.jobs)
-    name = f"{trace.name}: " if trace.name else ""
+    name = f"{printable(trace.name)}: " if trace.name else ""
     typer.echo(
         f"{name}{show_count(len(trace.jobs), 'job')}, {show_count(rows, 'row')}, "
         f"{show_count(len(trace.slots), 'slot')}, {show_count(len(trace.families), 'server configuration')}\n"
@@ -129,6 +130,6 @@ def _print_misses(run: "PolicyRun") -> None:
     typer.echo(f"\n{run.policy} misses {show_count(len(run.missed), 'deadline')}")
     for job in run.missed[:MISSES_SHOWN]:
         late = f"{_time(lateness_s(job))} late" if job.finish is not None else "never ends"
-        typer.echo(f"  {job.trace.id}: {late}")
+        typer.echo(f"  {printable(job.trace.id)}: {late}")
     if (hidden := len(run.missed) - MISSES_SHOWN) > 0:
         typer.echo(f"  and {hidden:,} more")

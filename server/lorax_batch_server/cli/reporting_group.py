@@ -35,13 +35,13 @@ class ReportingGroup(TyperGroup):
             if reported is None:
                 raise
             message, exit_code = reported
-            typer.echo(f"lorax-batch: {_on_one_line(message)}", err=True)
+            typer.echo(f"lorax-batch: {printable(message)}", err=True)
             raise typer.Exit(exit_code) from error
 
 
-def _on_one_line(message: str) -> str:
-    """Return a message without what a terminal would obey: it may quote what was in a file."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in message)
+def printable(text: str) -> str:
+    """Return a text on one line, without what a terminal would obey: it may come from a file of anybody."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _sole_cause(error: Exception) -> Exception:
