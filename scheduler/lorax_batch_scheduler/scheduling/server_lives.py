@@ -1,0 +1,198 @@
+"""The lives of servers: who joins the fleet, who leaves it, and what becomes of each start."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import structlog
+
+from lorax_batch_scheduler.clock import Clock
+from lorax_batch_scheduler.fleet import Slot
+from lorax_batch_scheduler.launch import Launch
+from lorax_batch_scheduler.ports.server_host import LaunchedServer, LaunchState, ServerHost
+from lorax_batch_scheduler.scheduling.fleet_member import FleetMember
+from lorax_batch_scheduler.scheduling.server_watch import ServerWatch
+from lorax_batch_scheduler.scheduling.start_failures import StartFailures
+
+STEADY_S: Final = 60.0
+"""A server that ends by itself sooner after it was ready counts as a failed start."""
+WatchFactory = Callable[[LaunchedServer, Slot], ServerWatch]
+Nothing = Callable[[], None]
+OnReady = Callable[[str, str, float], None]
+"""Of a family, a kind of GPU, and the seconds since the start."""
+
+_log = structlog.get_logger()
+
+
+class ServerLives:
+    """Follows servers from what hosts tell of them, and ends those that are not as they should be.
+
+    *Resources*: its tasks belong to the group that `look` is given; those of a server end when it is gone.
+    """
+
+    def __init__(
+        self,
+        slots: Mapping[str, Slot],
+        *,
+        make_watch: WatchFactory,
+        clock: Clock,
+        failures: StartFailures,
+        hear: Nothing,
+        on_change: Nothing,
+        on_ready: OnReady,
+    ) -> None:
+        """`hear`: look again soon. `on_change`: a server is new, ready or gone. `on_ready`: one is ready."""
+        self.failures = failures
+        self.drained: Mapping[str, str] = {}
+        """Slots that an operator has taken out of service, with the reason."""
+        self.members: dict[str, FleetMember] = {}
+        """The servers with an address, by id."""
+        self.starts: Counter[str] = Counter()
+        """By slot."""
+        self._slots = slots
+        self._make_watch = make_watch
+        self._clock = clock
+        self._hear = hear
+        self._on_change = on_change
+        self._on_ready = on_ready
+        self._group: asyncio.TaskGroup | None = None
+        self._settled: set[str] = set()
+        """Servers that are gone, and whose end was taken note of."""
+        self._asked_to_stop: set[str] = set()
+        self._why: dict[str, str] = {}
+        """By server: why it was started."""
+        self._launches: dict[str, Launch] = {}
+
+    def began(self, server_id: str, slot_id: str, launch: Launch, why: str) -> None:
+        """Take note of a server that was started."""
+        self._why[server_id] = why
+        self._launches[server_id] = launch
+        self.starts[slot_id] += 1
+
+    def why(self, server_id: str) -> str:
+        """Return why a server was started; "" when that was not in this life."""
+        return self._why.get(server_id, "")
+
+    def expect_end(self, server_id: str) -> None:
+        """A server is told to stop: its end is not a failure."""
+        self._asked_to_stop.add(server_id)
+
+    async def look(self, hosts: Sequence[ServerHost], group: asyncio.TaskGroup) -> None:
+        """Take note of all that has changed."""
+        self._group = group
+        for host in hosts:
+            for launched in host.servers:
+                self._meet(host, launched)
+        now = self._clock.monotonic()
+        for member in list(self.members.values()):
+            if member.look(now):
+                self._became_ready(member, now)
+            await self._judge_start(member, now)
+            self._obey_drain(member)
+
+    def let_leave(self, member: FleetMember, why: str) -> None:
+        """Give a server no more rows, let those in flight end, and end it if it is ours to end."""
+        assert self._group is not None
+        if member.leaving is None:
+            member.leaves_because = why
+            self.expect_end(member.server_id)
+            member.leaving = self._group.create_task(self._leave(member))
+            self._on_change()
+
+    def failed(self, family: str, slot: Slot, reason: str, log_tail: Sequence[str]) -> None:
+        """Count a failed start."""
+        now = self._clock.monotonic()
+        failed = self.failures.add(family, slot.gpu_kind, now, reason, log_tail)
+        pause_s = round(failed.until - now)
+        _log.warning("server_start_failed", slot=slot.slot_id, reason=reason, count=failed.count, pause_s=pause_s)
+        self._on_change()
+
+    # --- joining ---
+
+    def _meet(self, host: ServerHost, launched: LaunchedServer) -> None:
+        """Take note of what a host tells of a server."""
+        member = self.members.get(launched.server_id)
+        if launched.state is LaunchState.GONE:
+            if launched.server_id not in self._settled:
+                self._settled.add(launched.server_id)
+                self._ended(launched, member)
+        elif member is not None:
+            member.launched = launched
+        elif launched.state is LaunchState.UP and not self._is_drained_static(launched):
+            self._join(host, launched)
+
+    def _is_drained_static(self, launched: LaunchedServer) -> bool:
+        return self._slots[launched.slot_id].is_fixed and launched.slot_id in self.drained
+
+    def _join(self, host: ServerHost, launched: LaunchedServer) -> None:
+        assert self._group is not None
+        member = FleetMember(
+            host=host,
+            launched=launched,
+            watch=self._make_watch(launched, self._slots[launched.slot_id]),
+            since=self._clock.monotonic(),
+            why=self.why(launched.server_id) or "it was there already",
+            family=launched.family,
+            launch=self._launches.get(launched.server_id),
+        )
+        self.members[launched.server_id] = member
+        member.watching = self._group.create_task(member.watch.run())
+        self._on_change()
+
+    def _became_ready(self, member: FleetMember, now: float) -> None:
+        if member.family:
+            kind = member.watch.slot.gpu_kind
+            self.failures.succeeded(member.family, kind)
+            self._on_ready(member.family, kind, now - member.since)
+        self._on_change()
+
+    async def _judge_start(self, member: FleetMember, now: float) -> None:
+        """Give a server up that reports another model than asked, or is not ready in time."""
+        watch = member.watch
+        late = member.ready_at is None and now - member.since > watch.slot.start_timeout_s
+        if member.is_fixed or member.server_id in self._asked_to_stop or not (watch.wrong_model or late):
+            return
+        limit = f"{watch.slot.start_timeout_s:g} s"
+        reason = watch.reason if watch.wrong_model else f"it was not ready within {limit}: {watch.reason}"
+        self.failed(member.family, watch.slot, reason, member.launched.log_tail)
+        self.expect_end(member.server_id)
+        await member.host.stop(member.server_id)
+
+    # --- leaving ---
+
+    def _obey_drain(self, member: FleetMember) -> None:
+        reason = self.drained.get(member.watch.slot.slot_id)
+        if reason is not None:
+            self.let_leave(member, f"drained: {reason}" if reason else "drained by an operator")
+
+    async def _leave(self, member: FleetMember) -> None:
+        await member.leave()
+        if member.is_fixed:  # nobody will tell that it is gone; it may come back when its slot does
+            self._forget(member)
+            self._asked_to_stop.discard(member.server_id)
+
+    def _ended(self, launched: LaunchedServer, member: FleetMember | None) -> None:
+        """A server is gone: as it was told, or by itself."""
+        asked = launched.server_id in self._asked_to_stop
+        now = self._clock.monotonic()
+        steady = member is not None and member.ready_at is not None and now - member.ready_at > STEADY_S
+        slot = self._slots.get(launched.slot_id)
+        if not asked and not steady and slot is not None:
+            self.failed(launched.family, slot, launched.reason, launched.log_tail)
+        elif not asked:
+            _log.warning("server_lost", server=launched.server_id, reason=launched.reason)
+        self._asked_to_stop.discard(launched.server_id)
+        self._why.pop(launched.server_id, None)
+        self._launches.pop(launched.server_id, None)
+        if member is not None:
+            self._forget(member)
+        self._on_change()
+
+    def _forget(self, member: FleetMember) -> None:
+        self.members.pop(member.server_id, None)
+        for task in (member.watching, member.leaving):
+            # Its rows in flight and its chunks come back when the watch ends.
+            if task is not None and task is not asyncio.current_task():
+                task.cancel()
+        self._hear()
