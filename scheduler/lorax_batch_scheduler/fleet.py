@@ -100,7 +100,7 @@ class ServerStatus:
     adapter_loads: int = 0
     """How often an adapter was loaded on it for a first row, as far as the service knows."""
     config: ServerConfig | None = None
-    """What it was started with; None: not by us, or by an earlier life that did not write it down."""
+    """What it was started with, by this life of the service or an earlier one; None: not by us."""
     launch_arguments: tuple[str, ...] = ()
     """Of its launcher, without the model and the address; none where it was not started by us."""
 

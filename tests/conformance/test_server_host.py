@@ -9,6 +9,7 @@ from lorax_batch_scheduler.errors import FleetError, SlotOccupiedError
 from lorax_batch_scheduler.fleet import Slot
 from lorax_batch_scheduler.launch import Launch
 from lorax_batch_scheduler.ports.server_host import LaunchState, ServerHost
+from lorax_batch_scheduler.server_config import ServerConfig
 from lorax_batch_scheduler.server_hosts.static_host import StaticHost
 
 from tests.conformance.live_host import answering_model, eventually, running
@@ -20,6 +21,7 @@ LAUNCH = Launch(
     base_model_id="mistral-7b-instruct-v0-2",
     model="mistralai/Mistral-7B-Instruct-v0.2",
     arguments=("--eager-prefill", "true", "--max-total-tokens", "2048", "--quantize", "eetq"),
+    config=ServerConfig(base_model="mistral-7b", quantization="eetq"),
     hf_token=TOKEN,
 )
 OTHER = Launch(family="e" * 64, base_model_id="other", model="org/other")
@@ -46,6 +48,7 @@ async def test_a_started_server_gets_an_address_where_the_model_answers(case: Ho
         server = await live.reaches(server_id, LaunchState.UP)
         assert (server.slot_id, server.family, server.model) == (slot_id, LAUNCH.family, LAUNCH.model)
         assert server.start_time is not None
+        assert (server.config, server.arguments) == (LAUNCH.config, LAUNCH.arguments)
         assert await answering_model(server.url) == LAUNCH.model
 
 
@@ -179,7 +182,7 @@ async def test_the_next_life_adopts_a_server_and_can_end_it(case: HostCase, slot
     async with running(case.open()) as live:
         adopted = await live.reaches(server.server_id, LaunchState.UP)
         assert (adopted.url, adopted.family, adopted.model) == (server.url, server.family, server.model)
-        assert adopted.slot_id == slot_id
+        assert (adopted.slot_id, adopted.config, adopted.arguments) == (slot_id, LAUNCH.config, LAUNCH.arguments)
         assert await answering_model(adopted.url) == LAUNCH.model
         with pytest.raises(SlotOccupiedError):
             await live.host.start(slot_id, OTHER)

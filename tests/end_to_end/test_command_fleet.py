@@ -163,6 +163,8 @@ def test_a_killed_service_goes_on_with_the_servers_that_it_had(serve: Callable[[
         check_all_rows(download_files(client, job, tmp_path), rows)
         (after,) = client.list_servers()
         assert (after.server_id, after.url) == (before.server_id, before.url)
+        assert after.launch_arguments
+        assert (after.server_config, after.launch_arguments) == (before.server_config, before.launch_arguments)
     assert service.stop() == 0
     assert not listens(after.url), "its server outlived it"
 

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from lorax_batch_scheduler.fleet import Slot
 from lorax_batch_scheduler.launch import Launch
+from lorax_batch_scheduler.server_config import ServerConfig
 
 
 class LaunchState(StrEnum):
@@ -38,6 +39,10 @@ class LaunchedServer:
     """Empty until it has an address."""
     start_time: datetime | None = None
     """None: it was there before us."""
+    config: ServerConfig | None = None
+    """What jobs asked for when it was started; None: nobody did, or it was an older version."""
+    arguments: tuple[str, ...] = ()
+    """Of its launcher, without the model and the address."""
     reason: str = ""
     """For people: what it waits for, or why it ended (with the exit status)."""
     log_tail: tuple[str, ...] = ()

@@ -201,7 +201,7 @@ class Fleet:
         except FleetError as error:
             self._lives.failed(launch.family, slot, str(error), ())
             return
-        self._lives.began(server_id, slot_id, launch, why)
+        self._lives.began(server_id, slot_id, why)
         _log.info("server_starting", slot=slot_id, server=server_id, model=launch.model, reason=why)
         self._news.set()
 

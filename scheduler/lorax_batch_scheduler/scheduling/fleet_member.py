@@ -7,7 +7,6 @@ from typing import Final
 import structlog
 
 from lorax_batch_scheduler.fleet import ServerState, ServerStatus
-from lorax_batch_scheduler.launch import Launch
 from lorax_batch_scheduler.packing import ServerView
 from lorax_batch_scheduler.ports.row_runner import RowRunner
 from lorax_batch_scheduler.ports.server_host import LaunchedServer, ServerHost
@@ -32,8 +31,6 @@ class FleetMember:
     """For people: why it runs."""
     family: str
     """The hash of what it was started with; "" for a static one."""
-    launch: Launch | None = None
-    """What it was started with; None: not in this life."""
     watching: asyncio.Task[None] | None = None
     leaving: asyncio.Task[None] | None = None
     leaves_because: str = ""
@@ -69,8 +66,7 @@ class FleetMember:
     def status(self) -> ServerStatus:
         """Return it as callers see it."""
         status = self.watch.status()
-        if self.launch is not None:
-            status = replace(status, config=self.launch.config, launch_arguments=self.launch.arguments)
+        status = replace(status, config=self.launched.config, launch_arguments=self.launched.arguments)
         if self.leaving is not None:
             return replace(status, state=ServerState.DRAINING, reason=self.leaves_because)
         return status

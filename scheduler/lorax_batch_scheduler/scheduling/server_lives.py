@@ -9,7 +9,6 @@ import structlog
 
 from lorax_batch_scheduler.clock import Clock
 from lorax_batch_scheduler.fleet import Slot
-from lorax_batch_scheduler.launch import Launch
 from lorax_batch_scheduler.ports.server_host import LaunchedServer, LaunchState, ServerHost
 from lorax_batch_scheduler.scheduling.fleet_member import FleetMember
 from lorax_batch_scheduler.scheduling.server_watch import ServerWatch
@@ -62,12 +61,10 @@ class ServerLives:
         self._asked_to_stop: set[str] = set()
         self._why: dict[str, str] = {}
         """By server: why it was started."""
-        self._launches: dict[str, Launch] = {}
 
-    def began(self, server_id: str, slot_id: str, launch: Launch, why: str) -> None:
+    def began(self, server_id: str, slot_id: str, why: str) -> None:
         """Take note of a server that was started."""
         self._why[server_id] = why
-        self._launches[server_id] = launch
         self.starts[slot_id] += 1
 
     def why(self, server_id: str) -> str:
@@ -132,9 +129,8 @@ class ServerLives:
             launched=launched,
             watch=self._make_watch(launched, self._slots[launched.slot_id]),
             since=self._clock.monotonic(),
-            why=self.why(launched.server_id) or "it was there already",
+            why=self.why(launched.server_id) or "it was there when the service began",
             family=launched.family,
-            launch=self._launches.get(launched.server_id),
         )
         self.members[launched.server_id] = member
         member.watching = self._group.create_task(member.watch.run())
@@ -184,7 +180,6 @@ class ServerLives:
             _log.warning("server_lost", server=launched.server_id, reason=launched.reason)
         self._asked_to_stop.discard(launched.server_id)
         self._why.pop(launched.server_id, None)
-        self._launches.pop(launched.server_id, None)
         if member is not None:
             self._forget(member)
         self._on_change()

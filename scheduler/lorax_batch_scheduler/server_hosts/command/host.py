@@ -125,6 +125,8 @@ class CommandHost:
             grace_s=slot.grace_s,
             stop=plan.stop,
             cleanup=plan.cleanup,
+            config=launch.config,
+            arguments=launch.arguments,
         )
         log = ServerLog(self._logs, server_id, secret=launch.hf_token)
         server = self._servers[slot_id] = CommandServer(record, log=log, surroundings=self._around)

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 import structlog
 
+from lorax_batch_scheduler.server_config import ServerConfig
 from lorax_batch_scheduler.server_hosts.command.process import ProcessIdentity
 
 _SUFFIX: Final = ".json"
@@ -16,7 +17,10 @@ _log = structlog.get_logger()
 
 
 class ServerRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A server that was started. Holds no command line and no environment: there are secrets in them."""
+    """A server that was started. Holds no command line and no environment: there are secrets in them.
+
+    What later versions add has a default, so that records of earlier ones are read.
+    """
 
     server_id: str
     slot_id: str
@@ -33,6 +37,9 @@ class ServerRecord(msgspec.Struct, frozen=True, kw_only=True):
     """None only before it was started: then there is no file yet."""
     stopping: bool = False
     """It was told to end."""
+    config: ServerConfig | None = None
+    arguments: tuple[str, ...] = ()
+    """Of its launcher, as `Launch` has them."""
 
 
 class RecordFolder:

@@ -65,6 +65,8 @@ class CommandServer:
             state=self._state,
             url=f"http://{HOST}:{record.port}" if record.process is not None else "",
             start_time=record.start_time,
+            config=record.config,
+            arguments=record.arguments,
             reason=self._reason,
             log_tail=self._log_tail,
         )

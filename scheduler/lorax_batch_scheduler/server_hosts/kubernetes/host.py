@@ -123,6 +123,8 @@ class KubernetesHost:
                 model=launch.model,
                 state=LaunchState.STARTING,
                 start_time=start_time,
+                config=launch.config,
+                arguments=launch.arguments,
                 reason="its objects are being created",
             )
         )

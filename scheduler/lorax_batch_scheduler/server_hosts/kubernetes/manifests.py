@@ -11,9 +11,11 @@ import msgspec
 from lorax_batch_scheduler.errors import FleetError
 from lorax_batch_scheduler.launch import Launch
 from lorax_batch_scheduler.server_hosts.kubernetes.fleet import KubernetesFleet, SlotClass
+from lorax_batch_scheduler.server_hosts.kubernetes.launch_record import LaunchRecord
 from lorax_batch_scheduler.server_hosts.kubernetes.naming import (
     FAMILY_ANNOTATION,
     FAMILY_LABEL,
+    LAUNCH_ANNOTATION,
     MODEL_ANNOTATION,
     SERVER_LABEL,
     START_TIME_ANNOTATION,
@@ -62,7 +64,7 @@ def deployment(
             "name": name.deployment,
             "namespace": fleet.namespace,
             "labels": labels,
-            "annotations": annotations,
+            "annotations": {**annotations, LAUNCH_ANNOTATION: LaunchRecord.of(launch).encoded()},
             **({"uid": uid} if uid else {}),
         },
         "spec": {

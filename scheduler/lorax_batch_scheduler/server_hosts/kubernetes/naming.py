@@ -17,6 +17,8 @@ FAMILY_LABEL: Final = "lorax-batch/family"
 FAMILY_ANNOTATION: Final = "lorax-batch/family"
 MODEL_ANNOTATION: Final = "lorax-batch/model"
 """Model names have slashes, which labels may not have."""
+LAUNCH_ANNOTATION: Final = "lorax-batch/launch"
+"""The configuration and the arguments, as JSON."""
 START_TIME_ANNOTATION: Final = "lorax-batch/start-time"
 """By the clock of the service; the cluster's may differ."""
 

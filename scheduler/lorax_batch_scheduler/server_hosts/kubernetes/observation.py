@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from lorax_batch_scheduler.ports.server_host import LaunchedServer, LaunchState
+from lorax_batch_scheduler.server_hosts.kubernetes.launch_record import LaunchRecord
 from lorax_batch_scheduler.server_hosts.kubernetes.manifests import PORT
 from lorax_batch_scheduler.server_hosts.kubernetes.naming import (
     FAMILY_ANNOTATION,
+    LAUNCH_ANNOTATION,
     MODEL_ANNOTATION,
     SERVER_LABEL,
     SLOT_LABEL,
@@ -59,6 +61,7 @@ def observe(deployment: Object, pods: Iterable[Object], url_of: UrlOf) -> Observ
     condition = condition_of(pod, deployment)
     pod_name = pod["metadata"]["name"] if pod else ""
     ip = ((pod or {}).get("status") or {}).get("podIP") or ""
+    launch = LaunchRecord.read(annotation(deployment, LAUNCH_ANNOTATION))
     state, url = LaunchState.STARTING, ""
     if metadata.get("deletionTimestamp"):
         state = LaunchState.STOPPING
@@ -74,6 +77,8 @@ def observe(deployment: Object, pods: Iterable[Object], url_of: UrlOf) -> Observ
             state=state,
             url=url,
             start_time=_start_time(deployment),
+            config=launch.config,
+            arguments=launch.arguments,
             reason=condition.reason,
         ),
         deployment=metadata["name"],
