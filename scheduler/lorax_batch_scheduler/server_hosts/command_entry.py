@@ -38,7 +38,8 @@ _Text = Annotated[str, msgspec.Meta(max_length=63)]
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OURS: Final = {
     "CUDA_VISIBLE_DEVICES": "gpus says it",
-    "HUGGING_FACE_HUB_TOKEN": "it comes with each job",
+    "HUGGING_FACE_HUB_TOKEN": "it comes with each job, or is the service's own",
+    "HF_TOKEN": "it comes with each job, or is the service's own",
 }
 
 

@@ -146,11 +146,18 @@ async def test_a_server_gets_its_gpus_token_and_variables_but_not_the_services_s
         assert gone.reason == "ended by itself with status 7"
         arguments, variables = log_of(tmp_path, server_id).splitlines()
         expected = ["0", "0", "org/model", "--quantize", "eetq", "--env=CUDA_MEMORY_FRACTION"]
-        expected += ["--env=HUGGING_FACE_HUB_TOKEN", "--env=MINE", "0.5", f"lorax-batch-{server_id}", "{}"]
+        expected += ["--env=HF_TOKEN", "--env=HUGGING_FACE_HUB_TOKEN", "--env=MINE"]
+        expected += ["0.5", f"lorax-batch-{server_id}", "{}"]
         assert arguments == str(expected)
-        for name, value in [("CUDA_VISIBLE_DEVICES", "0"), ("HUGGING_FACE_HUB_TOKEN", token), ("MINE", "1")]:
+        for name, value in [
+            ("CUDA_VISIBLE_DEVICES", "0"),
+            ("HUGGING_FACE_HUB_TOKEN", token),
+            ("HF_TOKEN", token),
+            ("MINE", "1"),
+        ]:
             assert str((name, value)) in variables
         assert "password" not in variables
+        assert "LORAX_USE_GLOBAL_HF_TOKEN" not in variables, "other jobs must not get its adapters"
         # The server itself has printed it: what we show of that is blotted.
         assert token not in "".join(gone.log_tail)
         assert "[token]" in "".join(gone.log_tail)

@@ -199,9 +199,9 @@ def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slot: str, launch: 
         (tmp_path / program).touch(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     (command_slot,) = read(tmp_path, slot).command
-    plan = plan_launch(command_slot, launch, server_id="a-1", port=20_001)
+    plan = plan_launch(command_slot, launch, server_id="a-1", port=20_001, master_port=20_002)
     assert "hf_secret" not in repr(plan) + " ".join((*plan.command, *plan.stop, *plan.cleanup))
-    assert plan.environment["HUGGING_FACE_HUB_TOKEN"] == "hf_secret"
+    assert plan.token == plan.environment["HUGGING_FACE_HUB_TOKEN"] == plan.environment["HF_TOKEN"] == "hf_secret"
     return plan.command
 
 
@@ -212,7 +212,8 @@ def test_the_templates_are_those_that_are_documented() -> None:
 def test_docker_gets_the_gpu_the_port_and_the_names_of_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert planned(tmp_path, monkeypatch, SLOT) == [
         *("docker", "run", "--rm", "--name", "lorax-batch-a-1", "--gpus", '"device=0"', "--shm-size", "1g"),
-        *("--publish", "127.0.0.1:20001:80", "--volume", "lorax-data:/data", "--env=HUGGING_FACE_HUB_TOKEN"),
+        *("--publish", "127.0.0.1:20001:80", "--volume", "lorax-data:/data"),
+        *("--env=HF_TOKEN", "--env=HUGGING_FACE_HUB_TOKEN"),
         *("predibase/lorax:main", "--model-id", "org/model", *LAUNCH.arguments),
     ]
 
@@ -228,9 +229,20 @@ def test_docker_gets_several_gpus_a_share_and_the_image_of_the_job(
     assert "mirror/lorax:07addea" in command
 
 
-def test_a_launcher_listens_on_this_host_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_services_own_token_is_for_adapters_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    command = planned(tmp_path, monkeypatch, SLOT, Launch(family="f", base_model_id="m", model="m"))
+    assert "--env=LORAX_USE_GLOBAL_HF_TOKEN" in command
+    command = planned(tmp_path, monkeypatch, SLOT)
+    assert "--env=LORAX_USE_GLOBAL_HF_TOKEN" not in command, "a job's token is for its own adapters"
+
+
+def test_a_launcher_listens_on_this_host_only_and_shares_no_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert planned(tmp_path, monkeypatch, SLOT + 'template = "launcher"') == [
-        *("lorax-launcher", "--hostname", "127.0.0.1", "--port", "20001", "--model-id", "org/model"),
+        *("lorax-launcher", "--hostname", "127.0.0.1", "--port", "20001"),
+        *("--shard-uds-path", "/tmp/lorax-batch-a-1", "--master-port", "20002", "--model-id", "org/model"),
         *LAUNCH.arguments,
     ]
 

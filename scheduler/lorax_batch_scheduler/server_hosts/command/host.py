@@ -112,7 +112,8 @@ class CommandHost:
             raise SlotOccupiedError(slot_id, before.record.server_id)
         server_id = f"{slot_id}-{self._chance.getrandbits(32):08x}"
         port = self._port(slot)
-        plan = plan_launch(slot, launch, server_id=server_id, port=port)
+        master_port = free_port(self._promised_ports() | {port}, self._chance)
+        plan = plan_launch(slot, launch, server_id=server_id, port=port, master_port=master_port)
         record = ServerRecord(
             server_id=server_id,
             slot_id=slot_id,
@@ -121,6 +122,7 @@ class CommandHost:
             family=launch.family,
             model=launch.model,
             port=port,
+            master_port=master_port,
             start_time=self._clock.now(),
             grace_s=slot.grace_s,
             stop=plan.stop,
@@ -128,7 +130,7 @@ class CommandHost:
             config=launch.config,
             arguments=launch.arguments,
         )
-        log = ServerLog(self._logs, server_id, secret=launch.hf_token)
+        log = ServerLog(self._logs, server_id, secret=plan.token)
         server = self._servers[slot_id] = CommandServer(record, log=log, surroundings=self._around)
         group.create_task(server.start(plan.command, plan.environment))
         self._release(server)
@@ -195,12 +197,18 @@ class CommandHost:
         server.release()
 
     def _port(self, slot: CommandSlot) -> int:
-        taken = {server.record.port for server in self._servers.values() if not server.is_gone}
         if slot.port is None:
-            return free_port(taken, self._chance)
-        if slot.port in taken or not is_free(slot.port):
+            return free_port(self._promised_ports(), self._chance)
+        if slot.port in self._used_ports() or not is_free(slot.port):
             raise FleetError(f"slot {slot.slot_id}: its port {slot.port} is in use: free it, or leave `port` out")
         return slot.port
+
+    def _used_ports(self) -> set[int]:
+        records = (server.record for server in self._servers.values() if not server.is_gone)
+        return {port for record in records for port in (record.port, record.master_port)}
+
+    def _promised_ports(self) -> set[int]:
+        return self._used_ports() | {slot.port for slot in self._slots.values() if slot.port is not None}
 
     async def _trim_logs(self) -> None:
         while True:

@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from lorax_batch_scheduler.errors import FleetError
 from lorax_batch_scheduler.launch import Launch
@@ -12,7 +13,9 @@ from lorax_batch_scheduler.server_hosts.command.slot import CommandSlot
 from lorax_batch_scheduler.server_hosts.command.template import fill
 
 _OURS = "LORAX_BATCH_"
-_TOKEN = "HUGGING_FACE_HUB_TOKEN"  # noqa: S105 - the name of a variable
+TOKEN_VARIABLES: Final = ("HUGGING_FACE_HUB_TOKEN", "HF_TOKEN")
+"""Router and shard read the first, the launcher's first look at the model the second."""
+_FOR_ADAPTERS: Final = "LORAX_USE_GLOBAL_HF_TOKEN"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,9 +26,11 @@ class LaunchPlan:
     environment: Mapping[str, str] = field(repr=False)
     stop: tuple[str, ...]
     cleanup: tuple[str, ...]
+    token: str | None = field(repr=False)
+    """Of Hugging Face: shown to nobody."""
 
 
-def plan_launch(slot: CommandSlot, launch: Launch, *, server_id: str, port: int) -> LaunchPlan:
+def plan_launch(slot: CommandSlot, launch: Launch, *, server_id: str, port: int, master_port: int) -> LaunchPlan:
     """Fill in a slot's template. Raises `FleetError` when its program is not on this host."""
     template = slot.template
     added = _added_variables(slot, launch)
@@ -33,6 +38,7 @@ def plan_launch(slot: CommandSlot, launch: Launch, *, server_id: str, port: int)
         "gpu": slot.gpus[0],
         "gpus": ",".join(slot.gpus),
         "port": str(port),
+        "master_port": str(master_port),
         "name": f"lorax-batch-{server_id}",
         "grace_s": f"{slot.grace_s:.0f}",
         "python": sys.executable,
@@ -66,6 +72,7 @@ def plan_launch(slot: CommandSlot, launch: Launch, *, server_id: str, port: int)
         environment=environment,
         stop=tuple(fill(template.stop, harmless)),
         cleanup=tuple(fill(template.cleanup, harmless)),
+        token=added.get(TOKEN_VARIABLES[0]),
     )
 
 
@@ -79,8 +86,12 @@ def _added_variables(slot: CommandSlot, launch: Launch) -> dict[str, str]:
     added = dict(slot.environment)
     if slot.share < 1:
         added.setdefault("CUDA_MEMORY_FRACTION", f"{slot.share:g}")  # the launcher reads it as an option's default
-    if launch.hf_token:
-        added[_TOKEN] = launch.hf_token
-    elif _TOKEN in os.environ:
-        added.setdefault(_TOKEN, os.environ[_TOKEN])
+    operators = next((os.environ[name] for name in TOKEN_VARIABLES if os.environ.get(name)), "")
+    token = launch.hf_token or operators
+    if token:
+        added |= dict.fromkeys(TOKEN_VARIABLES, token)
+    if operators and not launch.hf_token:
+        # Rows of a job with a token bring it along for their adapters. This one is for all of them; a job's own never
+        # is: with it other jobs on the server would get adapters that are not theirs.
+        added.setdefault(_FOR_ADAPTERS, "1")
     return added

@@ -29,6 +29,8 @@ class ServerRecord(msgspec.Struct, frozen=True, kw_only=True):
     family: str
     model: str
     port: int
+    master_port: int = 0
+    """Where its shards find each other."""
     start_time: datetime
     grace_s: float
     stop: tuple[str, ...]

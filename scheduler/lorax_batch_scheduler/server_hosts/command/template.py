@@ -11,7 +11,7 @@ from lorax_batch_scheduler.errors import ConfigurationError
 
 LISTS: Final = frozenset({"args", "environment"})
 """Placeholders with any number of values: the word that one stands in is repeated for each."""
-STOP_PLACEHOLDERS: Final = frozenset({"gpu", "gpus", "port", "name", "grace_s", "python"})
+STOP_PLACEHOLDERS: Final = frozenset({"gpu", "gpus", "port", "master_port", "name", "grace_s", "python"})
 """What `stop` and `cleanup` may name: they are kept on disk while the server runs, and may hold nothing secret."""
 PLACEHOLDERS: Final = STOP_PLACEHOLDERS | LISTS | {"model", "tag", "memory_fraction", "family", "slot"}
 
