@@ -8,7 +8,7 @@ from lorax_batch_scheduler.fleet import Slot
 from lorax_batch_scheduler.launching.custom_arguments import check_custom_arguments, count_of, parse_arguments, value_of
 from lorax_batch_scheduler.launching.data_shape import DataShape
 from lorax_batch_scheduler.launching.derivation import derive_launch
-from lorax_batch_scheduler.launching.memory_need import fits, kv_bytes_per_token, weight_bytes
+from lorax_batch_scheduler.launching.memory_need import kv_bytes_per_token, need_bytes, weight_bytes
 from lorax_batch_scheduler.server_config import QUANTIZATIONS, ServerConfig
 from lorax_batch_scheduler.server_memory import MIN_KV_TOKENS, kv_tokens
 
@@ -98,7 +98,8 @@ def test_derived_arguments_agree(
 
 def _check_room(model: BaseModel, quantization: str, slot: Slot, total: int, reserved: str | None) -> None:
     """Fail when the longest row has no room in the KV cache of a server that fits."""
-    if not slot.memory_bytes or not fits(model, quantization, slot):
+    need = need_bytes(model, quantization)
+    if not slot.memory_bytes or need is None or need > slot.memory_bytes:
         return
     fraction = 0.1 if reserved is None else float(reserved) / slot.gpu_share
     tokens = kv_tokens(

@@ -1,11 +1,9 @@
-"""Whether a slot has the memory that a server needs."""
+"""How much GPU memory a server needs."""
 
 import math
-from collections.abc import Sequence
 from typing import Final
 
 from lorax_batch_scheduler.catalogue import BaseModel
-from lorax_batch_scheduler.fleet import Slot
 from lorax_batch_scheduler.server_memory import least_memory_bytes
 
 _FOUR_BITS: Final = 0.72
@@ -50,38 +48,3 @@ def need_bytes(model: BaseModel, quantization: str = "") -> int | None:
     if not model.parameters:
         return None
     return least_memory_bytes(weight_bytes(model, quantization), kv_bytes_per_token(model, quantization))
-
-
-def fits(model: BaseModel, quantization: str, slot: Slot) -> bool:
-    """Tell whether a server of the model has room on a slot, as far as is known.
-
-    A slot of unknown memory takes any server, and a slot whose configuration declares the model takes that one: its
-    operator knows. A model of unknown size fits nowhere else.
-    """
-    if not slot.memory_bytes or slot.declared_model in {model.name, model.hf_id}:
-        return True
-    need = need_bytes(model, quantization)
-    return need is not None and need <= slot.memory_bytes
-
-
-def why_unfit(model: BaseModel, quantization: str, slots: Sequence[Slot]) -> str:
-    """Return for people why no slot has room for a server of the model; "" when one has, or there is no slot at all."""
-    if not slots or any(fits(model, quantization, slot) for slot in slots):
-        return ""
-    what = f"{model.name} ({quantization})" if quantization else model.name
-    need, largest = need_bytes(model, quantization), max(slot.memory_bytes for slot in slots)
-    if need is None:
-        return (
-            f"the size of {what} is unknown, so no slot of known memory is tried (the largest has {_gib(largest)}): "
-            "declare it in the service's catalogue file with parameters, bytes_per_weight and context_length"
-        )
-    way_out = "ask for a quantization, or give the fleet a larger slot"
-    if quantization:
-        way_out = "give the fleet a larger slot"
-    return f"a server of {what} needs {_gib(need, up=True)}, but the largest slot has {_gib(largest)}: {way_out}"
-
-
-def _gib(count: int, *, up: bool = False) -> str:
-    """Return bytes in GiB; needs are rounded up and sizes down, so that a need that exceeds a size looks like it."""
-    tenths, rest = divmod(count * 10, 1 << 30)
-    return f"{(tenths + (up and rest > 0)) / 10:.1f} GiB"

@@ -6,16 +6,14 @@ from hypothesis import strategies as st
 from lorax_batch_scheduler.catalogue import BaseModel
 from lorax_batch_scheduler.launching.memory_need import (
     BYTES_PER_WEIGHT,
-    fits,
     kv_bytes_per_token,
     need_bytes,
     weight_bytes,
-    why_unfit,
 )
 from lorax_batch_scheduler.server_config import QUANTIZATIONS
 from lorax_batch_scheduler.server_memory import MIN_KV_TOKENS, kv_tokens, least_memory_bytes
 
-from tests.unit.launching.examples import CATALOGUE, GIB, MISTRAL, UNLISTED, model, slot
+from tests.unit.launching.examples import CATALOGUE, GIB, MISTRAL, UNLISTED, model
 
 
 @pytest.mark.parametrize(
@@ -63,36 +61,8 @@ def test_the_bound_for_unknown_caches_holds_for_every_decoder_of_the_catalogue()
             assert kv_bytes_per_token(unknown) >= listed.kv_bytes_per_token, listed.name
 
 
-def test_a_model_of_unknown_size_runs_only_where_nobody_knows_better() -> None:
+def test_the_need_of_a_model_of_unknown_size_is_unknown() -> None:
     assert need_bytes(UNLISTED) is None
-    assert fits(UNLISTED, "", slot(0))
-    assert fits(UNLISTED, "", slot(80, declared_model="acme/new-model"))
-    assert not fits(UNLISTED, "", slot(80))
-    assert why_unfit(UNLISTED, "", [slot(80)]) == (
-        "the size of acme/new-model is unknown, so no slot of known memory is tried (the largest has 80.0 GiB): "
-        "declare it in the service's catalogue file with parameters, bytes_per_weight and context_length"
-    )
-
-
-def test_what_fits_nowhere_is_told_with_both_sizes() -> None:
-    slots = [slot(8), slot(16)]
-    assert why_unfit(MISTRAL, "", slots) == (
-        "a server of mistral-7b-instruct-v0-2 needs 21.2 GiB, but the largest slot has 16.0 GiB: ask for a "
-        "quantization, or give the fleet a larger slot"
-    )
-    assert why_unfit(MISTRAL, "awq", [slot(8)]) == (
-        "a server of mistral-7b-instruct-v0-2 (awq) needs 11.6 GiB, but the largest slot has 8.0 GiB: give the fleet a "
-        "larger slot"
-    )
-    assert why_unfit(MISTRAL, "awq", slots) == why_unfit(MISTRAL, "", [*slots, slot(0)]) == ""
-    assert why_unfit(MISTRAL, "", []) == ""
-
-
-def test_a_need_that_exceeds_a_slot_by_a_byte_looks_larger() -> None:
-    need = need_bytes(MISTRAL)
-    assert need is not None
-    told = why_unfit(MISTRAL, "", [slot((need - 1) / GIB)])
-    assert "needs 21.2 GiB, but the largest slot has 21.1 GiB" in told
 
 
 @given(st.integers(1, 10**12), st.integers(1, 10**7))
