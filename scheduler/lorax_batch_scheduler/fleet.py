@@ -52,6 +52,8 @@ class ServerState(StrEnum):
     """Answers, but rows fail or do not end."""
     DRAINING = "DRAINING"
     """Gets no new rows."""
+    DRAINED = "DRAINED"
+    """Of a fixed URL whose slot is out of service: gets no rows, and is not asked how it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from lorax_batch_scheduler.ingest.limits import IngestLimits
 from lorax_batch_scheduler.launch import Launch
 from lorax_batch_scheduler.launching.data_shape import DataShape
 from lorax_batch_scheduler.launching.derivation import derive_launch
+from lorax_batch_scheduler.launching.model_match import mismatch_reason
 from lorax_batch_scheduler.lorax_servers.probe import ServerProbe
 from lorax_batch_scheduler.ports.row_runner import RowRunner
 from lorax_batch_scheduler.ports.server_host import LaunchedServer
@@ -217,6 +218,7 @@ class SchedulerPart:
                 launched.url,
                 slot,
                 asked_model=launched.model,
+                mismatch=lambda reported: self._mismatch(launched.model, reported),
                 probe=ServerProbe(launched.url),
                 make_runner=make_runner,
                 base_model_of=self._base_model_of,
@@ -294,6 +296,10 @@ class SchedulerPart:
             context_length=0,
             kv_bytes_per_token=None,
         )
+
+    def _mismatch(self, asked: str, reported: str) -> str:
+        """Return what is wrong with what a server reports; nothing with a static one, which was asked for nothing."""
+        return mismatch_reason(self._model(asked), reported) if asked else ""
 
     def _base_model_of(self, model: str) -> str:
         """Return the catalogue's name of a model, or its own where the catalogue does not know it."""

@@ -126,7 +126,9 @@ def test_a_server_that_reports_another_model_gets_no_rows(serve: Callable[[str],
     with service.client() as client:
         job = submit(client, make_rows("strange", 10)).finish()
         assert job.state is JobState.FAILED
-        assert "reports 'mistralai/Mistral-7B-Instruct-v0.1'" in job.reason
+        assert f"was started for {MODEL} " in job.reason
+        assert "but reports the model 'mistralai/Mistral-7B-Instruct-v0.1': it gets no rows" in job.reason
+        assert f"add the reported name to the aliases of {MODEL}" in job.reason
         assert job.counts.succeeded == 0
 
 

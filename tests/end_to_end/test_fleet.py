@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from lorax_batch_client import Client, FleetSnapshot, ServerState, SlotChanged
+from lorax_batch_client import Client, FleetSnapshot, ServerState
 
 from tests.end_to_end.job_story import JobStory, submit
 from tests.end_to_end.poll import poll_until
@@ -158,8 +158,10 @@ def test_a_watch_and_a_drain_outlive_a_restart_of_the_service(service: Service, 
     fleet = first
     for event in watch:
         fleet = fleet.after(event)
-        if isinstance(event, FleetSnapshot | SlotChanged) and fleet.slots and not fleet.servers:
+        if any(server.state is ServerState.DRAINED for server in fleet.servers) and fleet.slots:
             break
+    (away,) = fleet.servers
+    assert away.reason == f"drained: new driver; `lorax-batch fleet undrain {slot_id}` puts it back"
     assert [(slot.drained, slot.drain_reason) for slot in fleet.slots] == [(True, "new driver")]
     assert not client.undrain_slot(slot_id).drained
     for event in watch:

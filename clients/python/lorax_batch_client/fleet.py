@@ -20,6 +20,7 @@ class ServerState(enum.Enum):
     STARTING = "starting"
     SUSPECT = "suspect"
     DRAINING = "draining"
+    DRAINED = "drained"
 
     @classmethod
     def from_proto(cls, number: int) -> "ServerState":

@@ -38,6 +38,8 @@ class _ServerStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ServerSta
     """Gets no new rows."""
     SERVER_STATE_STARTING: _ServerState.ValueType  # 5
     """Was started, and loads its model."""
+    SERVER_STATE_DRAINED: _ServerState.ValueType  # 6
+    """At a fixed URL whose slot was drained: gets no rows until the slot is put back, and is not asked how it is."""
 
 class ServerState(_ServerState, metaclass=_ServerStateEnumTypeWrapper): ...
 
@@ -51,6 +53,8 @@ SERVER_STATE_DRAINING: ServerState.ValueType  # 4
 """Gets no new rows."""
 SERVER_STATE_STARTING: ServerState.ValueType  # 5
 """Was started, and loads its model."""
+SERVER_STATE_DRAINED: ServerState.ValueType  # 6
+"""At a fixed URL whose slot was drained: gets no rows until the slot is put back, and is not asked how it is."""
 Global___ServerState: _TypeAlias = ServerState  # noqa: Y015
 
 @_typing.final

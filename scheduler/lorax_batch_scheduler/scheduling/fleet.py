@@ -14,7 +14,7 @@ from lorax_batch_scheduler.packing import ServerView, WaitingJob
 from lorax_batch_scheduler.packing.giving import serves
 from lorax_batch_scheduler.ports.row_runner import RowRunner
 from lorax_batch_scheduler.ports.server_host import LaunchedServer, LaunchState, ServerHost
-from lorax_batch_scheduler.scheduling.fleet_member import FleetMember
+from lorax_batch_scheduler.scheduling.fleet_member import FleetMember, view_of
 from lorax_batch_scheduler.scheduling.job_book import JobBook, KnownJob
 from lorax_batch_scheduler.scheduling.server_lives import Nothing, OnReady, ServerLives, WatchFactory
 from lorax_batch_scheduler.scheduling.server_watch import ServerWatch
@@ -95,8 +95,8 @@ class Fleet:
         return self._lives.drained
 
     def servers(self) -> list[ServerStatus]:
-        """Return how the servers are."""
-        return [member.status() for member in self.members]
+        """Return how the servers are, also those at fixed URLs that get no rows now."""
+        return [*(member.status() for member in self.members), *self._lives.away(self._hosts)]
 
     def slot_statuses(self) -> list[SlotStatus]:
         """Return what runs on each slot and why, also on those where nothing does."""
@@ -143,7 +143,8 @@ class Fleet:
         for known in book:
             for work in known.works.values():
                 adapters.setdefault(work.server_id, set()).add(work.adapter)
-        return tuple(member.view(adapters.get(member.server_id, set())) for member in self.members)
+        here = (member.view(adapters.get(member.server_id, set())) for member in self.members)
+        return (*here, *(view_of(status) for status in self._lives.away(self._hosts)))
 
     def other_server(self, work: ChunkWork, known: KnownJob, book: JobBook) -> str | None:
         """Choose the least loaded ready server for a chunk, rather another than the one that returned it."""

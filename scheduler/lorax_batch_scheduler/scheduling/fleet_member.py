@@ -77,13 +77,8 @@ class FleetMember:
         queued = runner.queued_rows if runner is not None else 0
         taking = runner is not None and runner.wants_work and self.leaving is None
         wanted = max(runner.look_ahead_rows - queued, 0) if runner is not None and taking else 0
-        return ServerView(
-            server_id=status.server_id,
-            url=status.url,
-            state=status.state,
-            reason=status.reason,
-            base_model_id=status.base_model_id,
-            family=self.family,
+        return replace(
+            view_of(status, self.family),
             wanted_rows=wanted,
             load=(queued + status.in_flight) / max(status.in_flight_limit, 1),
             working_on=frozenset(working_on),
@@ -97,3 +92,17 @@ class FleetMember:
             await self.runner.close(grace_s)
         if not self.is_fixed:
             await self.host.stop(self.server_id)
+
+
+def view_of(status: ServerStatus, family: str = "") -> ServerView:
+    """Return a server that wants no rows as the planner of rows sees it."""
+    return ServerView(
+        server_id=status.server_id,
+        url=status.url,
+        state=status.state,
+        reason=status.reason,
+        base_model_id=status.base_model_id,
+        family=family,
+        wanted_rows=0,
+        load=0.0,
+    )

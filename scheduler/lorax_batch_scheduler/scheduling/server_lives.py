@@ -8,10 +8,10 @@ from typing import Final
 import structlog
 
 from lorax_batch_scheduler.clock import Clock
-from lorax_batch_scheduler.fleet import Slot
+from lorax_batch_scheduler.fleet import ServerState, ServerStatus, Slot
 from lorax_batch_scheduler.ports.server_host import LaunchedServer, LaunchState, ServerHost
 from lorax_batch_scheduler.scheduling.fleet_member import FleetMember
-from lorax_batch_scheduler.scheduling.server_watch import ServerWatch
+from lorax_batch_scheduler.scheduling.server_watch import ServerWatch, idle_status
 from lorax_batch_scheduler.scheduling.start_failures import StartFailures
 
 STEADY_S: Final = 60.0
@@ -59,6 +59,8 @@ class ServerLives:
         self._settled: set[str] = set()
         """Servers that are gone, and whose end was taken note of."""
         self._asked_to_stop: set[str] = set()
+        self._base_models: dict[str, str | None] = {}
+        """Of fixed servers that are away: what they hosted."""
         self._why: dict[str, str] = {}
         """By server: why it was started."""
 
@@ -87,6 +89,24 @@ class ServerLives:
                 self._became_ready(member, now)
             await self._judge_start(member, now)
             self._obey_drain(member)
+
+    def away(self, hosts: Sequence[ServerHost]) -> list[ServerStatus]:
+        """Return the servers at fixed URLs whose slots are out of service."""
+        now = self._clock.now()
+        return [
+            idle_status(
+                server.server_id,
+                slot := self._slots[server.slot_id],
+                server.url,
+                ServerState.DRAINED,
+                f"{self._drained_because(slot)}; `lorax-batch fleet undrain {slot.slot_id}` puts it back",
+                base_model_id=self._base_models.get(server.server_id, slot.declared_model),
+                now=now,
+            )
+            for host in hosts
+            for server in host.servers
+            if self._is_drained_static(server) and server.server_id not in self.members
+        ]
 
     def let_leave(self, member: FleetMember, why: str) -> None:
         """Give a server no more rows, let those in flight end, and end it if it is ours to end."""
@@ -150,7 +170,11 @@ class ServerLives:
         if member.is_fixed or member.server_id in self._asked_to_stop or not (watch.wrong_model or late):
             return
         limit = f"{watch.slot.start_timeout_s:g} s"
-        reason = watch.reason if watch.wrong_model else f"it was not ready within {limit}: {watch.reason}"
+        reason = (
+            f"its server {watch.wrong_model}"
+            if watch.wrong_model
+            else f"it was not ready within {limit}: {watch.reason}"
+        )
         self.failed(member.family, watch.slot, reason, member.launched.log_tail)
         self.expect_end(member.server_id)
         await member.host.stop(member.server_id)
@@ -158,15 +182,20 @@ class ServerLives:
     # --- leaving ---
 
     def _obey_drain(self, member: FleetMember) -> None:
-        reason = self.drained.get(member.watch.slot.slot_id)
-        if reason is not None:
-            self.let_leave(member, f"drained: {reason}" if reason else "drained by an operator")
+        if member.watch.slot.slot_id in self.drained:
+            self.let_leave(member, self._drained_because(member.watch.slot))
+
+    def _drained_because(self, slot: Slot) -> str:
+        reason = self.drained[slot.slot_id]
+        return f"drained: {reason}" if reason else "drained by an operator"
 
     async def _leave(self, member: FleetMember) -> None:
         await member.leave()
         if member.is_fixed:  # nobody will tell that it is gone; it may come back when its slot does
+            self._base_models[member.server_id] = member.status().base_model_id
             self._forget(member)
             self._asked_to_stop.discard(member.server_id)
+            self._on_change()
 
     def _ended(self, launched: LaunchedServer, member: FleetMember | None) -> None:
         """A server is gone: as it was told, or by itself."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from typing import Final
 
 import structlog
@@ -30,20 +31,25 @@ class ServerWatch:
         slot: Slot,
         *,
         asked_model: str = "",
+        mismatch: Callable[[str], str] = lambda reported: "",
         probe: LimitsProbe,
         make_runner: RunnerFactory,
         base_model_of: Callable[[str], str | None],
         on_change: Callable[[], None],
         clock: Clock,
     ) -> None:
-        """`asked_model`: what it was told to load; "" for a static server, which may run anything."""
+        """`asked_model`: what it was told to load; "" for a static server, which may run anything.
+
+        `mismatch`: what is wrong with a server that reports a model; "" when it is the one asked for.
+        """
         self.server_id = server_id
         self.url = url
         self.slot = slot
         self.runner: RowRunner | None = None
         self.wrong_model = ""
-        """What it reports when that is not what it was asked to load."""
+        """Why it gets no rows: it reports another model than it was asked to load."""
         self._asked_model = asked_model
+        self._mismatch = mismatch
         self._probe = probe
         self._make_runner = make_runner
         self._base_model_of = base_model_of
@@ -54,9 +60,9 @@ class ServerWatch:
     async def run(self) -> None:
         """Watch until cancelled, or until the runner was closed."""
         limits = await self._first_answer()
-        if self._asked_model and self._base_model_of(limits.model_id) != self._base_model_of(self._asked_model):
-            self.wrong_model = limits.model_id
-            self.reason = f"it was told to load '{self._asked_model}', but reports '{limits.model_id}'"
+        self.wrong_model = self._mismatch(limits.model_id)
+        if self.wrong_model:
+            self.reason = self.wrong_model
             self._on_change()
             return
         self.runner = self._make_runner(self.server_id, self.url, self.slot, limits)
@@ -88,25 +94,48 @@ class ServerWatch:
         if self.runner is None:
             return self._silent()
         status = self.runner.status()
-        model = self.slot.declared_model or (status.limits.model_id if status.limits else "")
+        reported = status.limits.model_id if status.limits else ""
+        model = self._asked_model or self.slot.declared_model or reported
         return replace(status, base_model_id=self._base_model_of(model) if model else None)
 
     def _silent(self) -> ServerStatus:
         declared = self._asked_model or self.slot.declared_model
-        return ServerStatus(
-            server_id=self.server_id,
-            slot=self.slot,
-            url=self.url,
-            state=ServerState.STARTING if self._asked_model else ServerState.UNREACHABLE,
-            reason=self.reason,
-            limits=None,
+        return idle_status(
+            self.server_id,
+            self.slot,
+            self.url,
+            ServerState.STARTING if self._asked_model else ServerState.UNREACHABLE,
+            self.reason,
             base_model_id=self._base_model_of(declared) if declared else None,
-            in_flight=0,
-            in_flight_limit=0,
-            rows_per_second=0.0,
-            tokens_per_second=0.0,
-            warm_adapters=[],
-            row_latency_s=None,
-            ready_time=None,
-            update_time=self._clock.now(),
+            now=self._clock.now(),
         )
+
+
+def idle_status(
+    server_id: str,
+    slot: Slot,
+    url: str,
+    state: ServerState,
+    reason: str,
+    *,
+    base_model_id: str | None,
+    now: datetime,
+) -> ServerStatus:
+    """Return how a server is that gets no rows and reports nothing."""
+    return ServerStatus(
+        server_id=server_id,
+        slot=slot,
+        url=url,
+        state=state,
+        reason=reason,
+        limits=None,
+        base_model_id=base_model_id,
+        in_flight=0,
+        in_flight_limit=0,
+        rows_per_second=0.0,
+        tokens_per_second=0.0,
+        warm_adapters=[],
+        row_latency_s=None,
+        ready_time=None,
+        update_time=now,
+    )

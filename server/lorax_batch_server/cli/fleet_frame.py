@@ -18,6 +18,7 @@ _STYLES: Final = {
     ServerState.SUSPECT: "yellow",
     ServerState.UNREACHABLE: "red",
     ServerState.DRAINING: "yellow",
+    ServerState.DRAINED: "yellow",
 }
 _SLOT_COLUMNS: Final = ("SLOT", "BASE MODEL", "STATE", "IN FLIGHT", "ROWS/S", "TOKENS/S", "WARM", "REASON")
 _QUEUE_COLUMNS: Final = ("QUEUE", "SERVERS", "RUNNING", "QUEUED", "ROWS LEFT", "TOKENS LEFT")
@@ -74,7 +75,7 @@ def _slot_lines(slots: Sequence[Slot], servers: Sequence[Server]) -> Iterator[tu
 
 def _server_line(slot: Slot, server: Server) -> tuple[Text, ...]:
     state = Text(server.state.value, style=_STYLES.get(server.state, ""))
-    if slot.drained:
+    if slot.drained and server.state is not ServerState.DRAINED:
         state.append(" (drained)", style="yellow")
     numbers = _numbers(
         f"{server.in_flight:,}/{server.in_flight_limit:,}",
