@@ -143,3 +143,7 @@ class ChunkEntry(msgspec.Struct, frozen=True, kw_only=True):
     """The number of the pack object that holds it."""
     offset: int
     byte_count: int
+    longest_prompt_tokens: int = 0
+    """Of one row, estimated; 0: not known, as of chunks that were written before it was noted."""
+    largest_max_tokens: int = 0
+    """Of one row; 0: none sets it."""

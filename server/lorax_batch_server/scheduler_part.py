@@ -17,9 +17,9 @@ from lorax_batch_scheduler.fleet import ServerLimits, Slot
 from lorax_batch_scheduler.ingest.ingestion import Ingestion
 from lorax_batch_scheduler.ingest.limits import IngestLimits
 from lorax_batch_scheduler.launch import Launch
-from lorax_batch_scheduler.launching.data_shape import DataShape
 from lorax_batch_scheduler.launching.derivation import derive_launch
 from lorax_batch_scheduler.launching.model_match import mismatch_reason
+from lorax_batch_scheduler.launching.row_need import RowNeed, row_need
 from lorax_batch_scheduler.lorax_servers.probe import ServerProbe
 from lorax_batch_scheduler.ports.row_runner import RowRunner
 from lorax_batch_scheduler.ports.server_host import LaunchedServer
@@ -34,6 +34,7 @@ from lorax_batch_scheduler.scheduling.fleet import Fleet
 from lorax_batch_scheduler.scheduling.fleet_record import FleetRecord
 from lorax_batch_scheduler.scheduling.forecaster import Forecaster
 from lorax_batch_scheduler.scheduling.job_book import KnownJob
+from lorax_batch_scheduler.scheduling.job_shape import shape_of
 from lorax_batch_scheduler.scheduling.learner import Learner
 from lorax_batch_scheduler.scheduling.lease_keeper import LeaseKeeper
 from lorax_batch_scheduler.scheduling.placer import Placer
@@ -107,6 +108,7 @@ class SchedulerPart:
             placer=self._make_placer(),
             learner=self._learner,
             unfit=UnfitJobs(stores.fleet, fail=settings.unfit_jobs == "fail", alone=self._exclusive, clock=clock),
+            need_of=self._need_of,
         )
         self._ingestion = self._make_ingestion(removals, directory)
         self._stopped = asyncio.Event()
@@ -277,10 +279,14 @@ class SchedulerPart:
             known.job.server_config,
             self._model(known.job.base_model_id),
             slot,
-            DataShape(largest_max_tokens=known.job.default_max_tokens, adapters=len(known.left)),
+            shape_of(each for each in self._scheduler.book.runnable if each.family == known.family),
             default_tag="",
             hf_token=await self._stores.jobs.hf_token(known.job.job_id),
         )
+
+    def _need_of(self, known: KnownJob) -> RowNeed | None:
+        config, model = known.job.server_config, self._model(known.job.base_model_id)
+        return row_need(config, model, self._fleet.slots(), shape_of([known]))
 
     def _model(self, name: str) -> BaseModel:
         """Return a model of the catalogue, or one of its name of which nothing is known."""

@@ -6,12 +6,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from lorax_batch_client import Client, JobState, ServerState
+from lorax_batch_client import Client, JobState, Server, ServerState
 
 from tests.end_to_end.job_story import MODEL, submit
 from tests.end_to_end.poll import poll_until
 from tests.end_to_end.result_files import check_all_rows, download_files
-from tests.end_to_end.rows import make_rows
+from tests.end_to_end.rows import make_row, make_rows
 from tests.processes import Service
 
 pytestmark = pytest.mark.timeout(90)
@@ -148,6 +148,37 @@ def test_a_drained_slot_lets_its_server_go_and_its_job_waits_until_it_is_back(se
         assert (job.state, job.counts.succeeded) == (JobState.SUCCEEDED, 6_000)
         (slot,) = client.list_slots()
         assert slot.starts == 2
+
+
+def test_a_server_too_narrow_for_longer_rows_is_replaced_by_a_wider_one(
+    serve: Callable[[str], Service], tmp_path: Path
+) -> None:
+    """Rows that a server of the family could answer do not fail because the one that runs was started for others.
+
+    Only a row that no server of the model can hold fails, by itself.
+    """
+    quick = 'values = { time_scale = "0.005", startup_delay_s = "30" }\n'
+    service = serve(SLOT.format(name="only", gpu=0, template="simulator", kind="a100-80") + quick)
+    with service.client() as client:
+        assert submit(client, make_rows("short", 20)).finish().state is JobState.SUCCEEDED
+        (narrow,) = client.list_servers()
+        assert limit_of(narrow) == 4_096
+        rows = [*make_rows("long", 20, max_tokens=6_000), make_row("endless", 0, words="word " * 70_000)]
+        story = submit(client, rows)
+        story.until(lambda job: "with room for its longest rows" in job.reason and "up to 4,096" in job.reason)
+        job = story.finish()
+        assert (job.state, job.counts.succeeded, job.counts.failed) == (JobState.SUCCEEDED, 20, 1)
+        (error,) = job.errors
+        assert error.custom_id == "endless-0"
+        assert "the server has room for 32767 tokens a row: shorten it" in error.message
+        (wide,) = client.list_servers()
+        assert limit_of(wide) == 32_768, "as long as the model allows"
+
+
+def limit_of(server: Server) -> int:
+    """Return what a server takes for a row, in tokens."""
+    words = server.launch_arguments
+    return int(words[words.index("--max-total-tokens") + 1])
 
 
 def test_a_killed_service_goes_on_with_the_servers_that_it_had(serve: Callable[[str], Service], tmp_path: Path) -> None:

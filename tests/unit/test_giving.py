@@ -1,6 +1,7 @@
 """The planner: what it must never do, whatever it is asked, and what it prefers."""
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
@@ -187,3 +188,23 @@ def test_a_job_that_came_after_the_last_placing_overtakes_only_those_of_lower_pr
         jobs = [*ordered, job("new", rows("", 1), priority=priority, age=9)]
         order = [action.job_id for action in planned(jobs, [server("s", wanted=5_000)])]
         assert order.index("new") == place, priority
+
+
+def test_rows_go_to_servers_that_have_room_for_them():
+    long = replace(job("long", rows("a", 3)), row_tokens=6_000, prompt_tokens=2_000)
+    narrow = server("narrow", max_total_tokens=4_096, max_input_length=4_095)
+    unread = server("unread", max_total_tokens=8_192, max_input_length=1_000)
+    wide = server("wide", max_total_tokens=8_192, max_input_length=8_191)
+    assert {action.server_id for action in planned([long], [narrow, unread, wide])} == {"wide"}
+    assert planned([long], [narrow, unread]) == []
+    assert {action.server_id for action in planned([job("short", rows("a", 1))], [narrow])} == {"narrow"}
+
+
+def test_a_job_without_room_says_what_it_needs_and_what_there_is():
+    long = replace(job("long", rows("a", 3)), row_tokens=6_000, told="slot gpu-0 is being freed")
+    (wait,) = waits(give(Snapshot(jobs=(long,), servers=(server("narrow", max_total_tokens=4_096),))))
+    assert wait.stranded
+    assert wait.reason == (
+        "waiting for a server of m with room for its longest rows: they may have 6,000 tokens with their answers, and "
+        "http://narrow up to 4,096 is what there is; slot gpu-0 is being freed"
+    )

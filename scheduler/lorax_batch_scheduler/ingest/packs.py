@@ -60,6 +60,8 @@ class PackWriter:
                 max_tokens=sum(chunk.max_tokens),
                 first_line=min(chunk.lines),
                 last_line=max(chunk.lines),
+                longest_prompt_tokens=max(chunk.prompt_tokens),
+                largest_max_tokens=max(chunk.max_tokens),
                 **_NOWHERE,
             ),
         )

@@ -55,7 +55,7 @@ def token_limits(
     given_prefill, batch = (count_of(custom, f"--max-batch-{name}-tokens") for name in ("prefill", "total"))
     chunked = value_of(custom, "--chunked-prefill") == "true"
     budget = given_prefill or _prefill_budget(model, quantization, slot)
-    prompt = _longest_prompt(data)
+    prompt = longest_prompt(data)
     total = given_total
     if total is None:
         caps = (model.context_length, batch, _row_capacity(model, quantization, slot, adapter_memory))
@@ -75,7 +75,8 @@ def token_limits(
     return TokenLimits(total=total, input=longest, prefill=prefill)
 
 
-def _longest_prompt(data: DataShape) -> int:
+def longest_prompt(data: DataShape) -> int:
+    """Return how many tokens the longest prompt may have."""
     if not data.longest_prompt_tokens:
         return 0
     margin = 1.0 if data.prompts_are_counted else ESTIMATE_MARGIN

@@ -40,6 +40,10 @@ class WaitingJob:
     """Why no server is started for it, as placing said; "": it said nothing."""
     given_rows: int = 0
     """Rows that servers have been given and that have no result yet."""
+    row_tokens: int = 0
+    """What a server must take as prompt and answer of one row, so that none fails for that; 0: anything."""
+    prompt_tokens: int = 0
+    """What it must take as the prompt of one row; 0: anything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +65,9 @@ class ServerView:
     """Adapters with rows given to it."""
     warm: frozenset[str] = frozenset()
     """Adapters that should be loaded on it."""
+    max_total_tokens: int | None = None
+    """Of one row; None: unknown, or nothing can be done about it."""
+    max_input_length: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,10 +139,19 @@ def _in_order(jobs: Sequence[WaitingJob]) -> list[WaitingJob]:
 
 
 def serves(server: ServerView, job: WaitingJob) -> bool:
-    """Tell whether a server runs what a job needs."""
+    """Tell whether a server runs what a job needs, and has room for its rows."""
+    return _is_of_family(server, job) and not _is_too_narrow(server, job)
+
+
+def _is_of_family(server: ServerView, job: WaitingJob) -> bool:
     if server.family and job.family:
         return server.family == job.family
     return server.base_model_id == job.base_model_id
+
+
+def _is_too_narrow(server: ServerView, job: WaitingJob) -> bool:
+    total, longest = server.max_total_tokens, server.max_input_length
+    return (total is not None and total < job.row_tokens) or (longest is not None and longest < job.prompt_tokens)
 
 
 def _explain(job: WaitingJob, servers: tuple[ServerView, ...]) -> ExplainWait | None:
@@ -158,6 +174,9 @@ def why_waiting(job: WaitingJob, servers: tuple[ServerView, ...]) -> str | None:
     if family:
         told = "; ".join(f"{server.url}: {server.reason or server.state.lower()}" for server in family)
         return f"waiting for a server of {job.base_model_id} to be ready: {told}"
+    narrow = [server for server in servers if _is_of_family(server, job)]
+    if narrow:
+        return _why_narrow(job, narrow)
     if job.told:
         return f"waiting for a server of {job.base_model_id}: {job.told}"
     silent = [server for server in servers if server.base_model_id is None]
@@ -168,6 +187,15 @@ def why_waiting(job: WaitingJob, servers: tuple[ServerView, ...]) -> str | None:
     if hosted:
         return f"waiting for a server of {job.base_model_id}: none hosts it (hosted: {hosted})"
     return f"waiting for a server of {job.base_model_id}: no server is configured"
+
+
+def _why_narrow(job: WaitingJob, servers: Sequence[ServerView]) -> str:
+    told = ", ".join(f"{server.url} up to {server.max_total_tokens or 0:,}" for server in servers)
+    return (
+        f"waiting for a server of {job.base_model_id} with room for its longest rows: they may have "
+        f"{job.row_tokens:,} tokens with their answers, and {told} is what there is"
+        + (f"; {job.told}" if job.told else "")
+    )
 
 
 MAX_GIVES: Final = 32

@@ -9,6 +9,7 @@ from lorax_batch_scheduler.ports.lease import (
     CommitReceipt,
     JobActivity,
     LeasedChunk,
+    RowLengths,
     RowsLeft,
     SegmentToStore,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "Removal",
     "RemovalStore",
     "ResultStore",
+    "RowLengths",
     "RowsLeft",
     "SegmentToStore",
     "StoredSegment",

@@ -19,6 +19,17 @@ class RowsLeft:
     prompt_tokens: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowLengths:
+    """The longest rows of a job that have no result, in tokens."""
+
+    job_id: str
+    longest_prompt_tokens: int
+    """Estimated."""
+    largest_max_tokens: int
+    """The default of the job included."""
+
+
 @dataclass(slots=True, kw_only=True)
 class LeasedChunk:
     """The right to run a chunk, fenced by its epoch."""

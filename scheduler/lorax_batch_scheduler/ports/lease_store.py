@@ -5,7 +5,14 @@ from datetime import timedelta
 from typing import Protocol
 
 from lorax_batch_scheduler.dataset import ChunkKind
-from lorax_batch_scheduler.ports.lease import ChunkResults, CommitReceipt, JobActivity, LeasedChunk, RowsLeft
+from lorax_batch_scheduler.ports.lease import (
+    ChunkResults,
+    CommitReceipt,
+    JobActivity,
+    LeasedChunk,
+    RowLengths,
+    RowsLeft,
+)
 
 
 class LeaseStore(Protocol):
@@ -25,6 +32,10 @@ class LeaseStore(Protocol):
 
     async def rows_left(self, job_ids: Sequence[str]) -> list[RowsLeft]:
         """Return what is left to claim, an entry per job, kind and model."""
+        ...
+
+    async def row_lengths(self, job_ids: Sequence[str]) -> list[RowLengths]:
+        """Return how long the rows of jobs are; nothing of jobs without any left."""
         ...
 
     async def claim_chunks(

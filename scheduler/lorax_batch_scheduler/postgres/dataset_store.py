@@ -30,7 +30,7 @@ from lorax_batch_scheduler.postgres.statements import SQL
 
 _CHUNK_COLUMNS = (
     "dataset_id", "chunk_no", "kind", "endpoint", "model", "adapter_source", "row_count", "prompt_tokens", "max_tokens",
-    "first_line", "last_line", "pack", "pack_offset", "byte_count",
+    "first_line", "last_line", "pack", "pack_offset", "byte_count", "longest_prompt_tokens", "largest_max_tokens",
 )  # fmt: skip
 
 

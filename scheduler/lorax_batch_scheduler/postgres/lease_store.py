@@ -13,6 +13,7 @@ from lorax_batch_scheduler.ports.lease import (
     CommitReceipt,
     JobActivity,
     LeasedChunk,
+    RowLengths,
     RowsLeft,
     SegmentToStore,
 )
@@ -70,6 +71,11 @@ class PostgresLeaseStore:
             )
             for record in records
         ]
+
+    async def row_lengths(self, job_ids: Sequence[str]) -> list[RowLengths]:
+        async with self._database.connection() as connection:
+            records = await connection.fetch(SQL.row_lengths, list(job_ids))
+        return [RowLengths(**record) for record in records]
 
     async def claim_chunks(
         self, scheduler_id: str, job_id: str, kind: ChunkKind, model: str, limit: int

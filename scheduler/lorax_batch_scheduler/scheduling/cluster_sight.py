@@ -1,7 +1,7 @@
 """What the planner sees: slots and servers here and at other schedulers, jobs with their work, families."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -37,6 +37,8 @@ class Sight:
     families: Mapping[str, FamilySeen]
     gpus: Mapping[str, Gpu]
     """By kind, the smallest of it."""
+    elsewhere: Sequence[ServerStatus] = ()
+    """Servers of other schedulers."""
 
     def readable(self, reason: str) -> str:
         """Return a reason with base models in place of the hashes of configurations."""
@@ -105,6 +107,7 @@ class ClusterSight:
             fractions={known.job.job_id: _fraction(known) for known in jobs},
             families=families,
             gpus=gpus,
+            elsewhere=others.servers,
         )
 
     def with_job(self, sight: Sight, job: JobView, left: JobLeft, seen: FamilySeen) -> tuple[Sight, JobView]:

@@ -7,6 +7,7 @@ from typing import Final
 import structlog
 
 from lorax_batch_scheduler.fleet import ServerState, ServerStatus
+from lorax_batch_scheduler.launching.row_need import limits_of
 from lorax_batch_scheduler.packing import ServerView
 from lorax_batch_scheduler.ports.row_runner import RowRunner
 from lorax_batch_scheduler.ports.server_host import LaunchedServer, ServerHost
@@ -77,8 +78,11 @@ class FleetMember:
         queued = runner.queued_rows if runner is not None else 0
         taking = runner is not None and runner.wants_work and self.leaving is None
         wanted = max(runner.look_ahead_rows - queued, 0) if runner is not None and taking else 0
+        total, longest_input = limits_of(status)
         return replace(
             view_of(status, self.family),
+            max_total_tokens=total,
+            max_input_length=longest_input,
             wanted_rows=wanted,
             load=(queued + status.in_flight) / max(status.in_flight_limit, 1),
             working_on=frozenset(working_on),

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 
 from lorax_batch_scheduler.dataset import ChunkKind
 from lorax_batch_scheduler.job import RUNNABLE_STATES, SETTLING_STATES, Job, JobState
+from lorax_batch_scheduler.launching.row_need import RowNeed
 from lorax_batch_scheduler.packing import AdapterRows, WaitingJob
-from lorax_batch_scheduler.ports.lease import RowsLeft
+from lorax_batch_scheduler.ports.lease import RowLengths, RowsLeft
 from lorax_batch_scheduler.rate import Rate
 from lorax_batch_scheduler.work import ChunkWork
 
@@ -26,6 +27,10 @@ class KnownJob:
     left_is_stale: bool = True
     left_read_at: float = 0.0
     """Monotonic seconds."""
+    lengths: RowLengths | None = None
+    """How long its rows are; None: not read yet."""
+    need: RowNeed | None = None
+    """What limits a server must have for its rows; None: any."""
     works: dict[int, ChunkWork] = field(default_factory=dict)
     """Chunks of it that servers of this process have been given, by their number."""
     nothing_out: asyncio.Event = field(default_factory=asyncio.Event)
@@ -109,6 +114,8 @@ class KnownJob:
             create_time=job.create_time,
             rows=tuple(self.left.values()),
             told=self.wait_reason,
+            row_tokens=self.need.total if self.need is not None else 0,
+            prompt_tokens=self.need.input if self.need is not None else 0,
             given_rows=sum(len(work.waiting) + work.in_flight for work in self.works.values()),
         )
 

@@ -5,6 +5,7 @@ from typing import Final
 
 from lorax_batch_scheduler.clock import Clock
 from lorax_batch_scheduler.job import RUNNABLE_STATES, Job
+from lorax_batch_scheduler.launching.row_need import RowNeed
 from lorax_batch_scheduler.ports.job_store import JobStore
 from lorax_batch_scheduler.ports.lease_store import LeaseStore
 from lorax_batch_scheduler.scheduling.job_book import JobBook, KnownJob
@@ -26,6 +27,7 @@ class JobReader:
         clock: Clock,
         scheduler_id: Callable[[], str],
         on_stopped: Callable[[str], None],
+        need_of: Callable[[KnownJob], RowNeed | None],
     ) -> None:
         self._jobs = jobs
         self._leases = leases
@@ -33,6 +35,7 @@ class JobReader:
         self._clock = clock
         self._scheduler_id = scheduler_id
         self._on_stopped = on_stopped
+        self._need_of = need_of
         self._changed: set[str] = {""}
         self._read_all_at = 0.0
 
@@ -84,9 +87,20 @@ class JobReader:
         ]
         if not stale:
             return
+        await self._read_lengths([known for known in stale if known.lengths is None])
         for known in stale:
             known.forget_left(now)
         for left in await self._leases.rows_left([known.job.job_id for known in stale]):
             known_job = self._book.get(left.job_id)
             if known_job is not None:
                 known_job.learn_left(left)
+
+    async def _read_lengths(self, jobs: list[KnownJob]) -> None:
+        """Learn how long rows are before any is given: a server may be too narrow for them."""
+        if not jobs:
+            return
+        for lengths in await self._leases.row_lengths([known.job.job_id for known in jobs]):
+            known = self._book.get(lengths.job_id)
+            if known is not None:
+                known.lengths = lengths
+                known.need = self._need_of(known)

@@ -10,11 +10,12 @@ from lorax_batch_scheduler.clock import Clock
 from lorax_batch_scheduler.errors import DatabaseError
 from lorax_batch_scheduler.fleet import Slot
 from lorax_batch_scheduler.launch import Launch
-from lorax_batch_scheduler.packing import DrainServer, ExplainJob, ServeJobs, StartServer, plan
+from lorax_batch_scheduler.packing import DrainServer, ExplainJob, ServeJobs, StartServer
 from lorax_batch_scheduler.scheduling.cluster_sight import ClusterSight, Sight
 from lorax_batch_scheduler.scheduling.fleet import Fleet
 from lorax_batch_scheduler.scheduling.forecaster import Forecaster
 from lorax_batch_scheduler.scheduling.job_book import JobBook, KnownJob
+from lorax_batch_scheduler.scheduling.row_room import plan_with_room, rooms_of
 from lorax_batch_scheduler.scheduling.turn_taking import TurnTaking
 
 GATHER_S: Final = 1.0
@@ -99,7 +100,7 @@ class Placer:
         started: set[str] = set()
         # Where nothing can be started, what the fixed servers host says more.
         startable = any(not slot.fixed for slot in sight.view.slots)
-        for action in plan(sight.view):
+        for action in plan_with_room(sight.view, rooms_of(jobs, fleet, sight.elsewhere)):
             match action:
                 case ServeJobs():
                     rank = self._put_in_order(action, rank)

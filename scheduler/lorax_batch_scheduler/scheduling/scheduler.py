@@ -11,6 +11,7 @@ from lorax_batch_scheduler.clock import Clock
 from lorax_batch_scheduler.errors import DatabaseError, NotFoundError, ObjectNotFoundError, StateConflictError
 from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.job import RUNNABLE_STATES, JobEvent, JobState
+from lorax_batch_scheduler.launching.row_need import RowNeed
 from lorax_batch_scheduler.packing import GiveChunks, ServerView, Snapshot, give, gives, waits
 from lorax_batch_scheduler.ports.job_store import EventStore, JobStore
 from lorax_batch_scheduler.ports.lease_store import LeaseStore
@@ -39,6 +40,8 @@ HAND_BACK_S: Final = 10.0
 """How long a shutdown tries to commit the last results and to give the leases back, once no row is in flight."""
 RECONCILE_INTERVAL_S: Final = 15.0
 """A claim whose answer was lost may reach PostgreSQL even after its lease was given back: look again this often."""
+
+NeedOf = Callable[[KnownJob], RowNeed | None]
 
 _log = structlog.get_logger()
 
@@ -105,10 +108,12 @@ class Scheduler:
             clock=clock,
             scheduler_id=lambda: self._keeper.scheduler_id,
             on_stopped=lambda job_id: self._fleet.withdraw(job_id),
+            need_of=lambda known: self._need_of(known),
         )
         self._fleet = Fleet.empty(clock)
         self._placer: Placer | None = None
         self._unfit: UnfitJobs | None = None
+        self._need_of: NeedOf = lambda known: None
         self._placed_for: frozenset[tuple[str, int, datetime | None]] = frozenset()
         self._elsewhere: Callable[[], Sequence[ServerView]] = tuple
         self._returned: list[ChunkWork] = []
@@ -135,12 +140,14 @@ class Scheduler:
         placer: Placer | None = None,
         learner: Learner | None = None,
         unfit: UnfitJobs | None = None,
+        need_of: NeedOf = lambda known: None,
     ) -> None:
         """Say which servers there are, here and at other schedulers, who starts them, for whom in vain, who learns.
 
-        Before `run`.
+        Before `run`. `need_of`: what limits a server must have for the rows of a job.
         """
         self._fleet, self._elsewhere, self._placer, self._unfit = fleet, elsewhere, placer, unfit
+        self._need_of = need_of
         self._follower.learner = learner
 
     def wake(self) -> None:
