@@ -73,11 +73,13 @@ class FakeCluster:
         }
         self.kubeconfig.write_text(json.dumps(config), encoding="utf-8")
 
-    def host(self, *, url_of: UrlOf = cluster_url, clock: SystemClock | None = None, **table: Any) -> KubernetesHost:
+    def host(
+        self, *, url_of: UrlOf = cluster_url, clock: SystemClock | None = None, holder: str = "", **table: Any
+    ) -> KubernetesHost:
         """Return a host that is not running yet; `table` is what differs from a small fleet."""
         fleet = read_kubernetes_fleet(fleet_table(kubeconfig=str(self.kubeconfig), **table))
         clock = clock or QuickClock()
-        return KubernetesHost(fleet, lambda: connect(fleet, clock), clock=clock, url_of=url_of)
+        return KubernetesHost(fleet, lambda: connect(fleet, clock), clock=clock, url_of=url_of, holder=holder)
 
     @asynccontextmanager
     async def life(self, host: KubernetesHost) -> AsyncIterator[KubernetesHost]:

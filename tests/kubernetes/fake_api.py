@@ -12,9 +12,17 @@ from aiohttp import web
 from tests.kubernetes.server_side_apply import ApplyConflictError, apply
 from tests.kubernetes.stored_objects import Change, Object, StoredObjects
 
-ROUTES = ("/api/v1/namespaces/{namespace}/{plural}", "/apis/apps/v1/namespaces/{namespace}/{plural}")
+ROUTES = (
+    "/api/v1/namespaces/{namespace}/{plural}",
+    "/apis/apps/v1/namespaces/{namespace}/{plural}",
+    "/apis/coordination.k8s.io/v1/namespaces/{namespace}/{plural}",
+)
 LABEL = r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?"
-KNOWN = {"/api/v1": {"pods", "services", "secrets"}, "/apis/apps/v1": {"deployments"}}
+KNOWN = {
+    "/api/v1": {"pods", "services", "secrets"},
+    "/apis/apps/v1": {"deployments"},
+    "/apis/coordination.k8s.io/v1": {"leases"},
+}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,6 +71,7 @@ class FakeApi:
             app.router.add_get(route, self._list_or_watch)
             app.router.add_post(route, self._create)
             app.router.add_get(route + "/{name}", self._get)
+            app.router.add_put(route + "/{name}", self._replace)
             app.router.add_patch(route + "/{name}", self._apply)
             app.router.add_delete(route + "/{name}", self._delete)
         app.router.add_get(ROUTES[0] + "/{name}/log", self._log)
@@ -118,6 +127,15 @@ class FakeApi:
         if self.stored.get(plural, namespace, name):
             return refusal(409, "AlreadyExists", f'{plural} "{name}" already exists')
         return web.json_response(self.stored.create(plural, item), status=201)
+
+    async def _replace(self, request: web.Request) -> web.Response:
+        (namespace, plural), item = where(request), await request.json()
+        current = self.stored.get(plural, namespace, request.match_info["name"])
+        if current is None:
+            return not_found(request)
+        if item["metadata"].get("resourceVersion") != current["metadata"]["resourceVersion"]:
+            return refusal(409, "Conflict", "the object has been modified; please apply your changes to the latest")
+        return web.json_response(self.stored.update(plural, item))
 
     async def _apply(self, request: web.Request) -> web.Response:
         if request.content_type != "application/apply-patch+yaml":

@@ -25,6 +25,7 @@ class Resource(Enum):
     POD = ("/api/v1", "pods")
     SERVICE = ("/api/v1", "services")
     SECRET = ("/api/v1", "secrets")
+    LEASE = ("/apis/coordination.k8s.io/v1", "leases")
 
     def path(self, namespace: str, name: str = "") -> str:
         """Return where its objects, or one of them, are."""
@@ -64,6 +65,11 @@ class ClusterApi:
         """Create an object; an error that `already_exists` where there is one of its name."""
         path, query = resource.path(self.namespace), {"fieldManager": FIELD_MANAGER}
         return await self._ask(Call(method="POST", path=path, query=query, body=manifest))
+
+    async def replace(self, resource: Resource, manifest: Mapping[str, Any]) -> Object:
+        """Put a changed object in the place of what was read; an error that `is_conflict` when it is another by now."""
+        path = resource.path(self.namespace, manifest["metadata"]["name"])
+        return await self._ask(Call(method="PUT", path=path, query={"fieldManager": FIELD_MANAGER}, body=manifest))
 
     async def apply(self, resource: Resource, manifest: Mapping[str, Any]) -> Object:
         """Make these fields of an object what they are in the manifest, whoever set them; create it if it is missing.

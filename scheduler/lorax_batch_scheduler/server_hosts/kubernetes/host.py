@@ -1,9 +1,10 @@
 """Servers in a Kubernetes cluster."""
 
 import asyncio
+import platform
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Final
 
 import structlog
@@ -17,6 +18,7 @@ from lorax_batch_scheduler.server_hosts.kubernetes.caretaker import Caretaker
 from lorax_batch_scheduler.server_hosts.kubernetes.cluster_api import ClusterApi
 from lorax_batch_scheduler.server_hosts.kubernetes.connection import connect, require_client
 from lorax_batch_scheduler.server_hosts.kubernetes.fleet import KIND, KubernetesFleet
+from lorax_batch_scheduler.server_hosts.kubernetes.fleet_lease import FleetLease
 from lorax_batch_scheduler.server_hosts.kubernetes.fleet_state import STOPPED, FleetState
 from lorax_batch_scheduler.server_hosts.kubernetes.launching import launch_server
 from lorax_batch_scheduler.server_hosts.kubernetes.naming import ServerName
@@ -40,14 +42,16 @@ def kubernetes_host(
     """
     require_client()
     clock = clock or SystemClock()
-    return KubernetesHost(fleet, lambda: connect(fleet, clock), clock=clock, url_of=url_of)
+    holder = f"{platform.node()}-{uuid.uuid4().hex[:8]}"
+    return KubernetesHost(fleet, lambda: connect(fleet, clock), clock=clock, url_of=url_of, holder=holder)
 
 
 class KubernetesHost:
     """A `ServerHost`: each server is a Deployment of one pod, a Service and a Secret.
 
     The cluster is the only memory: all that a later life must know is in names, labels and annotations. Only one
-    process at a time may run the host of a fleet; two would take each other's starts for unfinished ones.
+    process at a time may run the host of a fleet; two would take each other's starts for unfinished ones. A lease in
+    the cluster sees to that.
     """
 
     def __init__(
@@ -58,12 +62,15 @@ class KubernetesHost:
         clock: Clock,
         url_of: UrlOf = cluster_url,
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
+        holder: str = "",
     ) -> None:
+        """`holder`: the name, of this life alone, under which it takes the lease; "": others see to it that it may."""
         self._fleet = fleet
         self._connect = connect
         self._clock = clock
         self._url_of = url_of
         self._new_id = new_id
+        self._holder = holder
         self._slots = fleet.slot_table()
         self._state = FleetState(self._slots)
         self._servers: list[LaunchedServer] = []
@@ -95,16 +102,19 @@ class KubernetesHost:
         `on_change` is also called once when all that was there is known, even if it was nothing.
 
         Raises:
-            ConfigurationError: there are no credentials for the cluster.
+            ConfigurationError: there are no credentials for the cluster, or another service runs the fleet.
         """
         self._on_change = on_change
         try:
-            async with self._connect() as api:
+            async with self._connect() as api, self._lease(api):
                 self._caretaker = Caretaker(api, self._fleet, self._state, self._url_of, self._changed)
                 await self._caretaker.run(self._connected, on_change)
         finally:
             self._connected.clear()
             self._caretaker = None
+
+    def _lease(self, api: ClusterApi) -> AbstractAsyncContextManager[None]:
+        return FleetLease(api, self._fleet, self._holder, self._clock).hold() if self._holder else nullcontext()
 
     async def start(self, slot_id: str, launch: Launch) -> str:
         if slot_id not in self._slots:

@@ -63,6 +63,11 @@ class ServerName:
         }
 
 
+def lease_labels(fleet: str) -> dict[str, str]:
+    """Return the labels of the lease of a fleet, which is of no slot and no server."""
+    return {MANAGED_BY_LABEL: MANAGED_BY, FLEET_LABEL: fleet}
+
+
 def fleet_selector(fleet: str) -> str:
     """Return the label selector of all objects of a fleet."""
     return f"{MANAGED_BY_LABEL}={MANAGED_BY},{FLEET_LABEL}={fleet}"
