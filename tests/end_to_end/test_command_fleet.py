@@ -30,8 +30,10 @@ FAST = """
 [templates.fast]
 command = ["{{python}}", "-m", "lorax_simulator", "--port", "{{port}}", "--model-id", "{{model}}",
   "--time-scale", "0.02", "--startup-delay", "30"]
-[templates.crashing]
-command = ["sh", "-c", "echo loading; echo CUDA error: no device; exit 3"]
+[templates.picky]
+command = ["sh", "-c", "case $0 in *lama*) echo loading; echo CUDA error: no device; exit 3; esac; exec $@",
+  "{{model}}", "{{python}}", "-m", "lorax_simulator", "--port", "{{port}}", "--model-id", "{{model}}",
+  "--time-scale", "0.02", "--startup-delay", "30"]
 [templates.stubborn]
 command = ["{{python}}", "-m", "lorax_simulator", "--port", "{{port}}",
   "--model-id", "mistralai/Mistral-7B-Instruct-v0.1", "--time-scale", "0.02"]
@@ -110,14 +112,16 @@ def test_one_slot_serves_two_models_one_after_the_other(serve: Callable[[str], S
 def test_a_model_that_fails_at_every_start_fails_its_job_with_the_last_lines_of_the_log(
     serve: Callable[[str], Service],
 ) -> None:
-    """The job says what the server's log said at last, after as many tries as are allowed."""
-    service = serve(slots(("bad", "crashing")))
+    """The job says what the server's log said at last, after as many tries as are allowed; other models go on."""
+    service = serve(slots(("picky", "picky")))
     with service.client() as client:
-        story = submit(client, make_rows("doomed", 10))
-        job = story.finish()
+        doomed = submit(client, make_rows("doomed", 10), base_model=LLAMA)
+        other = submit(client, make_rows("other", 10))
+        job = doomed.finish()
         assert job.state is JobState.FAILED
-        assert "failed to start 3 times in a row" in job.reason
-        assert "CUDA error: no device" in job.reason
+        assert f"servers of {LLAMA} failed to start 3 times in a row (max_failed_starts)" in job.reason
+        assert "ended by itself with status 3; last lines of its log: loading; CUDA error: no device" in job.reason
+        assert other.finish().state is JobState.SUCCEEDED
 
 
 def test_a_server_that_reports_another_model_gets_no_rows(serve: Callable[[str], Service]) -> None:

@@ -9,6 +9,7 @@ from lorax_batch_scheduler.launching.custom_arguments import check_custom_argume
 from lorax_batch_scheduler.launching.data_shape import DataShape
 from lorax_batch_scheduler.launching.derivation import derive_launch
 from lorax_batch_scheduler.launching.memory_need import kv_bytes_per_token, need_bytes, weight_bytes
+from lorax_batch_scheduler.launching.row_need import row_need, started_limits
 from lorax_batch_scheduler.server_config import QUANTIZATIONS, ServerConfig
 from lorax_batch_scheduler.server_memory import MIN_KV_TOKENS, kv_tokens
 
@@ -107,3 +108,30 @@ def _check_room(model: BaseModel, quantization: str, slot: Slot, total: int, res
     )
     assert tokens >= MIN_KV_TOKENS
     assert total <= tokens
+
+
+estimated = st.builds(
+    DataShape, longest_prompt_tokens=TOKENS, largest_max_tokens=TOKENS, adapters=st.integers(0, 10_000)
+)
+
+
+@given(st.sampled_from(MODELS), slots, estimated, estimated, st.lists(counts, max_size=2))
+def test_a_server_that_is_started_for_several_jobs_has_room_for_each(
+    model: BaseModel, slot: Slot, one: DataShape, other: DataShape, given_counts: list[tuple[str, int, bool]]
+) -> None:
+    """Else it would be replaced again and again."""
+    custom = [f"{flag}={count}" for flag, count, _ in given_counts]
+    try:
+        check_custom_arguments(custom, model=model)
+    except InvalidInputError:
+        assume(False)
+    config = ServerConfig(base_model=model.name, custom_args=custom)
+    both = DataShape(
+        longest_prompt_tokens=max(one.longest_prompt_tokens, other.longest_prompt_tokens),
+        largest_max_tokens=max(one.largest_max_tokens, other.largest_max_tokens),
+        adapters=one.adapters + other.adapters,
+    )
+    need = row_need(config, model, [slot], one)
+    assert need is not None
+    launch = derive_launch(config, model, slot, both, default_tag="main", hf_token=None)
+    assert need.fits(*started_limits(launch.arguments))

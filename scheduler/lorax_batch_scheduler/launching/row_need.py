@@ -1,12 +1,12 @@
 """Whether the rows of a job have room on a server: what they need, and what a server was started with."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lorax_batch_scheduler.catalogue import BaseModel
 from lorax_batch_scheduler.errors import InvalidInputError
 from lorax_batch_scheduler.fleet import ServerStatus, Slot
-from lorax_batch_scheduler.launching.adapter_memory import adapter_memory_fraction
+from lorax_batch_scheduler.launching.adapter_memory import WORKING_SET, adapter_memory_fraction
 from lorax_batch_scheduler.launching.custom_arguments import count_of, parse_arguments
 from lorax_batch_scheduler.launching.data_shape import DataShape
 from lorax_batch_scheduler.launching.derivation import quantization_of
@@ -39,7 +39,9 @@ def row_need(config: ServerConfig, model: BaseModel, slots: Iterable[Slot], data
     startable = [slot for slot in slots if not slot.is_fixed]
     if not startable:
         return None
-    limits = {slot.slot_id: _limits(config, model, slot, data) for slot in startable}
+    # With as much memory for adapters as other jobs of the family may want: what is started then is no narrower.
+    most = replace(data, adapters=max(data.adapters, WORKING_SET))
+    limits = {slot.slot_id: _limits(config, model, slot, most) for slot in startable}
     prompt = longest_prompt(data)
     total = min(prompt + data.largest_max_tokens, max(each.total for each in limits.values()))
     longest = min(prompt, max(each.input for each in limits.values() if each.total >= total))

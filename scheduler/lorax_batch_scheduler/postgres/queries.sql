@@ -444,8 +444,10 @@ GROUP BY job_id, kind, model ORDER BY job_id, kind, model
 
 -- row_lengths --
 -- The longest of what has no result, estimated; of chunks whose longest is not known, the mean.
-SELECT job_id, max(greatest(longest_prompt_tokens, stored.prompt_tokens / stored.row_count))::bigint AS longest_prompt_tokens,
-       max(greatest(largest_max_tokens, stored.max_tokens / stored.row_count, default_max_tokens))::bigint AS largest_max_tokens
+SELECT job_id,
+       max(greatest(longest_prompt_tokens, stored.prompt_tokens / stored.row_count))::bigint AS longest_prompt_tokens,
+       max(greatest(largest_max_tokens, stored.max_tokens / stored.row_count,
+                    default_max_tokens))::bigint AS largest_max_tokens
 FROM jobs JOIN job_chunks AS left_over USING (job_id)
     JOIN dataset_chunks AS stored ON stored.dataset_id = jobs.dataset_id AND stored.chunk_no = left_over.chunk_no
 WHERE job_id = ANY ($1::text[]) AND left_over.kind = 'ROWS' AND done_count < left_over.row_count

@@ -294,7 +294,7 @@ class Scheduler:
         for known in self._book.runnable:
             failed = self._fleet.hopeless(known.waiting_job())
             if failed is not None:
-                await self._move(known, JobEvent.ABORT, failed.told())
+                await self._move(known, JobEvent.ABORT, failed.told(known.job.base_model_id))
         if self._unfit is not None:
             for known in await self._unfit.to_fail(self._book.runnable, self._fleet):
                 await self._move(known, JobEvent.ABORT, known.wait_reason)

@@ -18,11 +18,14 @@ class FailedStarts:
     reason: str
     log_tail: tuple[str, ...] = ()
 
-    def told(self) -> str:
-        """Return it for people."""
+    def told(self, model: str) -> str:
+        """Return it for people who wait for a server of a base model."""
         said = "; ".join(line.strip() for line in self.log_tail[-_SHOWN_LINES:] if line.strip())
         log = f"; last lines of its log: {said}" if said else ""
-        return f"its servers failed to start {self.count} times in a row, the last: {self.reason}{log}"
+        return (
+            f"servers of {model} failed to start {self.count} times in a row (max_failed_starts), the last: "
+            f"{self.reason}{log}; once that is mended, `lorax-batch jobs retry` runs the rows that are left"
+        )
 
 
 class StartFailures:

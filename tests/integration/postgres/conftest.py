@@ -69,6 +69,8 @@ class Stores:
                 pack=0,
                 offset=1000 * number,
                 byte_count=1000,
+                longest_prompt_tokens=10 * (number + 1),
+                largest_max_tokens=100 if number else 0,
             )
             for number, (kind, count) in enumerate(sizes)
         ]

@@ -24,6 +24,15 @@ async def test_a_job_of_a_ready_dataset_is_queued_with_its_rows(stores: Stores) 
         ("INVALID", "", 3), ("ROWS", "adapter-0", 5), ("ROWS", "adapter-1", 12)]  # fmt: skip
 
 
+async def test_the_longest_rows_that_are_left_are_told(stores: Stores) -> None:
+    """What a row does not set has the default of its job."""
+    await stores.ready_dataset(5, 12, invalid_rows=3)
+    job = await stores.queued_job()
+    (lengths,) = await stores.leases.row_lengths([job.job_id, "job_9"])
+    assert (lengths.job_id, lengths.longest_prompt_tokens) == (job.job_id, 20)
+    assert lengths.largest_max_tokens == max(100, job.default_max_tokens)
+
+
 async def test_a_repeated_request_answers_with_the_first_job(stores: Stores) -> None:
     await stores.ready_dataset(5)
     first = await stores.queued_job("job_1", request_id="r")

@@ -41,7 +41,8 @@ def test_a_family_is_hopeless_when_it_is_on_every_kind():
     assert failures.hopeless("f", []) is None
     found = failures.hopeless("f", ["a100"])
     assert found is not None
-    assert found.told() == (
-        f"its servers failed to start {MAX_FAILED_STARTS} times in a row, the last: it ended with exit status 3; "
-        "last lines of its log: loading; CUDA error: no device"
+    assert found.told("mistral-7b") == (
+        f"servers of mistral-7b failed to start {MAX_FAILED_STARTS} times in a row (max_failed_starts), the last: it "
+        "ended with exit status 3; last lines of its log: loading; CUDA error: no device; once that is mended, "
+        "`lorax-batch jobs retry` runs the rows that are left"
     )
