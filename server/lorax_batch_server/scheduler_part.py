@@ -19,7 +19,6 @@ from lorax_batch_scheduler.ingest.limits import IngestLimits
 from lorax_batch_scheduler.launch import Launch
 from lorax_batch_scheduler.launching.derivation import derive_launch
 from lorax_batch_scheduler.launching.model_match import mismatch_reason
-from lorax_batch_scheduler.launching.row_need import RowNeed, row_need
 from lorax_batch_scheduler.lorax_servers.probe import ServerProbe
 from lorax_batch_scheduler.ports.row_runner import RowRunner
 from lorax_batch_scheduler.ports.server_host import LaunchedServer
@@ -38,6 +37,7 @@ from lorax_batch_scheduler.scheduling.job_shape import shape_of
 from lorax_batch_scheduler.scheduling.learner import Learner
 from lorax_batch_scheduler.scheduling.lease_keeper import LeaseKeeper
 from lorax_batch_scheduler.scheduling.placer import Placer
+from lorax_batch_scheduler.scheduling.row_needs import RowNeeds
 from lorax_batch_scheduler.scheduling.scheduler import Scheduler
 from lorax_batch_scheduler.scheduling.server_watch import ServerWatch
 from lorax_batch_scheduler.scheduling.start_failures import StartFailures
@@ -108,7 +108,7 @@ class SchedulerPart:
             placer=self._make_placer(),
             learner=self._learner,
             unfit=UnfitJobs(stores.fleet, fail=settings.unfit_jobs == "fail", alone=self._exclusive, clock=clock),
-            need_of=self._need_of,
+            refresh_needs=RowNeeds(self._all_slots, self._model).refresh,
         )
         self._ingestion = self._make_ingestion(removals, directory)
         self._stopped = asyncio.Event()
@@ -284,9 +284,8 @@ class SchedulerPart:
             hf_token=await self._stores.jobs.hf_token(known.job.job_id),
         )
 
-    def _need_of(self, known: KnownJob) -> RowNeed | None:
-        config, model = known.job.server_config, self._model(known.job.base_model_id)
-        return row_need(config, model, self._fleet.slots(), shape_of([known]))
+    def _all_slots(self) -> list[Slot]:
+        return [*self._fleet.slots(), *(status.slot for status in self._record.others.slots)]
 
     def _model(self, name: str) -> BaseModel:
         """Return a model of the catalogue, or one of its name of which nothing is known."""

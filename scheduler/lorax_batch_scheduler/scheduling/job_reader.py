@@ -5,7 +5,6 @@ from typing import Final
 
 from lorax_batch_scheduler.clock import Clock
 from lorax_batch_scheduler.job import RUNNABLE_STATES, Job
-from lorax_batch_scheduler.launching.row_need import RowNeed
 from lorax_batch_scheduler.ports.job_store import JobStore
 from lorax_batch_scheduler.ports.lease_store import LeaseStore
 from lorax_batch_scheduler.scheduling.job_book import JobBook, KnownJob
@@ -27,7 +26,7 @@ class JobReader:
         clock: Clock,
         scheduler_id: Callable[[], str],
         on_stopped: Callable[[str], None],
-        need_of: Callable[[KnownJob], RowNeed | None],
+        refresh_needs: Callable[[list[KnownJob]], None],
     ) -> None:
         self._jobs = jobs
         self._leases = leases
@@ -35,7 +34,7 @@ class JobReader:
         self._clock = clock
         self._scheduler_id = scheduler_id
         self._on_stopped = on_stopped
-        self._need_of = need_of
+        self._refresh_needs = refresh_needs
         self._changed: set[str] = {""}
         self._read_all_at = 0.0
 
@@ -85,9 +84,10 @@ class JobReader:
             for known in self._book.runnable
             if known.left_is_stale or (not known.left and now - known.left_read_at > LEFT_INTERVAL_S)
         ]
+        await self._read_lengths([known for known in stale if known.lengths is None])
+        self._refresh_needs(self._book.runnable)
         if not stale:
             return
-        await self._read_lengths([known for known in stale if known.lengths is None])
         for known in stale:
             known.forget_left(now)
         for left in await self._leases.rows_left([known.job.job_id for known in stale]):
@@ -103,4 +103,3 @@ class JobReader:
             known = self._book.get(lengths.job_id)
             if known is not None:
                 known.lengths = lengths
-                known.need = self._need_of(known)

@@ -11,7 +11,6 @@ from lorax_batch_scheduler.clock import Clock
 from lorax_batch_scheduler.errors import DatabaseError, NotFoundError, ObjectNotFoundError, StateConflictError
 from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.job import RUNNABLE_STATES, JobEvent, JobState
-from lorax_batch_scheduler.launching.row_need import RowNeed
 from lorax_batch_scheduler.packing import GiveChunks, ServerView, Snapshot, give, gives, waits
 from lorax_batch_scheduler.ports.job_store import EventStore, JobStore
 from lorax_batch_scheduler.ports.lease_store import LeaseStore
@@ -41,7 +40,7 @@ HAND_BACK_S: Final = 10.0
 RECONCILE_INTERVAL_S: Final = 15.0
 """A claim whose answer was lost may reach PostgreSQL even after its lease was given back: look again this often."""
 
-NeedOf = Callable[[KnownJob], RowNeed | None]
+RefreshNeeds = Callable[[list[KnownJob]], None]
 
 _log = structlog.get_logger()
 
@@ -108,12 +107,12 @@ class Scheduler:
             clock=clock,
             scheduler_id=lambda: self._keeper.scheduler_id,
             on_stopped=lambda job_id: self._fleet.withdraw(job_id),
-            need_of=lambda known: self._need_of(known),
+            refresh_needs=lambda jobs: self._refresh_needs(jobs),
         )
         self._fleet = Fleet.empty(clock)
         self._placer: Placer | None = None
         self._unfit: UnfitJobs | None = None
-        self._need_of: NeedOf = lambda known: None
+        self._refresh_needs: RefreshNeeds = lambda jobs: None
         self._placed_for: frozenset[tuple[str, int, datetime | None]] = frozenset()
         self._elsewhere: Callable[[], Sequence[ServerView]] = tuple
         self._returned: list[ChunkWork] = []
@@ -140,14 +139,14 @@ class Scheduler:
         placer: Placer | None = None,
         learner: Learner | None = None,
         unfit: UnfitJobs | None = None,
-        need_of: NeedOf = lambda known: None,
+        refresh_needs: RefreshNeeds = lambda jobs: None,
     ) -> None:
         """Say which servers there are, here and at other schedulers, who starts them, for whom in vain, who learns.
 
-        Before `run`. `need_of`: what limits a server must have for the rows of a job.
+        Before `run`. `refresh_needs`: sets what limits a server must have for the rows of jobs.
         """
         self._fleet, self._elsewhere, self._placer, self._unfit = fleet, elsewhere, placer, unfit
-        self._need_of = need_of
+        self._refresh_needs = refresh_needs
         self._follower.learner = learner
 
     def wake(self) -> None:

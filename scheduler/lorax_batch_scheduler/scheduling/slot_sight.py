@@ -23,6 +23,7 @@ STATES: Final = {
     ServerState.READY: HostedState.READY,
     ServerState.SUSPECT: HostedState.READY,
     ServerState.DRAINING: HostedState.DRAINING,
+    ServerState.DRAINED: HostedState.DRAINING,
 }
 
 
