@@ -148,10 +148,19 @@ def _open_log(path: str | None, resources: contextlib.ExitStack) -> TextIO | Non
 
 
 async def _serve(arguments: argparse.Namespace, logs: Logs) -> None:
-    app = App(arguments, logs)
+    app, loop = App(arguments, logs), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, app.stop)
-    await app.run()
+        loop.add_signal_handler(number, app.stop)
+    with contextlib.ExitStack() as resources:
+        if arguments.exit_with is not None:
+            try:
+                other = os.pidfd_open(arguments.exit_with)
+            except ProcessLookupError:
+                return
+            resources.callback(os.close, other)
+            loop.add_reader(other, app.stop)
+            resources.callback(loop.remove_reader, other)
+        await app.run()
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -97,6 +97,9 @@ def parser() -> argparse.ArgumentParser:
     )
     parse.add_argument("--exit-with-parent", action="store_true", help="stop when the parent process dies (Linux)")
     parse.add_argument(
+        "--exit-with", type=_pid, metavar="PID", help="stop when that process ends (Linux); '' is nobody"
+    )
+    parse.add_argument(
         "--launcher-arguments",
         nargs=argparse.REMAINDER,
         default=[],
@@ -216,6 +219,10 @@ def _speed_file(text: str) -> SpeedFile | None:
         return SpeedFile.read(Path(text)) if text else None
     except SpeedFileError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _pid(text: str) -> int | None:
+    return positive(text) if text else None
 
 
 def _scale(text: str) -> float:
