@@ -35,6 +35,23 @@ class SystemClock:
         await asyncio.sleep(seconds)
 
 
+class ScaledClock:
+    """A clock of which a second takes `scale` seconds; what it shows as the time of day stays as it is."""
+
+    def __init__(self, clock: Clock, scale: float) -> None:
+        self._clock = clock
+        self._scale = scale
+
+    def now(self) -> datetime:
+        return self._clock.now()
+
+    def monotonic(self) -> float:
+        return self._clock.monotonic() / self._scale
+
+    async def sleep(self, seconds: float) -> None:
+        await self._clock.sleep(seconds * self._scale)
+
+
 class DatabaseClock(SystemClock):
     """The database's wall clock, counted on from when it was last read.
 
