@@ -32,6 +32,7 @@ def rehearse(
     within: Annotated[
         float | None, typer.Option(min=0, metavar="PERCENT", help="Exit 1 when the makespans differ by more.")
     ] = None,
+    log: Annotated[Path | None, typer.Option(help="Keep the service's log there.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a trace for real, on simulated servers at a time scale, and compare it with its replay in virtual time.
@@ -69,6 +70,8 @@ def rehearse(
         typer.echo("\nstopped; nothing is left running", err=True)
         raise
     finally:
+        if log is not None:
+            shutil.copyfile(directory / "data" / "service.log", log)
         shutil.rmtree(directory, ignore_errors=True)
     difference = live.makespan_s / virtual.measures.makespan_s - 1
     if as_json:
