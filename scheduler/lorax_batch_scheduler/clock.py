@@ -21,6 +21,10 @@ class Clock(Protocol):
         """Return after that many seconds."""
         ...
 
+    def timeout(self, seconds: float) -> asyncio.Timeout:
+        """Return a context that raises `TimeoutError` when it lasts longer than that."""
+        ...
+
 
 class SystemClock:
     """The clock of this machine."""
@@ -33,6 +37,9 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+    def timeout(self, seconds: float) -> asyncio.Timeout:
+        return asyncio.timeout(seconds)
 
 
 class ScaledClock:
@@ -50,6 +57,9 @@ class ScaledClock:
 
     async def sleep(self, seconds: float) -> None:
         await self._clock.sleep(seconds * self._scale)
+
+    def timeout(self, seconds: float) -> asyncio.Timeout:
+        return self._clock.timeout(seconds * self._scale)
 
 
 class DatabaseClock(SystemClock):

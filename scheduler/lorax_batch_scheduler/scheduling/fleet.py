@@ -231,7 +231,7 @@ class Fleet:
                 self._news.clear()
                 await self._look()
                 try:
-                    async with asyncio.timeout(LOOK_INTERVAL_S):
+                    async with self._clock.timeout(LOOK_INTERVAL_S):
                         await self._news.wait()
                 except TimeoutError:
                     pass
@@ -260,8 +260,11 @@ class Fleet:
                 self._meet(host, launched)
         now = self._clock.monotonic()
         for member in list(self._members.values()):
+            was_idle = member.idle_since is not None
             if member.look(now):
                 self._became_ready(member, now)
+            elif member.idle_since is not None and not was_idle:
+                self._on_change()  # its slot may be of use to others
             await self._judge_start(member, now)
             self._obey_drain(member)
 

@@ -64,7 +64,7 @@ class Placer:
         """Place until cancelled."""
         while True:
             try:
-                async with asyncio.timeout(PLAN_EVERY_S):
+                async with self._clock.timeout(PLAN_EVERY_S):
                     await self._wake.wait()
             except TimeoutError:
                 pass
