@@ -62,8 +62,8 @@ async def test_the_demo_runs_three_jobs_and_tells_what_sharing_servers_has_saved
     )
     assert measured[0] == planned[0] == 2, "a server for each base model"
     assert measured[1] >= planned[1] == 8
-    assert alone[0] > planned[0]
-    assert alone[1] > planned[1]
+    assert alone[0] >= planned[0]
+    assert alone[1] >= planned[1]
     assert left_behind(tmp_path) == []
 
 

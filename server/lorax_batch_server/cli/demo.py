@@ -29,9 +29,9 @@ SETTINGS: Final = {"shutdown_grace_s": 2.0}
 
 
 def demo(
-    rows: Annotated[int, typer.Option(min=30, max=1_000_000, help="Rows of the three datasets.")] = 2_000,
+    rows: Annotated[int, typer.Option(min=30, max=1_000_000, help="Rows of the three datasets.")] = 2_400,
     directory: Annotated[Path, typer.Option("--dir", help="Where datasets and results go.")] = Path("demo"),
-    time_scale: Annotated[float, typer.Option(min=0, help="Of the simulated servers: 1 is as slow as real.")] = 0.1,
+    time_scale: Annotated[float, typer.Option(min=0, help="Of the simulated servers: 1 is as slow as real.")] = 0.08,
 ) -> None:
     """Run three jobs on two slots: the service starts simulated LoRAX servers there as they are needed."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -47,12 +47,15 @@ def demo(
 
 
 def _run(rows: int, directory: Path, work_dir: Path, time_scale: float) -> ExitCode:
+    from lorax_batch_scheduler.catalogue import Catalogue
+
     chance = Random(SEED)  # noqa: S311 - not for secrets
     for planned in DEMO_JOBS:
         (directory / planned.name).mkdir(exist_ok=True)
         planned.write(directory / planned.name / "dataset.jsonl", round(rows * planned.share), chance)
+    catalogue = Catalogue.load()
     fleet = DemoFleet(work_dir, time_scale)
-    fleet.write()
+    fleet.write(catalogue.resolve(planned.base_model) for planned in DEMO_JOBS)
     typer.echo(f"starting the service with its own PostgreSQL and {SLOTS} slots for LoRAX servers ...", err=True)
     with private_service(work_dir / "data", fleet=fleet.file, settings=SETTINGS) as client:
         began = time.monotonic()
@@ -72,18 +75,22 @@ def _run(rows: int, directory: Path, work_dir: Path, time_scale: float) -> ExitC
 
 
 def _create_jobs(client: "Client", directory: Path) -> dict[str, str]:
-    """Upload the datasets and create a job of each; return the jobs' names by id."""
+    """Upload the datasets, then create a job of each; return the jobs' names by id."""
+    # A line of each is wrong on purpose: it ends in errors.jsonl.
+    datasets = {
+        job.name: upload_with_progress(
+            client, directory / job.name / "dataset.jsonl", name=job.name, on_invalid=InvalidChoice.SKIP
+        )
+        for job in DEMO_JOBS
+    }
     names: dict[str, str] = {}
     for job in DEMO_JOBS:
-        # A line of each is wrong on purpose: it ends in errors.jsonl.
-        file = directory / job.name / "dataset.jsonl"
-        dataset = upload_with_progress(client, file, name=job.name, on_invalid=InvalidChoice.SKIP)
-        created = client.create_job(dataset, base_model=job.base_model, labels={"source": "demo", "name": job.name})
+        labels = {"source": "demo", "name": job.name}
+        created = client.create_job(datasets[job.name], base_model=job.base_model, labels=labels)
         names[created.job_id] = job.name
+        rows, adapters = datasets[job.name].row_count, len(job.adapters)
         typer.echo(
-            f"{job.name}: {dataset.row_count:,} rows for {job.base_model} with {len(job.adapters)} adapters, "
-            f"job {created.job_id}",
-            err=True,
+            f"{job.name}: {rows:,} rows for {job.base_model} with {adapters} adapters, job {created.job_id}", err=True
         )
     return names
 

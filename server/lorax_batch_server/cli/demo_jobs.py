@@ -50,7 +50,7 @@ _NEWS: Final = tuple(f"demo/mistral-{name}" for name in ("law", "medicine", "new
 _SUPPORT: Final = tuple(f"demo/llama-{name}" for name in ("billing", "orders", "returns", "travel"))
 
 DEMO_JOBS: Final = (
-    DemoJob(name="summaries", base_model=MISTRAL, task="Summarise this", adapters=_NEWS, share=0.45),
-    DemoJob(name="replies", base_model=LLAMA, task="Answer this customer", adapters=_SUPPORT, share=0.2),
-    DemoJob(name="labels", base_model=MISTRAL, task="List the topics of this", adapters=_NEWS, share=0.35),
+    DemoJob(name="summaries", base_model=MISTRAL, task="Summarise this", adapters=_NEWS, share=0.6),
+    DemoJob(name="replies", base_model=LLAMA, task="Answer this customer", adapters=_SUPPORT, share=0.1),
+    DemoJob(name="labels", base_model=MISTRAL, task="List the topics of this", adapters=_NEWS, share=0.3),
 )
