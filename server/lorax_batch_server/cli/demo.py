@@ -24,14 +24,16 @@ if TYPE_CHECKING:
     from lorax_batch_client import Client, Job
 
 SEED: Final = 1
-SETTINGS: Final = {"shutdown_grace_s": 2.0}
+GRACE_S: Final = 2.0
 """Rows in flight when it is interrupted are of no use to anybody."""
 
 
 def demo(
     rows: Annotated[int, typer.Option(min=30, max=1_000_000, help="Rows of the three datasets.")] = 2_400,
     directory: Annotated[Path, typer.Option("--dir", help="Where datasets and results go.")] = Path("demo"),
-    time_scale: Annotated[float, typer.Option(min=0, help="Of the simulated servers: 1 is as slow as real.")] = 0.08,
+    time_scale: Annotated[
+        float, typer.Option(min=0.001, max=1, help="Real seconds a simulated second; 1 is as slow as real.")
+    ] = 0.08,
 ) -> None:
     """Run three jobs on two slots: the service starts simulated LoRAX servers there as they are needed."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -49,6 +51,8 @@ def demo(
 def _run(rows: int, directory: Path, work_dir: Path, time_scale: float) -> ExitCode:
     from lorax_batch_scheduler.catalogue import Catalogue
 
+    from lorax_batch_server.rehearsal.stage import scaled_settings
+
     chance = Random(SEED)  # noqa: S311 - not for secrets
     for planned in DEMO_JOBS:
         (directory / planned.name).mkdir(exist_ok=True)
@@ -57,7 +61,11 @@ def _run(rows: int, directory: Path, work_dir: Path, time_scale: float) -> ExitC
     fleet = DemoFleet(work_dir, time_scale)
     fleet.write(catalogue.resolve(planned.base_model) for planned in DEMO_JOBS)
     typer.echo(f"starting the service with its own PostgreSQL and {SLOTS} slots for LoRAX servers ...", err=True)
-    with private_service(work_dir / "data", fleet=fleet.file, settings=SETTINGS) as client:
+    settings = {**scaled_settings(time_scale), "shutdown_grace_s": GRACE_S}
+    with private_service(work_dir / "data", fleet=fleet.file, settings=settings) as client:
+        typer.echo(
+            f"it is ready; a second of its servers, its rows/s and its ETA takes {time_scale:g} s here", err=True
+        )
         began = time.monotonic()
         names = _create_jobs(client, directory)
         created = time.monotonic()
@@ -69,7 +77,7 @@ def _run(rows: int, directory: Path, work_dir: Path, time_scale: float) -> ExitC
         _print_end(jobs, names, directory, ended - began)
         starts = _print_fleet(client)
         trace = record_trace(client, time_scale)
-    measured_s = (ended - created) / time_scale if time_scale else 0.0
+    measured_s = (ended - created) / time_scale
     print_comparison(trace, starts=starts, adapter_loads=fleet.adapter_loads(), measured_s=measured_s)
     return next((code for job in jobs if (code := exit_code_of(job)) is not ExitCode.DONE), ExitCode.DONE)
 

@@ -25,9 +25,7 @@ def record_trace(client: "Client", time_scale: float) -> "Trace":
     models = Catalogue.load()
     jobs = list(record_jobs(client, JobFilter(), lambda job: True, models))
     trace = trace_from(jobs, [record_slot(slot) for slot in client.list_slots()], models, name="demo")
-    scaled = [
-        msgspec.structs.replace(job, arrival_s=job.arrival_s / time_scale if time_scale else 0.0) for job in trace.jobs
-    ]
+    scaled = [msgspec.structs.replace(job, arrival_s=job.arrival_s / time_scale) for job in trace.jobs]
     return msgspec.structs.replace(trace, jobs=scaled)
 
 
@@ -58,4 +56,4 @@ def print_comparison(trace: "Trace", *, starts: int, adapter_loads: int, measure
 
 
 def _span(seconds: float) -> str:
-    return show_span(timedelta(seconds=seconds)) if seconds else "none"
+    return show_span(timedelta(seconds=seconds))

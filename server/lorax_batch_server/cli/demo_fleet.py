@@ -51,7 +51,7 @@ class DemoFleet:
         # What JSON says of texts TOML says too.
         told = ", ".join(f"{name} = {json.dumps(value)}" for name, value in values.items())
         slots = [
-            _SLOT.format(gpu=gpu, kind=GPU_KIND, memory=GPU_MEMORY_GIB, grace_s=GRACE_S, values=told)
+            _SLOT.format(gpu=gpu, kind=GPU_KIND, memory=GPU_MEMORY_GIB, grace_s=GRACE_S / self._time_scale, values=told)
             for gpu in range(SLOTS)
         ]
         self.file.write_text("".join(slots).lstrip(), encoding="utf-8")

@@ -12,9 +12,16 @@ from lorax_batch_scheduler.replay.trace import TraceModel, TraceSlot
 from lorax_batch_server.rehearsal.speeds import speed_of
 
 GRACE_S: Final = 5.0
+STALL_AFTER_S: Final = 120.0
 CONTEXT_TOKENS: Final = 2_000_000
 """More than any row of a trace has."""
 _GIB: Final = 1 << 30
+
+
+def scaled_settings(time_scale: float) -> dict[str, object]:
+    """Return what a service is to be told whose servers are simulated at that scale."""
+    # By the scheduler's clock: servers that a busy machine lets wait are not sick.
+    return {"time_scale": time_scale, "stall_after_s": min(STALL_AFTER_S / time_scale, 86_400.0)}
 
 
 class Stage:
@@ -36,11 +43,9 @@ class Stage:
         """What the service is to be told beside the fleet file."""
         return {
             "catalogue": self._directory / "catalogue.toml",
-            "time_scale": self._time_scale,
             "shutdown_grace_s": GRACE_S,
             "commit_interval_s": 0.1,
-            # By the scheduler's clock: servers that a busy machine lets wait are not sick.
-            "stall_after_s": min(120.0 / self._time_scale, 86_400.0),
+            **scaled_settings(self._time_scale),
         }
 
     def base_model(self, family_id: str) -> str:
