@@ -33,7 +33,7 @@ def demo(
     directory: Annotated[Path, typer.Option("--dir", help="Where datasets and results go.")] = Path("demo"),
     time_scale: Annotated[
         float, typer.Option(min=0.001, max=1, help="Real seconds a simulated second; 1 is as slow as real.")
-    ] = 0.08,
+    ] = 0.06,
 ) -> None:
     """Run three jobs on two slots: the service starts simulated LoRAX servers there as they are needed."""
     directory.mkdir(parents=True, exist_ok=True)

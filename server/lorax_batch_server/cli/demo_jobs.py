@@ -49,8 +49,10 @@ class DemoJob:
 _NEWS: Final = tuple(f"demo/mistral-{name}" for name in ("law", "medicine", "news", "sports"))
 _SUPPORT: Final = tuple(f"demo/llama-{name}" for name in ("billing", "orders", "returns", "travel"))
 
+# In this order each base model takes a slot, whenever the planner looks. With one job at a time on a server the first
+# slot to be free is that of the small job, and the third starts a server anew there.
 DEMO_JOBS: Final = (
-    DemoJob(name="summaries", base_model=MISTRAL, task="Summarise this", adapters=_NEWS, share=0.6),
     DemoJob(name="replies", base_model=LLAMA, task="Answer this customer", adapters=_SUPPORT, share=0.1),
+    DemoJob(name="summaries", base_model=MISTRAL, task="Summarise this", adapters=_NEWS, share=0.6),
     DemoJob(name="labels", base_model=MISTRAL, task="List the topics of this", adapters=_NEWS, share=0.3),
 )
