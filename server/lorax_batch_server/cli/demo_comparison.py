@@ -3,7 +3,6 @@
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-import msgspec
 import typer
 
 from lorax_batch_server.cli.output import print_table, show_span
@@ -18,6 +17,7 @@ ONE_JOB_A_SERVER: Final = "fifo_exclusive"
 
 def record_trace(client: "Client", time_scale: float) -> "Trace":
     """Return what the service has run as a trace, in simulated seconds."""
+    import msgspec
     from lorax_batch_client import JobFilter
     from lorax_batch_scheduler.catalogue import Catalogue
     from lorax_batch_scheduler.replay.record import trace_from
