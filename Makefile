@@ -18,7 +18,7 @@ runtime:
 	@scripts/bootstrap.sh runtime
 
 .PHONY: demo
-demo: runtime ## run the main job on simulated LoRAX servers (2,000 rows, under a minute)
+demo: runtime ## three jobs, two base models, eight adapters on simulated LoRAX servers, in under a minute
 	@exec $(BIN)/lorax-batch demo
 
 .PHONY: test
@@ -76,6 +76,11 @@ bench: setup ## measure speed beside wrk, aiohttp and the SDKs; writes bench/res
 .PHONY: bench-packing
 bench-packing: setup ## replay ten families of traces under the planner and three baselines; writes build/packing.json
 	@$(BIN)/python -m bench.packing $(if $(SEED),--seed $(SEED))
+
+.PHONY: rehearse
+rehearse: runtime ## run a trace for real on simulated servers, beside its replay: TRACE=FILE SCALE=0.05 RUNS=1
+	@for _ in $$(seq $(or $(RUNS),1)); do \
+	  $(BIN)/lorax-batch rehearse $(or $(TRACE),bench/rehearsal.json) --time-scale $(or $(SCALE),0.05) --within 15 || exit 1; done
 
 .PHONY: lock
 lock: setup ## resolve the dependencies anew into requirements*.lock

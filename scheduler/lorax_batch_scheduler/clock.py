@@ -21,6 +21,10 @@ class Clock(Protocol):
         """Return after that many seconds."""
         ...
 
+    def timeout(self, seconds: float) -> asyncio.Timeout:
+        """Return a context that raises `TimeoutError` when it lasts longer than that."""
+        ...
+
 
 class SystemClock:
     """The clock of this machine."""
@@ -33,6 +37,29 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+    def timeout(self, seconds: float) -> asyncio.Timeout:
+        return asyncio.timeout(seconds)
+
+
+class ScaledClock:
+    """A clock of which a second takes `scale` seconds; what it shows as the time of day stays as it is."""
+
+    def __init__(self, clock: Clock, scale: float) -> None:
+        self._clock = clock
+        self._scale = scale
+
+    def now(self) -> datetime:
+        return self._clock.now()
+
+    def monotonic(self) -> float:
+        return self._clock.monotonic() / self._scale
+
+    async def sleep(self, seconds: float) -> None:
+        await self._clock.sleep(seconds * self._scale)
+
+    def timeout(self, seconds: float) -> asyncio.Timeout:
+        return self._clock.timeout(seconds * self._scale)
 
 
 class DatabaseClock(SystemClock):

@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 from lorax_batch_scheduler.catalogue import Catalogue
+from lorax_batch_scheduler.clock import ScaledClock
 from lorax_batch_scheduler.errors import ConfigurationError
 from lorax_batch_scheduler.failpoints import ARMED, check_armed
 from lorax_batch_scheduler.postgres.database_watch import DatabaseState, DatabaseWatch
@@ -90,7 +91,12 @@ class Service:
         self._scheduling: SchedulerPart | None = None
         if stores.directory is not None:
             self._scheduling = SchedulerPart(
-                settings, stores, self._removals, stores.directory, catalogue=catalogue, clock=clock
+                settings,
+                stores,
+                self._removals,
+                stores.directory,
+                catalogue=catalogue,
+                clock=clock if settings.time_scale == 1 else ScaledClock(clock, settings.time_scale),
             )
         self._api: ApiPart | None = None
         if settings.role.serves_callers:

@@ -241,6 +241,7 @@ class SchedulerPart:
             ),
             keep_servers=settings.keep_servers,
             on_change=fleet_changed,
+            base_model_of=self._base_model_of,
             on_ready=lambda family, kind, seconds: self._estimates.server_ready(family, kind, seconds=seconds),
         )
 

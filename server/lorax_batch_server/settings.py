@@ -138,6 +138,10 @@ class Settings(BaseSettings):
         le=86_400.0,
         description="a server with rows in flight that answers none for so long is asked what is the matter",
     )
+    time_scale: float = Field(
+        default=1.0, ge=0.001, le=1.0,
+        description="seconds that a second of the scheduler takes: less than 1 is for servers simulated at that scale",
+    )  # fmt: skip
     metrics_host: str = Field(default="localhost", description="address of the Prometheus listener")
     metrics_port: int | None = Field(
         default=None, ge=0, le=65_535, description="port of the Prometheus listener; unset: none"

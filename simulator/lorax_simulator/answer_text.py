@@ -1,6 +1,7 @@
 """What a row is answered with: a function of model, adapter, prompt and seed, so that tests can tell whose it is."""
 
 import math
+import re
 from dataclasses import dataclass
 from hashlib import blake2b
 from statistics import NormalDist
@@ -11,6 +12,7 @@ TAIL_CHARACTERS = 48
 _MEDIAN_SHARE = 0.3  # of max_tokens, for the output length
 _SPREAD = 0.6  # sigma of the lognormal output length
 _NORMAL = NormalDist()
+_ASKED = re.compile(r"\[\[(\d{1,7}) tokens\]\]")
 _FILLER = "the quick brown fox jumps over the lazy dog while the band plays on " * 64
 
 
@@ -28,8 +30,14 @@ def draw(*, model_id: str, adapter_id: str, prompt: str, seed: str) -> Draw:
     return Draw(hashed[:8].hex(), (int.from_bytes(hashed[8:], "big") + 1) / (2**64 + 2))
 
 
-def output_tokens(chance: Draw, max_new_tokens: int) -> int:
-    """Return how many tokens the row generates: lognormal, at least 1, at most `max_new_tokens`."""
+def output_tokens(chance: Draw, prompt: str, max_new_tokens: int) -> int:
+    """Return how many tokens the row generates: at least 1, at most `max_new_tokens`.
+
+    As many as the prompt asks for, once, as in `[[120 tokens]]`; else lognormal.
+    """
+    asked = _ASKED.search(prompt)
+    if asked is not None:
+        return max(1, min(max_new_tokens, int(asked[1])))
     wanted = _MEDIAN_SHARE * max_new_tokens * math.exp(_SPREAD * _NORMAL.inv_cdf(chance.uniform))
     return max(1, min(max_new_tokens, round(wanted)))
 

@@ -16,7 +16,7 @@ import uvloop
 from lorax_simulator.connection import Connection
 from lorax_simulator.faults import Faults
 from lorax_simulator.journal import Journal, Logs
-from lorax_simulator.options import read_arguments, server_options
+from lorax_simulator.options import node_cache, read_arguments, server_options, start_delay_s
 from lorax_simulator.routes import Router
 from lorax_simulator.server import Server
 
@@ -56,13 +56,14 @@ class App:
         port = listener.getsockname()[1]
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         try:
-            await self._wait(self._arguments.startup_delay)
+            await self._wait(start_delay_s(self._arguments))
+            node_cache(self._arguments).add(self._arguments.model_id)
             while not self._stop_asked.is_set():
                 await self._live(listener)
                 if not self._stop_asked.is_set():
                     # Bound but not listening: connections are refused, and nobody else takes the port.
                     listener = await _bind_again(host, port)
-                    await self._wait(self._cold_start())
+                    await self._wait(self._cold_start() * self._server.options.scale)
                     self._server.revive()
         finally:
             listener.close()
@@ -99,12 +100,12 @@ class App:
         if not self._server.connections:
             self._all_gone.set()
 
-    async def _wait(self, model_seconds: float) -> None:
-        """Wait for that long, or for a stop."""
+    async def _wait(self, seconds: float) -> None:
+        """Wait for so many real seconds, or for a stop."""
         if not self._stop_asked.is_set():
             self._interrupt.clear()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(model_seconds * self._server.options.scale):
+            async with asyncio.timeout(seconds):
                 await self._interrupt.wait()
 
     async def _drain(self) -> None:
@@ -130,7 +131,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with contextlib.ExitStack() as resources:
             logs = Logs(
-                arrivals=_open_log(parsed.arrival_log, resources), calls=_open_log(parsed.request_log, resources)
+                arrivals=_open_log(parsed.arrival_log, resources),
+                calls=_open_log(parsed.request_log, resources),
+                loads=_open_log(parsed.load_log, resources),
             )
             uvloop.run(_serve(parsed, logs))
     except OSError as error:
@@ -145,10 +148,19 @@ def _open_log(path: str | None, resources: contextlib.ExitStack) -> TextIO | Non
 
 
 async def _serve(arguments: argparse.Namespace, logs: Logs) -> None:
-    app = App(arguments, logs)
+    app, loop = App(arguments, logs), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, app.stop)
-    await app.run()
+        loop.add_signal_handler(number, app.stop)
+    with contextlib.ExitStack() as resources:
+        if arguments.exit_with is not None:
+            try:
+                other = os.pidfd_open(arguments.exit_with)
+            except ProcessLookupError:
+                return
+            resources.callback(os.close, other)
+            loop.add_reader(other, app.stop)
+            resources.callback(loop.remove_reader, other)
+        await app.run()
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -3,10 +3,13 @@
 import math
 import random
 import re
+import time
 from collections import Counter
+from typing import TextIO
 
 from lorax_simulator import shard_errors
 from lorax_simulator.faults import Faults
+from lorax_simulator.node_cache import NodeCache
 from lorax_simulator.timing import Timing
 
 ADAPTER_COST = 0.011
@@ -19,11 +22,22 @@ _MISSING = re.compile(r"^missing/")
 class AdapterHub:
     """Answers for any adapter id, the same for the same seed; ids under `missing/` do not exist."""
 
-    def __init__(self, *, model_id: str, timing: Timing, faults: Faults, seed: int) -> None:
+    def __init__(
+        self,
+        *,
+        model_id: str,
+        timing: Timing,
+        faults: Faults,
+        seed: int,
+        cache: NodeCache | None = None,
+        load_log: TextIO | None = None,
+    ) -> None:
         self._model_id = model_id
         self._timing = timing
         self._faults = faults
         self._seed = seed
+        self._cache = cache or NodeCache()
+        self._load_log = load_log
         self._downloads: Counter[str] = Counter()
 
     def seconds(self, job: str, adapter_id: str, source: str) -> float:
@@ -37,7 +51,7 @@ class AdapterHub:
             return self._draw(job, adapter_id, timing.load_median, timing.load_shortest, timing.load_longest)
         if job == "download" and self._faults.fire_on_adapter("adapter-slow", adapter_id):
             return SLOW_DOWNLOAD_SECONDS
-        if source == "local":
+        if source == "local" or self._cache.has(self._model_id, adapter_id):
             return timing.local_download
         if self.error("download", adapter_id, source) is not None:
             return timing.download_shortest
@@ -63,6 +77,13 @@ class AdapterHub:
         if adapter_id and not self._faults.fire("no-dynamic-adapters") and fault is not None:
             self._faults.fire(fault)
         self._downloads[adapter_id] += 1
+        if adapter_id and fault is None and not _MISSING.match(adapter_id):
+            self._cache.add(self._model_id, adapter_id)
+
+    def note_load(self, adapter_id: str) -> None:
+        """Log an adapter that has come to the GPU."""
+        if adapter_id and self._load_log is not None:
+            self._load_log.write(f"{time.time():.6f} {self._model_id} {adapter_id}\n")
 
     def _fault_of(self, adapter_id: str) -> str | None:
         """Return the fault that the adapter's content suffers from."""

@@ -25,10 +25,14 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Logs:
-    """Files that outlive a killed server: one line for each arrival (`SECONDS KEY`), one for each ended call (JSON)."""
+    """Files that outlive a killed server."""
 
     arrivals: TextIO | None = None
+    """A line for each row that arrives: `SECONDS KEY`."""
     calls: TextIO | None = None
+    """A line for each ended call: JSON."""
+    loads: TextIO | None = None
+    """A line for each adapter that comes to the GPU: `SECONDS MODEL ADAPTER`."""
 
 
 class Journal:
@@ -37,6 +41,7 @@ class Journal:
     def __init__(self, *, marker: str = DEFAULT_MARKER, logs: Logs | None = None) -> None:
         self._marker = re.compile(marker.encode()) if marker else None
         self._logs = logs or Logs()
+        self.load_log = self._logs.loads
         self.rows_received = 0
         self.received: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()

@@ -72,5 +72,6 @@ class Loader:
         elif job == "load":
             adapter.status = AdapterStatus.READY
             self._counts.loads += adapter.id != ""
+            self._hub.note_load(adapter.id)
         else:
             self._counts.offloads += adapter.id != ""

@@ -3,12 +3,16 @@
 import argparse
 import re
 from fractions import Fraction
+from pathlib import Path
 
 from lorax_simulator.faults import FAULT_KINDS, Argument, Fault, FaultError, parse_fault
 from lorax_simulator.journal import DEFAULT_MARKER
 from lorax_simulator.launcher_arguments import positive, read_launcher_arguments
 from lorax_simulator.limits import Limits, ServerIdentity
+from lorax_simulator.node_cache import NodeCache
+from lorax_simulator.process_age import process_age_s
 from lorax_simulator.server import ServerOptions
+from lorax_simulator.speed_file import Speed, SpeedFile, SpeedFileError
 from lorax_simulator.templates import TEMPLATES
 from lorax_simulator.timing import TIMINGS
 
@@ -24,10 +28,23 @@ def parser() -> argparse.ArgumentParser:
         epilog=f"faults:\n{_fault_help()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parse.set_defaults(speed=None)
     parse.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parse.add_argument("--port", type=int, default=8080, help="port; 0 takes a free one (default: %(default)s)")
     parse.add_argument("--model-id", default="mistralai/Mistral-7B-Instruct-v0.2", help="base model (%(default)s)")
     parse.add_argument("--gpu", choices=sorted(TIMINGS), default="a100", help="whose step times (default: %(default)s)")
+    parse.add_argument(
+        "--speed-file",
+        type=_speed_file,
+        metavar="FILE",
+        help="JSON: step times, start and capacities by model id, in place of those of --gpu; '' reads none",
+    )
+    parse.add_argument(
+        "--node-cache",
+        default="",
+        metavar="DIR",
+        help="what was downloaded is noted here, and takes its time only once for all servers with this directory",
+    )
     parse.add_argument(
         "--time-scale",
         type=_scale,
@@ -44,7 +61,8 @@ def parser() -> argparse.ArgumentParser:
         type=_seconds,
         default=0.0,
         metavar="SECONDS",
-        help="simulated seconds before the port answers (default: 0); until then connections are refused",
+        help="simulated seconds before the port answers, beside what a speed file says (default: 0); until then "
+        "connections are refused",
     )
     parse.add_argument(
         "--cold-start",
@@ -65,6 +83,9 @@ def parser() -> argparse.ArgumentParser:
         "--arrival-log", metavar="FILE", help="append 'SECONDS KEY' for each row that arrives, at once: see --marker"
     )
     parse.add_argument(
+        "--load-log", default="", metavar="FILE", help="append 'SECONDS MODEL ADAPTER' for each adapter that is loaded"
+    )
+    parse.add_argument(
         "--marker",
         type=_pattern,
         default=DEFAULT_MARKER,
@@ -76,6 +97,9 @@ def parser() -> argparse.ArgumentParser:
     )
     parse.add_argument("--exit-with-parent", action="store_true", help="stop when the parent process dies (Linux)")
     parse.add_argument(
+        "--exit-with", type=_pid, metavar="PID", help="stop when that process ends (Linux); '' is nobody"
+    )
+    parse.add_argument(
         "--launcher-arguments",
         nargs=argparse.REMAINDER,
         default=[],
@@ -86,8 +110,16 @@ def parser() -> argparse.ArgumentParser:
 
 
 def read_arguments(words: list[str] | None = None) -> argparse.Namespace:
-    """Return the command line with the launcher's arguments taken over."""
-    arguments = parser().parse_args(words)
+    """Return the command line with what a speed file and the launcher's arguments say taken over."""
+    parse = parser()
+    arguments = parse.parse_args(words)
+    if arguments.speed_file is not None:
+        try:
+            arguments.speed = arguments.speed_file.of(arguments.model_id)
+        except SpeedFileError as error:
+            parse.error(f"--speed-file {error}")
+        arguments.max_batch_total_tokens = arguments.speed.kv_tokens
+        arguments.max_active_adapters = arguments.speed.adapter_slots
     return read_launcher_arguments(arguments.launcher_arguments, arguments)
 
 
@@ -97,6 +129,7 @@ def server_options(arguments: argparse.Namespace) -> ServerOptions:
     permits = arguments.max_concurrent_requests or (_DEFAULTS.max_concurrent_requests if is_main else _V0_12_1_PERMITS)
     total = arguments.max_total_tokens
     longest_input = arguments.max_input_length or total - 1
+    speed: Speed | None = arguments.speed
     return ServerOptions(
         identity=ServerIdentity(model_id=arguments.model_id, is_main=is_main, pipeline_tag=arguments.task),
         limits=Limits(
@@ -108,11 +141,30 @@ def server_options(arguments: argparse.Namespace) -> ServerOptions:
             max_active_adapters=arguments.max_active_adapters,
             eager_prefill=is_main if arguments.eager_prefill is None else arguments.eager_prefill,
         ),
-        timing=TIMINGS[arguments.gpu],
+        timing=TIMINGS[arguments.gpu] if speed is None else speed.timing(),
         template=TEMPLATES[arguments.chat_template],
         scale=arguments.time_scale,
         seed=arguments.seed,
+        cache=node_cache(arguments),
     )
+
+
+def node_cache(arguments: argparse.Namespace) -> NodeCache:
+    """Return what the server's node has got."""
+    return NodeCache(Path(arguments.node_cache) if arguments.node_cache else None)
+
+
+def start_delay_s(arguments: argparse.Namespace) -> float:
+    """Return the real seconds until the port answers: of a start that took the time it has taken already."""
+    speed: Speed | None = arguments.speed
+    delay: float = arguments.startup_delay
+    scale: float = arguments.time_scale
+    if speed is None:
+        return delay * scale
+    delay += speed.start_s
+    if not node_cache(arguments).has(arguments.model_id):
+        delay += speed.weights_download_s
+    return max(delay * scale - process_age_s(), 0.0)
 
 
 def _add_limits(parse: argparse.ArgumentParser) -> None:
@@ -160,6 +212,17 @@ def _fault(text: str) -> Fault:
         return parse_fault(text)
     except FaultError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _speed_file(text: str) -> SpeedFile | None:
+    try:
+        return SpeedFile.read(Path(text)) if text else None
+    except SpeedFileError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _pid(text: str) -> int | None:
+    return positive(text) if text else None
 
 
 def _scale(text: str) -> float:

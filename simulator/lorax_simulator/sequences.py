@@ -57,7 +57,7 @@ class SequenceMaker:
 
     def _generate(self, wish: Wish, lengths: Lengths, chance: answer_text.Draw, *, compiles: bool) -> Generated:
         most = lengths.max_new_tokens
-        made = most if wish.parameters.ignore_eos_token else answer_text.output_tokens(chance, most)
+        made = most if wish.parameters.ignore_eos_token else answer_text.output_tokens(chance, wish.prompt, most)
         finish = FINISH_LENGTH if made >= most else FINISH_EOS
         if wish.schema is not None and compiles:
             text = msgspec.json.encode(schemas.example(wish.schema, chance.digest)).decode()

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lorax_simulator import errors
 from lorax_simulator.connection import Connection, Headers, Request
@@ -16,6 +16,7 @@ from lorax_simulator.hub import AdapterHub
 from lorax_simulator.journal import Call, Journal
 from lorax_simulator.limits import Limits, ServerIdentity
 from lorax_simulator.metrics import Metrics
+from lorax_simulator.node_cache import NodeCache
 from lorax_simulator.observations import count_failure, observe_lengths, observe_success
 from lorax_simulator.outcomes import Aborted, Failed, Finished, HealthChecked, Outcome, TokenMade
 from lorax_simulator.permits import Permits
@@ -39,6 +40,7 @@ class ServerOptions:
     template: Template
     scale: float
     seed: int = 0
+    cache: NodeCache = field(default_factory=NodeCache)
 
 
 @dataclass(slots=True)
@@ -73,7 +75,12 @@ class Server:
         self._on_abort = on_abort
         self._maker = SequenceMaker(identity=options.identity, faults=faults, seed=options.seed)
         self._hub = AdapterHub(
-            model_id=options.identity.model_id, timing=options.timing, faults=faults, seed=options.seed
+            model_id=options.identity.model_id,
+            timing=options.timing,
+            faults=faults,
+            seed=options.seed,
+            cache=options.cache,
+            load_log=journal.load_log,
         )
         self._row_faults = RowFaults(faults)
         self._body_before = b""

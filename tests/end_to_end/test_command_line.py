@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -49,26 +48,6 @@ async def server_url(tmp_path: Path) -> AsyncIterator[str]:
     yield (await simulator.stdout.readline()).decode().strip()
     simulator.terminate()
     await simulator.communicate()
-
-
-async def test_the_demo_ends_with_every_row_in_one_of_its_files(tmp_path: Path):
-    demo = await start("lorax_batch_server", "demo", "--rows", ROWS, "--time-scale", 0.05, directory=tmp_path)
-    code, out, err = await end(demo)
-    assert code == 0, err
-    assert "demo/results.jsonl" in out
-    assert "USD" in out
-    files = [tmp_path / "demo" / name for name in ("results.jsonl", "errors.jsonl")]
-    assert sorted(custom_ids(*files)) == sorted(custom_ids(tmp_path / "demo" / "dataset.jsonl"))
-
-
-async def test_ctrl_c_ends_the_demo_and_leaves_only_the_sample(tmp_path: Path):
-    demo = await start("lorax_batch_server", "demo", "--rows", ROWS, "--time-scale", 1, directory=tmp_path)
-    await read_until(demo, b"running")
-    demo.send_signal(signal.SIGINT)
-    code, out, err = await end(demo)
-    assert (code, "Traceback" in out + err) == (130, False)
-    assert "nothing is left running" in err
-    assert [path.name for path in (tmp_path / "demo").iterdir()] == ["dataset.jsonl"]
 
 
 async def test_a_run_that_is_killed_goes_on_and_repeats_no_row(tmp_path: Path, server_url: str):

@@ -34,7 +34,7 @@ TYPED = (
     SURROGATE,
     "key=" + SURROGATE, "x" * 300,
 )  # fmt: skip
-LONG_RUNNING = {"serve", "demo", "simulator", "run"}
+LONG_RUNNING = {"serve", "demo", "simulator", "run", "rehearse"}
 """Would start processes; what they read is fuzzed by itself."""
 
 

@@ -1,7 +1,7 @@
 """What the planner sees: slots and servers here and at other schedulers, jobs with their work, families."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -90,10 +90,11 @@ class ClusterSight:
         work = {known.job.job_id: self._estimates.work(self._left.of(known), gpus.values()) for known in jobs}
         sizes = {job_id: reference_work(_slot_s(by_kind), kinds) for job_id, by_kind in work.items()}
         self._queue.advance(jobs, sizes, now=now, capacity=float(max(len(slots), 1)))
+        with_rows = {known.family for known in jobs if known.left}
         view = ClusterView(
             now=now,
             slots=(
-                *(self._slot(slot, families) for slot in fleet.slots()),
+                *(self._slot(slot, families, with_rows) for slot in fleet.slots()),
                 *slots_elsewhere(others, families=families, now=now),
             ),
             families=tuple(self._family_view(fleet, name, seen, gpus) for name, seen in families.items()),
@@ -160,9 +161,15 @@ class ClusterSight:
             held_until=fleet.failures.held_until(name),
         )
 
-    def _slot(self, slot: Slot, families: Mapping[str, FamilySeen]) -> SlotView:
-        now = self._clock.monotonic()
-        return slot_here(slot, fleet=self._fleet(), families=families, estimates=self._estimates, now=now)
+    def _slot(self, slot: Slot, families: Mapping[str, FamilySeen], with_rows: Collection[str] = ()) -> SlotView:
+        return slot_here(
+            slot,
+            fleet=self._fleet(),
+            families=families,
+            with_rows=with_rows,
+            estimates=self._estimates,
+            now=self._clock.monotonic(),
+        )
 
     # --- jobs ---
 

@@ -16,7 +16,7 @@ from lorax_batch_scheduler.ports.row_runner import RowRunner
 from lorax_batch_scheduler.ports.server_host import LaunchedServer, LaunchState, ServerHost
 from lorax_batch_scheduler.scheduling.fleet_member import FleetMember, view_of
 from lorax_batch_scheduler.scheduling.job_book import JobBook, KnownJob
-from lorax_batch_scheduler.scheduling.server_lives import Nothing, OnReady, ServerLives, WatchFactory
+from lorax_batch_scheduler.scheduling.server_lives import BaseModelOf, Nothing, OnReady, ServerLives, WatchFactory
 from lorax_batch_scheduler.scheduling.server_watch import ServerWatch
 from lorax_batch_scheduler.scheduling.start_failures import FailedStarts, StartFailures
 from lorax_batch_scheduler.work import ChunkWork
@@ -43,10 +43,11 @@ class Fleet:
         keep_servers: bool = False,
         on_change: Nothing = lambda: None,
         on_ready: OnReady = lambda family, kind, seconds: None,
+        base_model_of: BaseModelOf = lambda model: model,
     ) -> None:
         """`on_change`: a server is new, ready or gone.
 
-        `on_ready`: a server of a family on a kind of GPU is ready so many seconds after its start.
+        `on_ready`: a server of a family on a kind of GPU, started in this life, is ready so many seconds after that.
         """
         self._hosts = list(hosts)
         self._clock = clock
@@ -62,6 +63,7 @@ class Fleet:
             hear=self._news.set,
             on_change=on_change,
             on_ready=on_ready,
+            base_model_of=base_model_of,
         )
 
     @classmethod
@@ -95,8 +97,9 @@ class Fleet:
         return self._lives.drained
 
     def servers(self) -> list[ServerStatus]:
-        """Return how the servers are, also those at fixed URLs that get no rows now."""
-        return [*(member.status() for member in self.members), *self._lives.away(self._hosts)]
+        """Return how the servers are, also those without an address yet, and at fixed URLs that get no rows now."""
+        known = [member.status() for member in self.members]
+        return [*known, *self._lives.coming(self._hosts), *self._lives.away(self._hosts)]
 
     def slot_statuses(self) -> list[SlotStatus]:
         """Return what runs on each slot and why, also on those where nothing does."""
@@ -193,7 +196,7 @@ class Fleet:
 
     async def start(self, slot_id: str, launch: Launch, why: str) -> None:
         """Start a server on a slot. A failure is counted, and told by `failures`."""
-        slot = self._slots[slot_id]
+        slot, began = self._slots[slot_id], self._clock.monotonic()
         try:
             server_id = await self._host_of[slot_id].start(slot_id, launch)
         except SlotOccupiedError as error:
@@ -202,7 +205,7 @@ class Fleet:
         except FleetError as error:
             self._lives.failed(launch.family, slot, str(error), ())
             return
-        self._lives.began(server_id, slot_id, why)
+        self._lives.began(server_id, slot_id, why, at=began)
         _log.info("server_starting", slot=slot_id, server=server_id, model=launch.model, reason=why)
         self._news.set()
 
@@ -228,7 +231,7 @@ class Fleet:
                 self._news.clear()
                 await self._lives.look(self._hosts, group)
                 try:
-                    async with asyncio.timeout(LOOK_INTERVAL_S):
+                    async with self._clock.timeout(LOOK_INTERVAL_S):
                         await self._news.wait()
                 except TimeoutError:
                     pass

@@ -23,6 +23,8 @@ GATHER_S: Final = 1.0
 PLAN_EVERY_S: Final = 30.0
 SWITCHING_SHARE: Final = 0.03
 """Of all slot time, what switching busy slots may spend."""
+FIRST_BUDGET_S: Final = 600.0
+"""What it may spend before: as in replays, where the policy's knobs come from."""
 
 _log = structlog.get_logger()
 
@@ -65,7 +67,7 @@ class Placer:
         """Place until cancelled."""
         while True:
             try:
-                async with asyncio.timeout(PLAN_EVERY_S):
+                async with self._clock.timeout(PLAN_EVERY_S):
                     await self._wake.wait()
             except TimeoutError:
                 pass
@@ -85,7 +87,8 @@ class Placer:
 
     async def _place(self) -> Sight:
         fleet = self._fleet()
-        budget = SWITCHING_SHARE * (self._clock.monotonic() - self._began) * len(fleet.slots()) - self._spent_s
+        earned_s = SWITCHING_SHARE * (self._clock.monotonic() - self._began) * len(fleet.slots())
+        budget = FIRST_BUDGET_S + earned_s - self._spent_s
         sight = await self._sight.look(switching_budget_s=max(budget, 0.0))
         await self._do(fleet, sight)
         self._on_placed()

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -18,8 +19,10 @@ STEADY_S: Final = 60.0
 """A server that ends by itself sooner after it was ready counts as a failed start."""
 WatchFactory = Callable[[LaunchedServer, Slot], ServerWatch]
 Nothing = Callable[[], None]
+BaseModelOf = Callable[[str], str | None]
+"""Of what a server is told to load: the catalogue's name."""
 OnReady = Callable[[str, str, float], None]
-"""Of a family, a kind of GPU, and the seconds since the start."""
+"""Of a family, a kind of GPU, and the seconds since a start in this life."""
 
 _log = structlog.get_logger()
 
@@ -40,6 +43,7 @@ class ServerLives:
         hear: Nothing,
         on_change: Nothing,
         on_ready: OnReady,
+        base_model_of: BaseModelOf,
     ) -> None:
         """`hear`: look again soon. `on_change`: a server is new, ready or gone. `on_ready`: one is ready."""
         self.failures = failures
@@ -55,6 +59,7 @@ class ServerLives:
         self._hear = hear
         self._on_change = on_change
         self._on_ready = on_ready
+        self._base_model_of = base_model_of
         self._group: asyncio.TaskGroup | None = None
         self._settled: set[str] = set()
         """Servers that are gone, and whose end was taken note of."""
@@ -63,10 +68,13 @@ class ServerLives:
         """Of fixed servers that are away: what they hosted."""
         self._why: dict[str, str] = {}
         """By server: why it was started."""
+        self._began: dict[str, float] = {}
+        """By server of this life: when its start began, in monotonic seconds."""
 
-    def began(self, server_id: str, slot_id: str, why: str) -> None:
-        """Take note of a server that was started."""
+    def began(self, server_id: str, slot_id: str, why: str, *, at: float) -> None:
+        """Take note of a server that was started. `at`: monotonic seconds, before its host was asked."""
         self._why[server_id] = why
+        self._began[server_id] = at
         self.starts[slot_id] += 1
 
     def why(self, server_id: str) -> str:
@@ -85,8 +93,11 @@ class ServerLives:
                 self._meet(host, launched)
         now = self._clock.monotonic()
         for member in list(self.members.values()):
+            was_idle = member.idle_since is not None
             if member.look(now):
-                self._became_ready(member, now)
+                self._became_ready(member)
+            elif member.idle_since is not None and not was_idle:
+                self._on_change()  # its slot may be of use to others
             await self._judge_start(member, now)
             self._obey_drain(member)
 
@@ -106,6 +117,28 @@ class ServerLives:
             for host in hosts
             for server in host.servers
             if self._is_drained_static(server) and server.server_id not in self.members
+        ]
+
+    def coming(self, hosts: Sequence[ServerHost]) -> list[ServerStatus]:
+        """Return the servers that were started and have no address yet."""
+        now = self._clock.now()
+        return [
+            replace(
+                idle_status(
+                    server.server_id,
+                    self._slots[server.slot_id],
+                    "",
+                    ServerState.STARTING,
+                    server.reason or "has no address yet",
+                    base_model_id=self._base_model_of(server.model),
+                    now=now,
+                ),
+                config=server.config,
+                launch_arguments=server.arguments,
+            )
+            for host in hosts
+            for server in host.servers
+            if server.state is LaunchState.STARTING and server.server_id not in self.members
         ]
 
     def let_leave(self, member: FleetMember, why: str) -> None:
@@ -148,7 +181,7 @@ class ServerLives:
             host=host,
             launched=launched,
             watch=self._make_watch(launched, self._slots[launched.slot_id]),
-            since=self._clock.monotonic(),
+            since=self._began.get(launched.server_id, self._clock.monotonic()),
             why=self.why(launched.server_id) or "it was there when the service began",
             family=launched.family,
         )
@@ -156,11 +189,13 @@ class ServerLives:
         member.watching = self._group.create_task(member.watch.run())
         self._on_change()
 
-    def _became_ready(self, member: FleetMember, now: float) -> None:
+    def _became_ready(self, member: FleetMember) -> None:
         if member.family:
             kind = member.watch.slot.gpu_kind
             self.failures.succeeded(member.family, kind)
-            self._on_ready(member.family, kind, now - member.since)
+            began = self._began.get(member.server_id)
+            if began is not None:  # else it was there before us, and nothing can be told of its start
+                self._on_ready(member.family, kind, self._clock.monotonic() - began)
         self._on_change()
 
     async def _judge_start(self, member: FleetMember, now: float) -> None:
@@ -209,6 +244,7 @@ class ServerLives:
             _log.warning("server_lost", server=launched.server_id, reason=launched.reason)
         self._asked_to_stop.discard(launched.server_id)
         self._why.pop(launched.server_id, None)
+        self._began.pop(launched.server_id, None)
         if member is not None:
             self._forget(member)
         self._on_change()

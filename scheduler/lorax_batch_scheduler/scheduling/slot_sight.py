@@ -1,6 +1,6 @@
 """Slots and their servers as the planner sees them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,6 +13,8 @@ from lorax_batch_scheduler.scheduling.fleet_member import FleetMember
 from lorax_batch_scheduler.scheduling.fleet_record import OtherFleets
 from lorax_batch_scheduler.scheduling.learner import gpu_of
 
+GIVING_S: Final = 30.0
+"""A server may be without rows for so long before it counts as idle, while there are rows that it could be given."""
 ANY_MEMORY: Final = 1 << 60
 """Of a slot that does not tell: everything fits."""
 
@@ -42,16 +44,26 @@ class FamilySeen:
 
 
 def slot_here(
-    slot: Slot, *, fleet: Fleet, families: Mapping[str, FamilySeen], estimates: Estimates, now: float
+    slot: Slot,
+    *,
+    fleet: Fleet,
+    families: Mapping[str, FamilySeen],
+    with_rows: Collection[str],
+    estimates: Estimates,
+    now: float,
 ) -> SlotView:
-    """Return a slot of this process. `families`: all that jobs want or servers have, by id."""
+    """Return a slot of this process.
+
+    `families`: all that jobs want or servers have, by id; `with_rows`: those with rows that nobody runs.
+    """
     members = {member.server_id: member for member in fleet.members if member.watch.slot.slot_id == slot.slot_id}
     servers: list[HostedServer] = []
     for launched in fleet.on_slot(slot.slot_id):
         member = members.get(launched.server_id)
         for family in _families_of(member, launched.family, families):
             setup_s = estimates.setup_s(family, [gpu_of(slot)])[slot.gpu_kind]
-            servers.append(_hosted(launched, member, family, setup_s, now))
+            idle_since = _idle_since(member, now, has_rows=family in with_rows)
+            servers.append(_hosted(launched, member, family, setup_s, now, idle_since))
     return SlotView(
         slot_id=slot.slot_id,
         kind=slot.gpu_kind,
@@ -93,8 +105,20 @@ def _families_told(server: ServerStatus, families: Mapping[str, FamilySeen]) -> 
     return [name for name, seen in families.items() if seen.base_model_id == server.base_model_id]
 
 
+def _idle_since(member: FleetMember | None, now: float, *, has_rows: bool) -> float | None:
+    if member is None or member.idle_since is None:
+        return None
+    # One that has just become ready, or has just ended a job, is about to be given the rows that are there.
+    return None if has_rows and now - member.idle_since < GIVING_S else member.idle_since
+
+
 def _hosted(
-    launched: LaunchedServer, member: FleetMember | None, family: str, setup_s: float, now: float
+    launched: LaunchedServer,
+    member: FleetMember | None,
+    family: str,
+    setup_s: float,
+    now: float,
+    idle_since: float | None,
 ) -> HostedServer:
     if launched.state is LaunchState.STOPPING or (member is not None and member.leaving is not None):
         state = HostedState.DRAINING
@@ -110,7 +134,7 @@ def _hosted(
         state=state,
         since=ready_at if state is HostedState.READY else since,
         ready_at=ready_at,
-        idle_since=member.idle_since if member is not None else None,
+        idle_since=idle_since,
     )
 
 

@@ -1,5 +1,6 @@
 """Watching a job until it ends."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import typer
@@ -30,6 +31,18 @@ def follow_job(client: "Client", job_id: str, *, as_json: bool, hint: str = "") 
         if hint:
             typer.echo(f"\n{hint}", err=True)
         raise
+
+
+def follow_jobs(client: "Client", names: Mapping[str, str]) -> "list[Job]":
+    """Show the progress of several jobs under their names, by id; return them when all have ended."""
+    from lorax_batch_client import JobDeleted
+
+    with job_progress(as_json=False, names=names) as display:
+        for event in client.watch(names):
+            if isinstance(event, JobDeleted):
+                raise CommandError(f"job '{event.job_id}' was deleted", ExitCode.FAILED)
+            display.show(event, event.job)
+    return [client.get_job(job_id) for job_id in names]
 
 
 def watch_hint(job_id: str) -> str:

@@ -1,8 +1,8 @@
-"""A job's progress: a bar where a person looks on, plain lines where not, JSON lines for programs."""
+"""The progress of jobs: a bar where a person looks on, plain lines where not, JSON lines for programs."""
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
@@ -12,6 +12,7 @@ from lorax_batch_server.cli.output import event_name, fields_of, print_json, sho
 
 if TYPE_CHECKING:
     from lorax_batch_client import Job, JobEvent
+    from rich.progress import TaskID
 
 PLAIN_SECONDS: Final = 5.0
 
@@ -28,11 +29,11 @@ class JobProgress(Protocol):
     def show(self, event: "JobEvent", job: "Job") -> None: ...
 
 
-def job_progress(*, as_json: bool) -> JobProgress:
-    """Return the display that fits who reads."""
+def job_progress(*, as_json: bool, names: Mapping[str, str] | None = None) -> JobProgress:
+    """Return the display that fits who reads. `names`: what to call jobs, by id, when there are several."""
     if as_json:
         return JsonProgress()
-    return BarProgress() if sys.stderr.isatty() else PlainProgress()
+    return BarProgress(names) if sys.stderr.isatty() else PlainProgress(names)
 
 
 class _Display:
@@ -53,37 +54,44 @@ class JsonProgress(_Display):
 
 
 class PlainProgress(_Display):
-    """A line at each change of state, and one every few seconds."""
+    """For each job a line at each change of state, and one every few seconds."""
 
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, names: Mapping[str, str] | None = None, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
-        self._next = 0.0
-        self._last = ""
+        self._names = names or {}
+        self._next: dict[str, float] = {}
+        self._last: dict[str, str] = {}
 
     def show(self, event: "JobEvent", job: "Job") -> None:
         mark = f"{job.state.value} {job.reason}"
-        if mark != self._last or self._monotonic() >= self._next:
-            self._last = mark
-            self._next = self._monotonic() + PLAIN_SECONDS
-            typer.echo(f"{job.job_id}  {describe_progress(job)}", err=True)
+        if mark != self._last.get(job.job_id) or self._monotonic() >= self._next[job.job_id]:
+            self._last[job.job_id] = mark
+            self._next[job.job_id] = self._monotonic() + PLAIN_SECONDS
+            typer.echo(f"{self._names.get(job.job_id, job.job_id)}  {describe_progress(job)}", err=True)
 
 
 class BarProgress(_Display):
-    """A bar that stays in its place."""
+    """A bar for each job that stays in its place."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: Mapping[str, str] | None = None) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
         self._progress = Progress(
-            TextColumn("{task.fields[state]:<10}"),
+            TextColumn("{task.description}{task.fields[state]:<10}"),
             BarColumn(bar_width=None),
             TextColumn("{task.percentage:>3.0f}%"),
             TextColumn("{task.fields[details]}", markup=False),
             console=Console(stderr=True),
             expand=True,
         )
-        self._task = self._progress.add_task("", total=None, state="", details="")
+        shown = (
+            {job_id: f"{name:<{max(map(len, names.values()))}}  " for job_id, name in names.items()} if names else {}
+        )
+        self._tasks = {job_id: self._add(name) for job_id, name in shown.items()}
+
+    def _add(self, name: str) -> "TaskID":
+        return self._progress.add_task(name, total=None, state="", details="")
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -95,8 +103,10 @@ class BarProgress(_Display):
         self._progress.stop()
 
     def show(self, event: "JobEvent", job: "Job") -> None:
+        if job.job_id not in self._tasks:
+            self._tasks[job.job_id] = self._add("")
         self._progress.update(
-            self._task,
+            self._tasks[job.job_id],
             total=job.counts.total or None,
             completed=job.counts.ended,
             state=job.state.value,

@@ -56,7 +56,7 @@ def plan(
         check_place(plot, "--plot")
     names = list(POLICIES) if "all" in policy else policy or [SERVICE_POLICY]
     try:
-        report = compare_policies(_read_trace(trace), names)
+        report = compare_policies(read_trace(trace), names)
     except InvalidInputError as error:
         option = "--" if error.field == "policy" else ""
         raise CommandError(f"{option}{error}") from error
@@ -70,7 +70,8 @@ def plan(
         _print_report(report)
 
 
-def _read_trace(path: Path) -> "Trace":
+def read_trace(path: Path) -> "Trace":
+    """Return the trace of a file, or of standard input. Raises `InvalidInputError`."""
     from lorax_batch_scheduler.replay import load_trace, parse_trace
     from lorax_batch_scheduler.replay.trace_file import MAX_BYTES
 

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -22,15 +22,25 @@ NOT_INHERITED: Final = {
     "LORAX_BATCH_OBJECT_STORE",
     "LORAX_BATCH_METRICS_PORT",
     "LORAX_BATCH_ROLE",
+    "LORAX_BATCH_FLEET",
+    "LORAX_BATCH_KEEP_SERVERS",
 }
 """What the caller set for a service of theirs, and would make this one share its data or its port."""
 
 
 @contextlib.contextmanager
-def private_service(data_dir: Path, servers: list[str], *, base_model: str = "") -> Iterator["Client"]:
+def private_service(
+    data_dir: Path,
+    servers: Sequence[str] = (),
+    *,
+    base_model: str = "",
+    fleet: Path | None = None,
+    settings: Mapping[str, object] | None = None,
+) -> Iterator["Client"]:
     """Start a service over `data_dir`, yield a client of it, and stop it at the end.
 
-    It takes any model, of whatever size; `base_model` is what servers run that report none.
+    It takes any model, of whatever size; `base_model` is what servers run that report none. `fleet` is a fleet file,
+    `settings` are further settings by name.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
     # Not in the data directory: the path of a Unix socket may have only 107 bytes.
@@ -39,6 +49,8 @@ def private_service(data_dir: Path, servers: list[str], *, base_model: str = "")
         arguments = ["serve", "--listen", target, "--data-dir", str(data_dir)]
         arguments += [argument for server in servers for argument in ("--server", server)]
         environment = _environment(base_model)
+        arguments += ["--fleet", str(fleet)] if fleet is not None else []
+        environment |= {f"LORAX_BATCH_{name.upper()}": str(value) for name, value in (settings or {}).items()}
         log = data_dir / "service.log"
         with ChildProcess("lorax_batch_server", arguments, log, has_output=True, environment=environment) as child:
             child.read_line(START_SECONDS)

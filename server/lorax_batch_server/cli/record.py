@@ -57,8 +57,8 @@ def record(
     selection = parse_job_filter(state, label, dataset, base_model)
     models = Catalogue.load(catalogue)
     with open_client(target) as client:
-        jobs = list(_record_jobs(client, selection, is_selected, models))
-        slots = [_record_slot(slot) for slot in client.list_slots()]
+        jobs = list(record_jobs(client, selection, is_selected, models))
+        slots = [record_slot(slot) for slot in client.list_slots()]
     try:
         trace = trace_from(
             jobs,
@@ -95,9 +95,10 @@ def _between(since: datetime | None, until: datetime | None) -> "Callable[[Job],
     return holds
 
 
-def _record_jobs(
+def record_jobs(
     client: "Client", selection: "JobFilter", is_selected: "Callable[[Job], bool]", models: "Catalogue"
 ) -> "Iterator[RecordedJob]":
+    """Yield the jobs of a service that are selected, as a trace is made of them."""
     from lorax_batch_client.errors import NotFoundError
     from lorax_batch_scheduler.replay.record import RecordedJob
 
@@ -149,7 +150,8 @@ def _record_rows(job: "Job", dataset: "Dataset | None", models: "Catalogue") -> 
     )
 
 
-def _record_slot(slot: "Slot") -> "RecordedSlot":
+def record_slot(slot: "Slot") -> "RecordedSlot":
+    """Return a slot of a service as a trace is made of it."""
     from lorax_batch_scheduler.replay.record import RecordedSlot
 
     return RecordedSlot(slot_id=slot.slot_id, gpu_kind=slot.gpu_kind, memory_bytes=slot.memory_bytes, node=slot.node)
