@@ -118,6 +118,8 @@ class SlotStatus:
     """Why it runs what it runs, or why nothing."""
     starts: int = 0
     """How many servers were started on it since the service began."""
+    failed_starts: int = 0
+    """How many starts on it have failed since then."""
     drained: bool = False
     """An operator has taken it out of service. The store adds it: a scheduler's own word is not asked."""
     drain_reason: str = ""

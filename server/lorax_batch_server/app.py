@@ -14,7 +14,7 @@ from lorax_batch_scheduler.errors import ConfigurationError
 from lorax_batch_scheduler.failpoints import ARMED, check_armed
 from lorax_batch_scheduler.postgres.database_watch import DatabaseState, DatabaseWatch
 from lorax_batch_scheduler.removals import Removals
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 
 from lorax_batch_server.api_part import ApiPart
 from lorax_batch_server.fleet import FleetService
@@ -22,6 +22,7 @@ from lorax_batch_server.fleet_watch import FleetHub
 from lorax_batch_server.hosts import check_fleet
 from lorax_batch_server.listen_address import ListenAddress
 from lorax_batch_server.metrics import ApiMetrics, MetricsListener
+from lorax_batch_server.scheduler_metrics import ObjectCallsCollector, SchedulerCollector
 from lorax_batch_server.scheduler_part import SchedulerPart
 from lorax_batch_server.server import ApiServer
 from lorax_batch_server.settings import Settings
@@ -110,6 +111,12 @@ class Service:
                 removals=self._removals,
                 admission=self._scheduling.admission if self._scheduling is not None else None,
             )
+        self._metrics = metrics
+        self._registry.register(ObjectCallsCollector(stores.object_calls))
+        self._registry.register(ProcessCollector(registry=None))
+        if self._scheduling is not None:
+            scheduling = self._scheduling
+            self._registry.register(SchedulerCollector(scheduling.tally, lambda: scheduling.sample))
         self._fleet_hub = FleetHub(stores.fleet, stopping)
         self._server = ApiServer(
             FleetService(stores.fleet, self._fleet_hub, clock),
@@ -155,6 +162,7 @@ class Service:
                 task.cancel()
 
     async def _database_changed(self, state: DatabaseState) -> None:
+        self._metrics.database_is(works=not state.trouble)
         await self._server.database_changed(answers=state.answers, trouble=state.trouble)
         if not state.trouble and self._scheduling is not None:
             self._scheduling.wake()

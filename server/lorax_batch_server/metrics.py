@@ -25,6 +25,13 @@ class ApiMetrics:
         self._result_bytes = Counter("lorax_batch_result_bytes_sent", "Bytes of results sent.", registry=registry)
         self._upload_bytes = Counter("lorax_batch_upload_bytes_received", "Bytes of datasets taken.", registry=registry)
 
+        self._database = Gauge("lorax_batch_database_up", "1 while PostgreSQL can be used.", registry=registry)
+        self._database.set(1)
+
+    def database_is(self, *, works: bool) -> None:
+        """Say whether PostgreSQL can be used."""
+        self._database.set(works)
+
     def call_began(self, method: str) -> None:
         """Count a call as open."""
         self._open.labels(method).inc()

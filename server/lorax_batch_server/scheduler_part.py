@@ -44,6 +44,8 @@ from lorax_batch_scheduler.scheduling.start_failures import StartFailures
 from lorax_batch_scheduler.scheduling.turn_taking import TurnTaking
 from lorax_batch_scheduler.scheduling.unfit_jobs import UnfitJobs
 from lorax_batch_scheduler.scheduling.work_left import WorkLeft
+from lorax_batch_scheduler.telemetry.fleet_sample import FleetSample, take_sample
+from lorax_batch_scheduler.telemetry.tally import Tally
 
 from lorax_batch_server.data_directory import DataDirectory
 from lorax_batch_server.hosts import make_hosts
@@ -53,6 +55,9 @@ from lorax_batch_server.stores import Stores
 RELEASE_S: Final = 5.0
 """How long a shutdown tries to give a dataset back, else the others wait for the end of the lease; and to store what
 was learned last."""
+
+SAMPLE_INTERVAL_S: Final = 2.0
+"""Gauges of servers, slots and queues are at most so old."""
 
 _log = structlog.get_logger(__name__)
 
@@ -78,6 +83,9 @@ class SchedulerPart:
         self._directory = directory
         self._catalogue = catalogue
         self._clock = clock
+        self.tally = Tally()
+        self.sample = FleetSample()
+        """How servers, slots and queues were a moment ago; kept only while `sampling`."""
         # Nobody else can use the embedded database: whoever had leases before is dead.
         self._exclusive = stores.embedded is not None
         self._keeper = LeaseKeeper(
@@ -90,6 +98,8 @@ class SchedulerPart:
         self._estimates = Estimates()
         self._learned = LearnedKeeper(self._estimates.book, stores.learned, clock)
         self._learner = Learner(self._estimates, model_of=self._model, clock=clock)
+        self.tally.coverage = self._estimates.calibration.coverage
+        self._keeper.on_lost(self.tally.lease_lost)
         self._scheduler = self._make_scheduler()
         self._fleet = self._make_fleet()
         self._record = FleetRecord(
@@ -123,6 +133,7 @@ class SchedulerPart:
             ingesting = group.create_task(self._ingestion.run())
             scheduling = group.create_task(self._scheduler.run())
             recording = group.create_task(self._record.run())
+            sampling = group.create_task(self._keep_sampling())
             await self._stopped.wait()
             ingesting.cancel()
             await asyncio.wait([ingesting])
@@ -132,6 +143,14 @@ class SchedulerPart:
             await self._store_learned()
             # Last of all: operators see the servers drain.
             recording.cancel()
+            sampling.cancel()
+
+    async def _keep_sampling(self) -> None:
+        """Look at the fleet again and again, for metrics: only the event loop's own thread may."""
+        while self._settings.metrics_port is not None:
+            drained = frozenset(self._record.drained)
+            self.sample = take_sample(self._fleet, drained, self._scheduler.book, self._clock.now())
+            await self._clock.sleep(SAMPLE_INTERVAL_S)
 
     async def _store_learned(self) -> None:
         try:
@@ -189,6 +208,7 @@ class SchedulerPart:
             clock=self._clock,
             exclusive=self._exclusive,
             commit_interval=timedelta(seconds=self._settings.commit_interval_s),
+            tally=self.tally,
         )
 
     def _make_fleet(self) -> Fleet:
@@ -207,6 +227,7 @@ class SchedulerPart:
                 on_idle=scheduler.wake,
                 log=structlog.get_logger("runner"),
                 settings=RunnerSettings(stall_after_s=settings.stall_after_s),
+                on_retry=self.tally.retried,
             )
 
         def on_change() -> None:
@@ -273,6 +294,7 @@ class SchedulerPart:
             make_launch=self._make_launch,
             clock=self._clock,
             on_placed=self._scheduler.wake,
+            on_planned=self.tally.plans.add,
         )
 
     async def _make_launch(self, known: KnownJob, slot: Slot) -> Launch:
@@ -323,4 +345,5 @@ class SchedulerPart:
             scheduler_id=lambda: self._keeper.scheduler_id,
             limits=IngestLimits(max_line_bytes=self._settings.max_line_bytes),
             import_roots=[Path(root) for root in self._settings.import_roots],
+            tally=self.tally,
         )

@@ -8,6 +8,7 @@ import structlog
 from lorax_batch_scheduler.clock import DatabaseClock
 from lorax_batch_scheduler.errors import ConfigurationError, ObjectStoreError
 from lorax_batch_scheduler.failpoints import failpoint
+from lorax_batch_scheduler.objects.counted import CountedObjectStore
 from lorax_batch_scheduler.objects.urls import open_object_store
 from lorax_batch_scheduler.ports import ObjectStore
 from lorax_batch_scheduler.postgres.database import Database
@@ -22,6 +23,7 @@ from lorax_batch_scheduler.postgres.migrations import migrate
 from lorax_batch_scheduler.postgres.planning_turns import PostgresPlanningTurns
 from lorax_batch_scheduler.postgres.removal_store import PostgresRemovalStore
 from lorax_batch_scheduler.postgres.result_store import PostgresResultStore
+from lorax_batch_scheduler.telemetry.object_calls import ObjectCalls
 
 from lorax_batch_server.data_directory import DataDirectory
 from lorax_batch_server.embedded_database import EmbeddedDatabase
@@ -37,6 +39,7 @@ class Stores:
     directory: DataDirectory | None
     """None: a process that runs no jobs keeps nothing on this machine."""
     objects: ObjectStore
+    object_calls: ObjectCalls
     database: Database
     clock: DatabaseClock
     listener: Listener
@@ -60,7 +63,8 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             directory = DataDirectory(settings.data_dir)
             directory.open()
             stack.callback(directory.close)
-        objects = await _open_objects(stack, settings, directory)
+        object_calls = ObjectCalls()
+        objects = CountedObjectStore(await _open_objects(stack, settings, directory), object_calls)
         embedded = None
         if settings.database_url is not None:
             dsn = settings.database_url.get_secret_value()
@@ -74,6 +78,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         yield Stores(
             directory=directory,
             objects=objects,
+            object_calls=object_calls,
             database=database,
             clock=clock,
             listener=listener,

@@ -31,6 +31,7 @@ from lorax_batch_scheduler.ingest.process import IngestProcessError, ingest_in_p
 from lorax_batch_scheduler.object_names import dataset_prefix
 from lorax_batch_scheduler.ports import DatasetStore, ObjectStore
 from lorax_batch_scheduler.removals import Removals
+from lorax_batch_scheduler.telemetry.tally import Tally
 
 _IDLE_WAIT_S: Final = 5.0
 """The poll behind the store's notifications."""
@@ -63,6 +64,7 @@ class Ingestion:
         scheduler_id: Callable[[], str],
         limits: IngestLimits | None = None,
         import_roots: Sequence[Path] = (),
+        tally: Tally | None = None,
     ) -> None:
         self._datasets = datasets
         self._objects = objects
@@ -75,6 +77,7 @@ class Ingestion:
         """The name that the dataset at hand was claimed under; another one since then means that the claim is lost."""
         self._limits = limits or IngestLimits()
         self._import_roots = import_roots
+        self._tally = tally or Tally()
         self._not_before: dict[str, float] = {}
         self._process_failures: dict[str, int] = {}
 
@@ -127,7 +130,7 @@ class Ingestion:
         dataset_id = dataset.dataset_id
         options = IngestOptions(on_invalid=dataset.on_invalid, limits=self._limits)
         try:
-            outcome = await ingest_in_process(self._bytes(dataset), scratch, options)
+            outcome = await ingest_in_process(self._counted(self._bytes(dataset)), scratch, options)
             self._check_sum(dataset, outcome)
         except (InvalidInputError, NotAllowedError, ObjectNotFoundError, ChecksumMismatchError) as error:
             await self._fail(dataset_id, str(error), None)
@@ -139,6 +142,7 @@ class Ingestion:
             await self._store_pack(prefix + name, packs_folder(scratch) / name)
         await self._finish(dataset_id, outcome, prefix)
         _log.info("dataset_ready", dataset_id=dataset_id, rows=outcome.summary.row_count)
+        self._tally.ingested("ready", outcome.summary.row_count)
         await self._settled(dataset_id)
 
     @failpoint(before="ingest.before_chunk_put", after="ingest.after_chunk_put")
@@ -158,6 +162,7 @@ class Ingestion:
         report = summary.invalid if summary else InvalidReport()
         await self._datasets.fail_ingest(dataset_id, reason, report, summary, scheduler_id=self._claimed_by)
         _log.info("dataset_failed", dataset_id=dataset_id, reason=reason)
+        self._tally.ingested("failed", summary.row_count if summary else 0)
         await self._settled(dataset_id)
 
     def _check_sum(self, dataset: Dataset, outcome: IngestOutcome) -> None:
@@ -167,6 +172,11 @@ class Ingestion:
 
     def _bytes(self, dataset: Dataset) -> AsyncIterator[bytes]:
         return self._uploaded(dataset.dataset_id) if dataset.source_path is None else self._imported(dataset)
+
+    async def _counted(self, blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for block in blocks:
+            self._tally.ingested_bytes += len(block)
+            yield block
 
     async def _uploaded(self, dataset_id: str) -> AsyncIterator[bytes]:
         expected = 0

@@ -27,6 +27,7 @@ class RowJudge:
         failures: RowFailures,
         chance: random.Random,
         let_go: Callable[[QueuedWork], None],
+        on_retry: Callable[[str], None],
     ) -> None:
         self._server_id = server_id
         self._queue = queue
@@ -34,6 +35,7 @@ class RowJudge:
         self._chance = chance
         self._let_go = let_go
         """Gives a chunk back that was taken out of the queue."""
+        self._on_retry = on_retry
         self._verdicts = AdapterVerdicts()
 
     def forget(self) -> None:
@@ -91,6 +93,7 @@ class RowJudge:
 
     def _send_again(self, flight: Flight, trouble: RowTrouble, decision: Decision, now: float) -> None:
         queued, row = flight.queued, flight.row
+        self._on_retry(decision.code)
         queued.work.trouble[row] = trouble
         trouble.attempts += decision.counts
         trouble.batch_failures += decision.batch_failure

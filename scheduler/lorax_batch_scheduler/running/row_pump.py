@@ -40,6 +40,8 @@ class PumpEvents:
     on_sick: Callable[[str], None]
     on_gone: Callable[[str], None]
     """No connection is left, and none can be made."""
+    on_retry: Callable[[str], None] = lambda code: None
+    """A row is to be sent again; the code of the error that it would have."""
 
 
 class RowPump:
@@ -74,7 +76,12 @@ class RowPump:
         self.limit = limit
         self.queue = RowQueue(schemas_alone=limits.is_lorax)
         self._judgement = RowJudge(
-            server_id=server_id, queue=self.queue, failures=self._failures, chance=chance, let_go=self._let_go
+            server_id=server_id,
+            queue=self.queue,
+            failures=self._failures,
+            chance=chance,
+            let_go=self._let_go,
+            on_retry=events.on_retry,
         )
         self.rate = RunRate(clock.monotonic())
         self.pool = ConnectionPool(

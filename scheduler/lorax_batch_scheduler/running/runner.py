@@ -61,6 +61,7 @@ class ServerRunner:
         on_idle: Callable[[], None],
         log: structlog.typing.FilteringBoundLogger,
         settings: RunnerSettings | None = None,
+        on_retry: Callable[[str], None] = lambda code: None,
     ) -> None:
         self.server_id = server_id
         self.url = url
@@ -90,7 +91,11 @@ class ServerRunner:
             clock=clock,
             chance=chance,
             events=PumpEvents(
-                on_returned=on_returned, on_low=self._ask_for_work, on_sick=self._sick, on_gone=self._gone
+                on_returned=on_returned,
+                on_low=self._ask_for_work,
+                on_sick=self._sick,
+                on_gone=self._gone,
+                on_retry=on_retry,
             ),
         )
         self._next_check = 0.0

@@ -19,6 +19,7 @@ from lorax_batch_scheduler.job import RowError
 from lorax_batch_scheduler.ports.lease import ChunkResults, CommitReceipt, JobActivity, LeasedChunk, SegmentToStore
 from lorax_batch_scheduler.ports.lease_store import LeaseStore
 from lorax_batch_scheduler.segment import Segment, encode_segment
+from lorax_batch_scheduler.telemetry.tally import Tally
 from lorax_batch_scheduler.work import RowOutcome
 
 COMMIT_ROWS: Final = 2_000
@@ -123,6 +124,7 @@ class Committer:
         clock: Clock,
         activity: Callable[[], list[JobActivity]],
         on_commit: Callable[[Committed], None],
+        tally: Tally | None = None,
     ) -> None:
         self._leases = leases
         self._scheduler_id = scheduler_id
@@ -131,6 +133,7 @@ class Committer:
         self._clock = clock
         self._activity = activity
         self._on_commit = on_commit
+        self._tally = tally or Tally()
         self._batch = Batch()
         self._committing = Batch()
         self._full = asyncio.Event()
@@ -224,8 +227,10 @@ class Committer:
         """Write a batch, again and again while PostgreSQL is away: nothing is given up, new rows wait meanwhile."""
         while True:
             scheduler_id = self._scheduler_id()
+            began = self._clock.monotonic()
             try:
                 receipt = await self._write(scheduler_id, results, activity)
+                seconds = self._clock.monotonic() - began
                 await self._give_back(scheduler_id, batch.releases)
                 break
             except DatabaseError as error:
@@ -235,6 +240,7 @@ class Committer:
         stored = {key: result for result in results if (key := (result.job_id, result.chunk_no)) in receipt.accepted}
         for key, result in stored.items():
             batch.chunks[key].lease.done |= result.done
+        self._tally.committed(stored.values(), seconds, lost=len(results) - len(stored))
         self._on_commit(
             Committed(
                 leases=[batch.chunks[key].lease for key in stored],

@@ -110,6 +110,7 @@ class Fleet:
                 server_ids=tuple(self._told_on(slot)),
                 reason=self._slot_reason(slot),
                 starts=self._lives.starts[slot.slot_id],
+                failed_starts=self._lives.failed_starts[slot.slot_id],
                 update_time=now,
             )
             for slot in self._slots.values()

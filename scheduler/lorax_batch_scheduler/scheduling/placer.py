@@ -46,6 +46,7 @@ class Placer:
         make_launch: MakeLaunch,
         clock: Clock,
         on_placed: Callable[[], None],
+        on_planned: Callable[[float], None] = lambda seconds: None,
     ) -> None:
         self._fleet = fleet
         self._book = book
@@ -55,6 +56,7 @@ class Placer:
         self._make_launch = make_launch
         self._clock = clock
         self._on_placed = on_placed
+        self._on_planned = on_planned
         self._wake = asyncio.Event()
         self._began = clock.monotonic()
         self._spent_s = 0.0
@@ -103,7 +105,10 @@ class Placer:
         started: set[str] = set()
         # Where nothing can be started, what the fixed servers host says more.
         startable = any(not slot.fixed for slot in sight.view.slots)
-        for action in plan_with_room(sight.view, rooms_of(jobs, fleet, sight.elsewhere)):
+        began = self._clock.monotonic()
+        actions = plan_with_room(sight.view, rooms_of(jobs, fleet, sight.elsewhere))
+        self._on_planned(self._clock.monotonic() - began)
+        for action in actions:
             match action:
                 case ServeJobs():
                     rank = self._put_in_order(action, rank)

@@ -30,6 +30,7 @@ from lorax_batch_scheduler.scheduling.placer import Placer
 from lorax_batch_scheduler.scheduling.unfit_jobs import UnfitJobs
 from lorax_batch_scheduler.scheduling.wait_reasons import WaitReasons
 from lorax_batch_scheduler.scheduling.work_supply import WorkSupply
+from lorax_batch_scheduler.telemetry.tally import Tally
 from lorax_batch_scheduler.work import ChunkWork
 
 POLL_INTERVAL_S: Final = 1.0
@@ -60,6 +61,7 @@ class Scheduler:
         clock: Clock,
         exclusive: bool,
         commit_interval: timedelta,
+        tally: Tally | None = None,
     ) -> None:
         self._jobs = jobs
         self._events = events
@@ -76,6 +78,7 @@ class Scheduler:
             clock=clock,
             activity=lambda: self._follower.activity(),
             on_commit=self._committed,
+            tally=tally,
         )
         self._follower = CommitFollower(
             book=self._book,

@@ -53,6 +53,8 @@ class ServerLives:
         """The servers with an address, by id."""
         self.starts: Counter[str] = Counter()
         """By slot."""
+        self.failed_starts: Counter[str] = Counter()
+        """By slot, all that there were; `failures` forgets them when one succeeds."""
         self._slots = slots
         self._make_watch = make_watch
         self._clock = clock
@@ -155,6 +157,7 @@ class ServerLives:
         now = self._clock.monotonic()
         failed = self.failures.add(family, slot.gpu_kind, now, reason, log_tail)
         pause_s = round(failed.until - now)
+        self.failed_starts[slot.slot_id] += 1
         _log.warning("server_start_failed", slot=slot.slot_id, reason=reason, count=failed.count, pause_s=pause_s)
         self._on_change()
 
