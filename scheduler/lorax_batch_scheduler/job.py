@@ -195,6 +195,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     end_time: datetime | None = None
     queue_position: int = 0
     sequence: int = 0
+    traceparent: str = ""
+    """The caller's, see W3C Trace Context; "": it has none."""
     admission: AdmissionAnswer | None = None
     """None: not judged yet."""
     admission_reason: str = ""
@@ -231,6 +233,7 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     error_threshold: float = 0.0
     default_max_tokens: int = 0
     price_micros_per_million: int = 0
+    traceparent: str = ""
     admission: "JobAdmission | None" = None
     """None: to be judged later."""
 

@@ -2,6 +2,7 @@
 
 from collections import deque
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
@@ -52,6 +53,10 @@ class ChunkWork:
     """Rows to send, by their index in the chunk."""
     in_flight: int = 0
     trouble: dict[int, RowTrouble] = field(default_factory=dict)
+    traceparent: bytes = b""
+    """The value of the header of that name; b"": none is sent."""
+    given_at: datetime | None = None
+    """When it was first given to a server."""
     refused_by: set[str] = field(default_factory=set)
     """Servers that will not run its adapter; any other is better."""
     withdrawn: bool = False

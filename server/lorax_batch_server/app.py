@@ -14,6 +14,7 @@ from lorax_batch_scheduler.errors import ConfigurationError
 from lorax_batch_scheduler.failpoints import ARMED, check_armed
 from lorax_batch_scheduler.postgres.database_watch import DatabaseState, DatabaseWatch
 from lorax_batch_scheduler.removals import Removals
+from lorax_batch_scheduler.telemetry.tracing import Tracer
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from lorax_batch_server.api_part import ApiPart
@@ -29,6 +30,7 @@ from lorax_batch_server.settings import Settings
 from lorax_batch_server.stop_signals import StopSignals
 from lorax_batch_server.stopping import Stopping
 from lorax_batch_server.stores import Stores, open_stores
+from lorax_batch_server.tracer import open_tracer
 
 API_GRACE_S: Final = 5.0
 """How long unary calls may take to end in a shutdown; streams end at once and go on elsewhere."""
@@ -59,9 +61,10 @@ async def serve(settings: Settings, *, on_ready: OnReady = lambda _: None) -> No
     check_fleet(settings)
     try:
         async with AsyncExitStack() as stack:
+            tracer = await stack.enter_async_context(open_tracer(settings))
             stores = await signals.unless_stopped(stack.enter_async_context(open_stores(settings)))
             if stores is not None:
-                await Service(settings, stores).run(signals, on_ready)
+                await Service(settings, stores, tracer).run(signals, on_ready)
     except Exception as error:
         cause = _sole_cause(error)
         if isinstance(cause, ConfigurationError):
@@ -82,7 +85,7 @@ def _sole_cause(error: Exception) -> Exception:
 class Service:
     """One process of the service: callers, jobs, or both, as its role says."""
 
-    def __init__(self, settings: Settings, stores: Stores) -> None:
+    def __init__(self, settings: Settings, stores: Stores, tracer: Tracer) -> None:
         self._settings = settings
         self._stores = stores
         self._registry = CollectorRegistry()
@@ -98,6 +101,7 @@ class Service:
                 stores.directory,
                 catalogue=catalogue,
                 clock=clock if settings.time_scale == 1 else ScaledClock(clock, settings.time_scale),
+                tracer=tracer,
             )
         self._api: ApiPart | None = None
         if settings.role.serves_callers:

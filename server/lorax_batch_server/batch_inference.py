@@ -31,6 +31,7 @@ from lorax_batch_server.metrics import ApiMetrics
 from lorax_batch_server.result_requests import check_download, check_stream
 from lorax_batch_server.result_stream import ResultStream
 from lorax_batch_server.shared_messages import SharedMessages
+from lorax_batch_server.trace_metadata import caller_trace
 from lorax_batch_server.translate_job import JobTranslator
 from lorax_batch_server.translate_result import download_response, stream_response
 from lorax_batch_server.translate_watch import WatchTranslator
@@ -71,7 +72,7 @@ class BatchInferenceService(batch_inference_pb2_grpc.BatchInferenceServicer):
         self._watched = WatchTranslator(parts.translator)
 
     async def CreateJob(self, request: pb.CreateJobRequest, context: _Context) -> pb.CreateJobResponse:
-        return pb.CreateJobResponse(job=self._message(await self._parts.intake.create(request)))
+        return pb.CreateJobResponse(job=self._message(await self._parts.intake.create(request, caller_trace(context))))
 
     async def GetJob(self, request: pb.GetJobRequest, context: _Context) -> pb.GetJobResponse:
         return self._polled.of(await self._reads.job(_job_id(request.job_id)), self._job_response)

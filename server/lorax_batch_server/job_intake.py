@@ -62,7 +62,7 @@ class JobIntake:
         self._admission = admission
 
     @failpoint(before="create.before_store", after="create.after_store")
-    async def create(self, request: pb.CreateJobRequest) -> Job:
+    async def create(self, request: pb.CreateJobRequest, traceparent: str = "") -> Job:
         """Return the new job, or the one that an earlier call with this `request_id` made.
 
         Raises:
@@ -80,6 +80,7 @@ class JobIntake:
         dataset = await self._datasets.get_dataset(order.dataset)
         self._check_dataset(dataset, order)
         new = self._new_job(order, dataset, "" if request.validate_only else self._new_id())
+        new = msgspec.structs.replace(new, traceparent=traceparent)
         if self._admission is not None:
             new = msgspec.structs.replace(new, admission=await self._admission.judge(new, dataset))
         return _preview(new, dataset, now) if request.validate_only else await self._insert(new)

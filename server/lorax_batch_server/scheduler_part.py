@@ -34,6 +34,7 @@ from lorax_batch_scheduler.scheduling.fleet_record import FleetRecord
 from lorax_batch_scheduler.scheduling.forecaster import Forecaster
 from lorax_batch_scheduler.scheduling.job_book import KnownJob
 from lorax_batch_scheduler.scheduling.job_shape import shape_of
+from lorax_batch_scheduler.scheduling.job_traces import JobTraces
 from lorax_batch_scheduler.scheduling.learner import Learner
 from lorax_batch_scheduler.scheduling.lease_keeper import LeaseKeeper
 from lorax_batch_scheduler.scheduling.placer import Placer
@@ -46,6 +47,7 @@ from lorax_batch_scheduler.scheduling.unfit_jobs import UnfitJobs
 from lorax_batch_scheduler.scheduling.work_left import WorkLeft
 from lorax_batch_scheduler.telemetry.fleet_sample import FleetSample, take_sample
 from lorax_batch_scheduler.telemetry.tally import Tally
+from lorax_batch_scheduler.telemetry.tracing import Tracer
 
 from lorax_batch_server.data_directory import DataDirectory
 from lorax_batch_server.hosts import make_hosts
@@ -77,6 +79,7 @@ class SchedulerPart:
         *,
         catalogue: Catalogue,
         clock: Clock,
+        tracer: Tracer,
     ) -> None:
         self._settings = settings
         self._stores = stores
@@ -84,6 +87,7 @@ class SchedulerPart:
         self._catalogue = catalogue
         self._clock = clock
         self.tally = Tally()
+        self._traces = JobTraces(tracer, stores.datasets, clock)
         self.sample = FleetSample()
         """How servers, slots and queues were a moment ago; kept only while `sampling`."""
         # Nobody else can use the embedded database: whoever had leases before is dead.
@@ -209,6 +213,7 @@ class SchedulerPart:
             exclusive=self._exclusive,
             commit_interval=timedelta(seconds=self._settings.commit_interval_s),
             tally=self.tally,
+            traces=self._traces,
         )
 
     def _make_fleet(self) -> Fleet:
@@ -228,6 +233,7 @@ class SchedulerPart:
                 log=structlog.get_logger("runner"),
                 settings=RunnerSettings(stall_after_s=settings.stall_after_s),
                 on_retry=self.tally.retried,
+                on_timed=self._traces.row_answered,
             )
 
         def on_change() -> None:

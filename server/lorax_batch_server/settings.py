@@ -146,6 +146,14 @@ class Settings(BaseSettings):
     metrics_port: int | None = Field(
         default=None, ge=0, le=65_535, description="port of the Prometheus listener; unset: none"
     )
+    otlp_endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^/\s]+$",
+        description="an OpenTelemetry collector that takes OTLP over gRPC: http(s)://HOST:4317; unset: no traces",
+    )
+    trace_ratio: float = Field(
+        default=1.0, gt=0, le=1.0, description="the share of jobs that are traced whose callers have not decided it"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="debug also logs every call that only reads"
     )

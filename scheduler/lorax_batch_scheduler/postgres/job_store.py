@@ -228,7 +228,7 @@ async def _insert(connection: Connection, new: NewJob, state: JobState, *, retry
         new.base_model_id, new.base_model_aliases, state, new.priority, new.deadline, new.labels, retry_of,
         new.error_threshold, new.default_max_tokens, new.price_micros_per_million,
         new.admission.answer if new.admission else None, new.admission.reason if new.admission else "",
-        new.admission.earliest_finish_time if new.admission else None,
+        new.admission.earliest_finish_time if new.admission else None, new.traceparent,
     )  # fmt: skip
     return created is not None
 

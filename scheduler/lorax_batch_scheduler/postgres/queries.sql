@@ -106,8 +106,8 @@ SELECT pg_notify('lorax_batch_datasets', $1)
 INSERT INTO jobs (
     job_id, dataset_id, request_id, server_config, base_model_id, base_model_aliases, state, priority, deadline, labels,
     retry_of, error_threshold, default_max_tokens, price_micros_per_million, admission, admission_reason,
-    earliest_finish_time)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+    earliest_finish_time, traceparent)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
 ON CONFLICT (request_id) DO NOTHING
 RETURNING job_id
 

@@ -42,6 +42,8 @@ class PumpEvents:
     """No connection is left, and none can be made."""
     on_retry: Callable[[str], None] = lambda code: None
     """A row is to be sent again; the code of the error that it would have."""
+    on_timed: Callable[[ChunkWork, int, float], None] = lambda work, row, seconds: None
+    """A row of a traced chunk was answered after so long; told of those whose times are asked for."""
 
 
 class RowPump:
@@ -250,7 +252,7 @@ class RowPump:
         chunk = work.chunk
         self._count += 1
         if self._count & SAMPLE_MASK == 0:
-            self._sample(connection, now)
+            self._sample(connection, flight, now)
         request_id = b""
         if not self._limits.is_lorax:
             request_id = header(connection.raw, b"x-request-id") or b""
@@ -312,7 +314,9 @@ class RowPump:
         if queued.rows:
             self._events.on_returned(queued.work)
 
-    def _sample(self, connection: Connection, now: float) -> None:
+    def _sample(self, connection: Connection, flight: Flight, now: float) -> None:
+        if flight.queued.work.traceparent:
+            self._events.on_timed(flight.queued.work, flight.row, now - connection.sent_at)
         self.rate.answered_after(now - connection.sent_at)
         queue_ms = number_header(connection.raw, b"x-queue-time")
         total_ms = number_header(connection.raw, b"x-total-time")

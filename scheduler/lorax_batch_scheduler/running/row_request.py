@@ -40,6 +40,8 @@ class RowRequest:
         ]
         if work.authorization is not None:
             lines.append(b"Authorization: " + work.authorization)
+        if work.traceparent:
+            lines.append(b"traceparent: " + work.traceparent)
         self._before_length = b"\r\n".join([*lines, b"Content-Length: "])
 
     def build(self, row: int, max_tokens: int) -> bytes:

@@ -62,6 +62,7 @@ class ServerRunner:
         log: structlog.typing.FilteringBoundLogger,
         settings: RunnerSettings | None = None,
         on_retry: Callable[[str], None] = lambda code: None,
+        on_timed: Callable[[ChunkWork, int, float], None] = lambda work, row, seconds: None,
     ) -> None:
         self.server_id = server_id
         self.url = url
@@ -96,6 +97,7 @@ class ServerRunner:
                 on_sick=self._sick,
                 on_gone=self._gone,
                 on_retry=on_retry,
+                on_timed=on_timed,
             ),
         )
         self._next_check = 0.0

@@ -9,6 +9,7 @@ from lorax_batch_scheduler.ports.lease import JobActivity, LeasedChunk
 from lorax_batch_scheduler.scheduling.committer import Committed
 from lorax_batch_scheduler.scheduling.fleet import Fleet
 from lorax_batch_scheduler.scheduling.job_book import JobBook
+from lorax_batch_scheduler.scheduling.job_traces import JobTraces
 from lorax_batch_scheduler.scheduling.learner import Learner
 
 _log = structlog.get_logger()
@@ -25,6 +26,7 @@ class CommitFollower:
         release: Callable[[LeasedChunk], None],
         on_complete: Callable[[str], None],
         clock: Clock,
+        traces: JobTraces,
     ) -> None:
         """`release`: give a lease back. `on_complete(job_id)`: every row of a job has its result."""
         self._book = book
@@ -32,6 +34,7 @@ class CommitFollower:
         self._release = release
         self._on_complete = on_complete
         self._clock = clock
+        self._traces = traces
         self.learner: Learner | None = None
 
     def committed(self, committed: Committed) -> None:
@@ -44,10 +47,11 @@ class CommitFollower:
             if known is not None:
                 known.rows.add(rows, now)
                 known.tokens.add(committed.tokens.get(job_id, 0), now)
+                self._traces.committed(known.job, rows, committed.seconds)
         for lease in committed.leases:
             known = self._book.get(lease.job_id)
             if known is not None and lease.done.bit_count() == lease.row_count:
-                known.take_back(lease.chunk_no)
+                self._traces.chunk_done(known.job, known.take_back(lease.chunk_no))
         for lease in (*committed.lost, *committed.released):
             known = self._book.get(lease.job_id)
             if known is not None:

@@ -109,6 +109,8 @@ class Committed:
     """Rows stored, by job."""
     tokens: dict[str, int]
     succeeded: list[CommittedRows]
+    seconds: float
+    """How long PostgreSQL took."""
 
 
 class Committer:
@@ -250,6 +252,7 @@ class Committer:
                 rows=_sum_by_job(stored, lambda result: result.done.bit_count()),
                 tokens=_sum_by_job(stored, lambda result: result.prompt_tokens + result.completion_tokens),
                 succeeded=[_succeeded(batch.chunks[key]) for key in stored if batch.chunks[key].output.rows],
+                seconds=seconds,
             )
         )
 

@@ -17,6 +17,7 @@ from lorax_batch_scheduler.errors import (
 from lorax_batch_scheduler.scheduling.committer import Committer
 from lorax_batch_scheduler.scheduling.finaliser import Finaliser
 from lorax_batch_scheduler.scheduling.job_book import KnownJob
+from lorax_batch_scheduler.scheduling.job_traces import JobTraces
 
 AT_ONCE: Final = 2
 IN_FLIGHT_GRACE_S: Final = 10.0
@@ -37,12 +38,14 @@ class JobEnding:
         committer: Committer,
         scheduler_id: Callable[[], str],
         clock: Clock,
+        traces: JobTraces,
         on_change: Callable[[str], None],
     ) -> None:
         self._finaliser = finaliser
         self._committer = committer
         self._scheduler_id = scheduler_id
         self._clock = clock
+        self._traces = traces
         self._on_change = on_change
         self._queue: asyncio.Queue[KnownJob] = asyncio.Queue()
         self._busy: set[str] = set()
@@ -100,9 +103,11 @@ class JobEnding:
                 await known.nothing_out.wait()
         except TimeoutError:
             _log.warning("rows_left_behind", job_id=known.job.job_id, chunks=len(known.works))
+        began = self._clock.now()
         await self._committer.flush()
         job = await self._finaliser.finalise(known.job, self._scheduler_id())
         if job is None:
             return RETRY_S
         _log.info("job_ended", job_id=job.job_id, state=job.state, rows=job.counts.total, failed=job.counts.failed)
+        await self._traces.ended(job, began)
         return 0.0

@@ -24,6 +24,7 @@ from lorax_batch_scheduler.scheduling.job_book import JobBook, KnownJob
 from lorax_batch_scheduler.scheduling.job_care import due_move
 from lorax_batch_scheduler.scheduling.job_ending import JobEnding
 from lorax_batch_scheduler.scheduling.job_reader import JobReader
+from lorax_batch_scheduler.scheduling.job_traces import JobTraces
 from lorax_batch_scheduler.scheduling.learner import Learner
 from lorax_batch_scheduler.scheduling.lease_keeper import LeaseKeeper
 from lorax_batch_scheduler.scheduling.placer import Placer
@@ -61,6 +62,7 @@ class Scheduler:
         clock: Clock,
         exclusive: bool,
         commit_interval: timedelta,
+        traces: JobTraces,
         tally: Tally | None = None,
     ) -> None:
         self._jobs = jobs
@@ -86,6 +88,7 @@ class Scheduler:
             release=self.committer.release,
             on_complete=lambda job_id: self._reader.hear(job_id),
             clock=clock,
+            traces=traces,
         )
         self._supply = WorkSupply(
             jobs=jobs,
@@ -94,12 +97,14 @@ class Scheduler:
             committer=self.committer,
             scheduler_id=lambda: self._keeper.scheduler_id,
             clock=clock,
+            traces=traces,
         )
         self._ending = JobEnding(
             finaliser=make_finaliser(self.committer),
             committer=self.committer,
             scheduler_id=lambda: self._keeper.scheduler_id,
             clock=clock,
+            traces=traces,
             on_change=self._heard,
         )
         self._reasons = WaitReasons(jobs=jobs, clock=clock, exclusive=exclusive)

@@ -19,6 +19,7 @@ from lorax_batch_scheduler.scheduling.chunk_loader import ChunkLoader
 from lorax_batch_scheduler.scheduling.committer import Committer
 from lorax_batch_scheduler.scheduling.finaliser import add_invalid_lines
 from lorax_batch_scheduler.scheduling.job_book import KnownJob
+from lorax_batch_scheduler.scheduling.job_traces import JobTraces
 from lorax_batch_scheduler.work import ChunkWork
 
 INVALID_CHUNKS_AT_ONCE: Final = 16
@@ -42,6 +43,7 @@ class WorkSupply:
         committer: Committer,
         scheduler_id: Callable[[], str],
         clock: Clock,
+        traces: JobTraces,
     ) -> None:
         self._jobs = jobs
         self._leases = leases
@@ -49,6 +51,7 @@ class WorkSupply:
         self._committer = committer
         self._scheduler_id = scheduler_id
         self._clock = clock
+        self._traces = traces
 
     async def give(self, known: KnownJob, runner: RowRunner, server_id: str, model: str, chunk_count: int) -> None:
         """Claim chunks of a job and hand them to a runner.
@@ -71,6 +74,7 @@ class WorkSupply:
             elif isinstance(chunk, Chunk) and self._scheduler_id() == holder:  # else lost while it was read
                 work = make_work(known, lease, chunk)
                 work.server_id = server_id
+                self._traces.chunk_given(known.job, work)
                 known.give_out(work)
                 runner.give(work)
         if missing is not None:

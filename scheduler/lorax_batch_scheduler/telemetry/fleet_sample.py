@@ -70,7 +70,7 @@ def _queues(jobs: Sequence[KnownJob], now: datetime) -> list[QueueSample]:
 def _queue(family: str, model: str, jobs: Sequence[KnownJob], now: datetime) -> QueueSample:
     waiting = [known.job.create_time for known in jobs if known.job.state in (JobState.QUEUED, JobState.STARTING)]
     return QueueSample(
-        family=family[:12],
+        family=family,
         model=model,
         jobs=len(jobs),
         rows=sum(left.row_count for known in jobs for left in known.left.values()),

@@ -16,8 +16,10 @@ from lorax_batch_scheduler.ports import LeasedChunk
 from lorax_batch_scheduler.scheduling.chunk_loader import ChunkLoader
 from lorax_batch_scheduler.scheduling.finaliser import Finaliser
 from lorax_batch_scheduler.scheduling.fleet import Fleet
+from lorax_batch_scheduler.scheduling.job_traces import JobTraces
 from lorax_batch_scheduler.scheduling.lease_keeper import LeaseKeeper
 from lorax_batch_scheduler.scheduling.scheduler import Scheduler
+from lorax_batch_scheduler.telemetry.tracing import NoTracer
 from lorax_batch_scheduler.work import ChunkWork
 
 from tests.integration.postgres.conftest import LEASE, Stores
@@ -167,6 +169,7 @@ async def lone_scheduler(
         clock=SystemClock(),
         exclusive=False,
         commit_interval=timedelta(seconds=60),
+        traces=JobTraces(NoTracer(), stores.datasets, SystemClock()),
     )
     scheduler.use(OneServer(runner, "mistral-7b"), elsewhere=tuple)
     await keeper.register()

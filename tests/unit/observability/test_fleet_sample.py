@@ -16,8 +16,8 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 def add_job(book: JobBook, number: int, *, model: str, state: JobState, age_s: float, rows: int) -> None:
     created = NOW - timedelta(seconds=age_s)
     job = Job(
-        job_id=f"job_{number}", dataset_id="d", server_config=ServerConfig(base_model=model), base_model_id=model, state=state,
-        create_time=created, update_time=created,
+        job_id=f"job_{number}", dataset_id="d", server_config=ServerConfig(base_model=model), base_model_id=model,
+        state=state, create_time=created, update_time=created,
     )  # fmt: skip
     book.update([job], 0.0)
     known = book.get(job.job_id)
