@@ -691,3 +691,39 @@ SELECT EXISTS (
 -- store_files --
 -- The finished files of a job that is about to reach its outcome; nothing while a row has no result.
 UPDATE jobs SET output_file = $2, error_file = $3 WHERE job_id = $1 AND result_count = total
+
+-- checkup --
+-- What an operator should know of the server and of our role in it.
+SELECT
+    current_setting('server_version') AS version,
+    current_setting('server_version_num')::integer / 10000 AS major,
+    clock_timestamp() AS now,
+    current_user::text AS role,
+    coalesce(current_schema()::text, '') AS schema,
+    coalesce(has_schema_privilege(current_schema()::text, 'CREATE'), false) AS may_create,
+    pg_is_in_recovery() AS standby,
+    current_setting('default_transaction_read_only') = 'on' AS read_only,
+    current_setting('server_encoding') AS encoding,
+    current_setting('fsync') AS fsync,
+    current_setting('full_page_writes') AS full_page_writes,
+    current_setting('synchronous_commit') AS synchronous_commit,
+    current_setting('autovacuum') AS autovacuum,
+    current_setting('max_connections')::integer AS max_connections,
+    (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections,
+    (SELECT coalesce(extract(epoch FROM max(clock_timestamp() - xact_start)), 0)::double precision
+     FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend') AS oldest_transaction_s,
+    pg_database_size(current_database()) AS size_bytes,
+    (SELECT age(datfrozenxid) FROM pg_database WHERE datname = current_database()) AS transaction_age,
+    to_regclass('schema_migrations') IS NOT NULL AS migrated
+
+-- checkup_schema --
+-- The newest step of the schema.
+SELECT coalesce(max(version), 0) FROM schema_migrations
+
+-- checkup_tables --
+-- What autovacuum has to do, and whether our role may use each table.
+SELECT
+    relname::text AS name, n_live_tup AS live_rows, n_dead_tup AS dead_rows, pg_total_relation_size(relid) AS size_bytes,
+    has_table_privilege(relid, 'SELECT') AND has_table_privilege(relid, 'INSERT')
+        AND has_table_privilege(relid, 'UPDATE') AND has_table_privilege(relid, 'DELETE') AS usable
+FROM pg_stat_user_tables WHERE schemaname = current_schema() ORDER BY relname

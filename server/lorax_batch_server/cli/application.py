@@ -2,7 +2,20 @@
 
 import typer
 
-from lorax_batch_server.cli import datasets, demo, fleet, health, jobs, plan, rehearse, run, serve, simulator, validate
+from lorax_batch_server.cli import (
+    datasets,
+    demo,
+    doctor,
+    fleet,
+    health,
+    jobs,
+    plan,
+    rehearse,
+    run,
+    serve,
+    simulator,
+    validate,
+)
 from lorax_batch_server.cli.reporting_group import ReportingGroup
 
 application = typer.Typer(
@@ -16,6 +29,7 @@ application.command("demo", short_help="Run a sample on simulated servers.")(dem
 application.command("run", short_help="Run one dataset, without a service.")(run.run)
 application.command("serve", short_help="Run the service.")(serve.serve)
 application.command("health", short_help="Ask a service whether it takes calls.")(health.health)
+application.command("doctor", short_help="Check all that a service needs.")(doctor.doctor)
 application.command("plan", short_help="Replay a trace of jobs in virtual time.")(plan.plan)
 application.command("rehearse", short_help="Run a trace on simulated servers.")(rehearse.rehearse)
 application.command("simulator", short_help="Run a simulated LoRAX server.", **simulator.SETTINGS)(simulator.simulator)

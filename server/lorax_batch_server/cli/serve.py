@@ -67,8 +67,6 @@ def serve(
         "import_roots": [str(root.absolute()) for root in import_root] or None,
     }
     import uvloop
-    from lorax_batch_scheduler.failpoints import LOG_VARIABLE, VARIABLE
-    from lorax_batch_scheduler.postgres.binaries import BIN_VARIABLE
 
     from lorax_batch_server.allocator import limit_held_memory
     from lorax_batch_server.app import serve as run_service
@@ -77,8 +75,16 @@ def serve(
 
     settings = load_settings(config, **given)
     set_up_logs(level=settings.log_level, log_format=settings.log_format)
-    for name in unknown_variables(os.environ, frozenset({"LORAX_BATCH_TARGET", BIN_VARIABLE, VARIABLE, LOG_VARIABLE})):
+    for name in unknown_variables(os.environ, other_variables()):
         typer.echo(f"lorax-batch: variable {name} is no setting and has no effect", err=True)
     limit_held_memory()
     # Whoever started us reads this line as the sign that the service can be called.
     uvloop.run(run_service(settings, on_ready=lambda address: typer.echo(f"listening on {address}")))
+
+
+def other_variables() -> frozenset[str]:
+    """Return the variables with our prefix that are no settings."""
+    from lorax_batch_scheduler.failpoints import LOG_VARIABLE, VARIABLE
+    from lorax_batch_scheduler.postgres.binaries import BIN_VARIABLE
+
+    return frozenset({"LORAX_BATCH_TARGET", BIN_VARIABLE, VARIABLE, LOG_VARIABLE})

@@ -1,0 +1,75 @@
+"""`lorax-batch doctor`."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lorax_batch_server.cli.exit_code import ExitCode
+from lorax_batch_server.cli.options import JsonOption
+from lorax_batch_server.cli.output import print_json
+from lorax_batch_server.cli.serve import RoleOption, ServerOption
+
+if TYPE_CHECKING:
+    from lorax_batch_server.doctor.finding import Finding
+
+
+def doctor(
+    role: RoleOption = None,
+    data_dir: Annotated[Path | None, typer.Option(help="As of `serve`.")] = None,
+    database_url: Annotated[str | None, typer.Option(help="As of `serve`.")] = None,
+    object_store: Annotated[str | None, typer.Option(metavar="URL", help="As of `serve`.")] = None,
+    server: ServerOption = [],
+    fleet: Annotated[Path | None, typer.Option(help="As of `serve`.")] = None,
+    config: Annotated[Path | None, typer.Option(help="The TOML file with settings of `serve`.")] = None,
+    catalogue: Annotated[Path | None, typer.Option(help="As of `serve`.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check all that a service with these settings needs, and say what to do; exit 1 when something is wrong.
+
+    Reads the same options, variables and file as `serve`. Writes nothing but one probe object, which it deletes.
+    """
+    given = {
+        "role": role,
+        "data_dir": data_dir,
+        "database_url": database_url,
+        "object_store": object_store,
+        "servers": server or None,
+        "fleet": fleet,
+        "catalogue": catalogue,
+    }
+    import asyncio
+
+    if asyncio.run(_examine(config, given, as_json=as_json)):
+        raise typer.Exit(ExitCode.FAILED)
+
+
+async def _examine(config: Path | None, given: dict[str, Any], *, as_json: bool) -> bool:
+    """Print findings as they come; return whether something is wrong."""
+    from lorax_batch_scheduler.errors import ConfigurationError
+
+    from lorax_batch_server.cli.serve import other_variables
+    from lorax_batch_server.doctor.examination import CONFIGURATION, examine
+    from lorax_batch_server.doctor.finding import Verdict, wrong
+    from lorax_batch_server.settings import load_settings
+
+    try:
+        settings = load_settings(config, **given)
+    except ConfigurationError as error:
+        _show(wrong(CONFIGURATION, str(error), "correct it: nothing else was looked at"), as_json=as_json)
+        return True
+    failed = False
+    async for finding in examine(settings, os.environ, other_variables()):
+        _show(finding, as_json=as_json)
+        failed = failed or finding.verdict is Verdict.ERROR
+    return failed
+
+
+def _show(finding: "Finding", *, as_json: bool) -> None:
+    if as_json:
+        print_json(finding)
+        return
+    typer.echo(f"{finding.verdict.value:<8} {finding.check}: {finding.message}")
+    if finding.advice:
+        typer.echo(f"{'':8} -> {finding.advice}")
