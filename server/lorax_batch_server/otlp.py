@@ -31,18 +31,19 @@ class OtlpTracer:
     *Resources*: a thread and a connection, until `close`.
     """
 
-    def __init__(self, exporter: OTLPSpanExporter, ratio: float) -> None:
+    def __init__(self, exporter: OTLPSpanExporter, ratio: float, close_s: float) -> None:
         self.ratio = ratio
+        self._close_s = close_s
         self._exporter = exporter
         self._processor = BatchSpanProcessor(exporter, QUEUED_SPANS, INTERVAL_MS)
         # Adds what OTEL_RESOURCE_ATTRIBUTES and OTEL_SERVICE_NAME say.
         self._resource = Resource.create({"service.name": "lorax-batch", "service.version": version("lorax-batch")})
 
     @classmethod
-    def open(cls, endpoint: str, ratio: float) -> Self:
+    def open(cls, endpoint: str, ratio: float, *, close_s: float = CLOSE_S) -> Self:
         """Send to a collector at `http://HOST:PORT` or, with TLS, `https://HOST:PORT`."""
         scheme = urlsplit(endpoint).scheme
-        return cls(OTLPSpanExporter(endpoint, insecure=scheme == "http", timeout=EXPORT_TIMEOUT_S), ratio)
+        return cls(OTLPSpanExporter(endpoint, insecure=scheme == "http", timeout=EXPORT_TIMEOUT_S), ratio, close_s)
 
     def record(self, span: Span) -> None:
         context = span.context
@@ -67,7 +68,7 @@ class OtlpTracer:
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
-        give_up = threading.Timer(CLOSE_S, self._exporter.shutdown)
+        give_up = threading.Timer(self._close_s, self._exporter.shutdown)
         give_up.start()
         self._processor.shutdown()  # type: ignore[no-untyped-call]  # the SDK leaves it out
         give_up.cancel()
