@@ -9,7 +9,9 @@ import pytest
 from lorax_batch.v1 import batch_inference_pb2 as pb
 from lorax_batch.v1 import batch_inference_pb2_grpc
 from lorax_batch_client import Client, JobState, ServerConfig
+from lorax_batch_server.cli.application import application
 from prometheus_client.parser import text_string_to_metric_families
+from typer.testing import CliRunner
 
 from tests.end_to_end.job_story import MODEL, JobStory, submit
 from tests.end_to_end.listening_server import ListeningServer
@@ -130,6 +132,15 @@ def test_prometheus_is_told_what_a_job_did(service: Service, client: Client) -> 
     states = {dict(labels)["state"]: value for (name, labels), value in now.items() if name == "lorax_batch_slot_state"}
     assert {state for state, value in states.items() if value} == {"ready"}
     assert all("job_" not in value for _, labels in now for _, value in labels)
+
+
+def test_the_doctor_finds_a_running_service_well(service: Service) -> None:
+    result = CliRunner().invoke(application, ["doctor", "--json", "--data-dir", str(service.directory / "data")])
+    found = {finding["check"]: finding for finding in map(json.loads, result.stdout.splitlines())}
+    assert {check: each for check, each in found.items() if each["verdict"] == "error"} == {}
+    assert result.exit_code == 0
+    assert found["database schema"]["verdict"] == "ok"
+    assert found["object store"]["message"] == "an object was written, read and deleted"
 
 
 def scrape(service: Service) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
