@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from tests.end_to_end.job_story import MODEL, JobStory, submit
 from tests.end_to_end.listening_server import ListeningServer
+from tests.end_to_end.poll import poll_until
 from tests.end_to_end.rows import make_rows
 from tests.otlp_collector import Collector, Span, facts, otlp_collector
 from tests.processes import Service
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.timeout(60)
 
 ROWS = 200
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 CALLER = f"00-{TRACE}-00f067aa0ba902b7-01"
 
 
@@ -70,7 +72,9 @@ def test_a_job_is_one_trace_from_the_caller_to_the_server(
     assert story.finish().state is JobState.SUCCEEDED
     collector.wait_until(lambda: "job" in spans_of(collector, TRACE))
     spans = spans_of(collector, TRACE)
-    assert set(spans) == {"job", "ingest", "plan", "chunk", "row", "commit", "finalise"}
+    # One row a second is told, whosever it is: this job may have had none.
+    assert set(spans) | {"row"} == {"job", "ingest", "plan", "chunk", "row", "commit", "finalise"}
+    assert collector.named("row")
     (job,) = spans["job"]
     assert job.parent_span_id.hex() == "00f067aa0ba902b7"
     assert facts(job) == {
@@ -79,7 +83,7 @@ def test_a_job_is_one_trace_from_the_caller_to_the_server(
     for name in ("ingest", "plan", "chunk", "commit", "finalise"):
         assert {span.parent_span_id for span in spans[name]} == {job.span_id}, name
     chunks = {span.span_id for span in spans["chunk"]}
-    assert {span.parent_span_id for span in spans["row"]} <= chunks
+    assert {span.parent_span_id for span in spans.get("row", [])} <= chunks
     for each in (span for named in spans.values() for span in named):
         assert each.start_time_unix_nano <= each.end_time_unix_nano
     # The server goes on with the chunk's span: its own are inside of it.
@@ -100,13 +104,14 @@ def test_a_caller_that_does_not_sample_is_heeded_and_still_passed_on(
 
 
 def test_a_job_without_a_caller_trace_has_one_of_its_own(client: Client, collector: Collector) -> None:
-    before = len(collector.named("job"))
     story = submit(client, make_rows("own", ROWS))
     assert story.finish().state is JobState.SUCCEEDED
-    collector.wait_until(lambda: len(collector.named("job")) > before)
-    job = collector.named("job")[-1]
-    assert facts(job)["job_id"] == story.job_id
-    assert not job.parent_span_id
+
+    def own() -> list[Span]:
+        return [span for span in collector.named("job") if facts(span)["job_id"] == story.job_id]
+
+    collector.wait_until(lambda: bool(own()))
+    assert not own()[0].parent_span_id
 
 
 def test_a_bad_traceparent_is_no_error(service: Service, client: Client) -> None:
@@ -129,8 +134,7 @@ def test_prometheus_is_told_what_a_job_did(service: Service, client: Client) -> 
     assert grown("lorax_batch_ingested_datasets_total", outcome="ready") == 1
     assert grown("lorax_batch_object_store_seconds_count", operation="get", outcome="ok") >= 1
     assert now["lorax_batch_database_up", frozenset()] == 1
-    states = {dict(labels)["state"]: value for (name, labels), value in now.items() if name == "lorax_batch_slot_state"}
-    assert {state for state, value in states.items() if value} == {"ready"}
+    poll_until(lambda: slot_states(scrape(service)), lambda states: states == {"ready"})
     assert all("job_" not in value for _, labels in now for _, value in labels)
 
 
@@ -143,7 +147,14 @@ def test_the_doctor_finds_a_running_service_well(service: Service) -> None:
     assert found["object store"]["message"] == "an object was written, read and deleted"
 
 
-def scrape(service: Service) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+def slot_states(samples: Samples) -> set[str]:
+    """Return the states that some slot is in."""
+    return {
+        dict(labels)["state"] for (name, labels), value in samples.items() if name == "lorax_batch_slot_state" and value
+    }
+
+
+def scrape(service: Service) -> Samples:
     """Return every sample by name and labels."""
     events = [json.loads(line) for line in service.log.read_text().splitlines() if line.startswith("{")]
     port = next(event["port"] for event in events if event["event"] == "metrics_listening")
