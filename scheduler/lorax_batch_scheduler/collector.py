@@ -160,7 +160,7 @@ class Collector:
             _log.info("objects_collected", count=len(due), first=due[0].key)
         return len(due)
 
-    @failpoint(before="collect.before_advance", after="collect.after_advance")
+    @failpoint(before="collect.before_advance")
     async def _advance(self, cursor: str) -> bool:
         return await self._store.advance_pass(self._holder, cursor=cursor, lease=LEASE)
 

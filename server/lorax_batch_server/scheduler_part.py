@@ -13,6 +13,7 @@ from lorax_batch_scheduler.clock import Clock
 from lorax_batch_scheduler.errors import DatabaseError
 from lorax_batch_scheduler.estimates import Estimates
 from lorax_batch_scheduler.estimates.learned_keeper import LearnedKeeper
+from lorax_batch_scheduler.exporter import Exporter
 from lorax_batch_scheduler.fleet import ServerLimits, Slot
 from lorax_batch_scheduler.ingest.ingestion import Ingestion
 from lorax_batch_scheduler.ingest.limits import IngestLimits
@@ -111,6 +112,14 @@ class SchedulerPart:
             refresh_needs=RowNeeds(self._all_slots, self._model).refresh,
         )
         self._ingestion = self._make_ingestion(removals, directory)
+        self._exporter = Exporter(
+            stores.exports,
+            stores.jobs,
+            stores.objects,
+            stores.buckets,
+            scheduler_id=lambda: self._keeper.scheduler_id,
+            clock=clock,
+        )
         self._stopped = asyncio.Event()
 
     async def run(self) -> None:
@@ -123,9 +132,11 @@ class SchedulerPart:
             ingesting = group.create_task(self._ingestion.run())
             scheduling = group.create_task(self._scheduler.run())
             recording = group.create_task(self._record.run())
+            exporting = group.create_task(self._exporter.run())
             await self._stopped.wait()
             ingesting.cancel()
-            await asyncio.wait([ingesting])
+            exporting.cancel()
+            await asyncio.wait([ingesting, exporting])
             await self._release_dataset()
             await asyncio.wait([scheduling])
             learning.cancel()
@@ -323,4 +334,5 @@ class SchedulerPart:
             scheduler_id=lambda: self._keeper.scheduler_id,
             limits=IngestLimits(max_line_bytes=self._settings.max_line_bytes),
             import_roots=[Path(root) for root in self._settings.import_roots],
+            buckets=self._stores.buckets,
         )

@@ -23,13 +23,14 @@ from lorax_batch_scheduler.errors import (
 )
 from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.ingest.child import IngestOptions
-from lorax_batch_scheduler.ingest.imports import read_file, resolve_import
+from lorax_batch_scheduler.ingest.imports import is_bucket_uri, read_file, resolve_import
 from lorax_batch_scheduler.ingest.limits import IngestLimits
 from lorax_batch_scheduler.ingest.outcome import IngestOutcome
 from lorax_batch_scheduler.ingest.pack_upload import store_file
 from lorax_batch_scheduler.ingest.process import IngestProcessError, ingest_in_process, packs_folder
 from lorax_batch_scheduler.object_names import dataset_prefix
 from lorax_batch_scheduler.ports import DatasetStore, ObjectStore
+from lorax_batch_scheduler.ports.caller_buckets import CallerBuckets
 from lorax_batch_scheduler.removals import Removals
 
 _IDLE_WAIT_S: Final = 5.0
@@ -63,6 +64,7 @@ class Ingestion:
         scheduler_id: Callable[[], str],
         limits: IngestLimits | None = None,
         import_roots: Sequence[Path] = (),
+        buckets: CallerBuckets | None = None,
     ) -> None:
         self._datasets = datasets
         self._objects = objects
@@ -75,6 +77,7 @@ class Ingestion:
         """The name that the dataset at hand was claimed under; another one since then means that the claim is lost."""
         self._limits = limits or IngestLimits()
         self._import_roots = import_roots
+        self._buckets = buckets
         self._not_before: dict[str, float] = {}
         self._process_failures: dict[str, int] = {}
 
@@ -166,7 +169,11 @@ class Ingestion:
             raise ChecksumMismatchError(dataset.dataset_id, declared, actual)
 
     def _bytes(self, dataset: Dataset) -> AsyncIterator[bytes]:
-        return self._uploaded(dataset.dataset_id) if dataset.source_path is None else self._imported(dataset)
+        if dataset.source_path is None:
+            return self._uploaded(dataset.dataset_id)
+        if self._buckets is not None and is_bucket_uri(dataset.source_path):
+            return self._buckets.read(dataset.source_path)
+        return self._imported(dataset)
 
     async def _uploaded(self, dataset_id: str) -> AsyncIterator[bytes]:
         expected = 0

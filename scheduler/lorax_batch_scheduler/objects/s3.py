@@ -32,10 +32,14 @@ _WRITER = "lorax-batch-writer"
 class S3ObjectStore:
     """Objects as those of a bucket, below a prefix."""
 
-    def __init__(self, location: S3Location, *, new_id: Callable[[], str] = lambda: uuid.uuid4().hex) -> None:
+    def __init__(
+        self, location: S3Location, *, new_id: Callable[[], str] = lambda: uuid.uuid4().hex, check: bool = True
+    ) -> None:
+        """`check`: write and delete a small object when it is opened."""
         self._location = location
         self._bucket = location.bucket
         self._new_id = new_id
+        self._check = check
         self._stack = AsyncExitStack()
         self._entered: S3Client | None = None
 
@@ -195,7 +199,8 @@ class S3ObjectStore:
     async def __aenter__(self) -> Self:
         try:
             self._entered = await self._stack.enter_async_context(s3_client(self._location))
-            await check_bucket(self._entered, self._location, self._new_id())
+            if self._check:
+                await check_bucket(self._entered, self._location, self._new_id())
         except BaseException:
             await self._stack.aclose()
             raise

@@ -2,7 +2,21 @@
 
 import typer
 
-from lorax_batch_server.cli import datasets, demo, fleet, health, jobs, plan, rehearse, run, serve, simulator, validate
+from lorax_batch_server.cli import (
+    datasets,
+    demo,
+    fleet,
+    health,
+    jobs,
+    migrate,
+    plan,
+    rehearse,
+    run,
+    serve,
+    simulator,
+    store,
+    validate,
+)
 from lorax_batch_server.cli.reporting_group import ReportingGroup
 
 application = typer.Typer(
@@ -15,6 +29,7 @@ application = typer.Typer(
 application.command("demo", short_help="Run a sample on simulated servers.")(demo.demo)
 application.command("run", short_help="Run one dataset, without a service.")(run.run)
 application.command("serve", short_help="Run the service.")(serve.serve)
+application.command("migrate", short_help="Bring a PostgreSQL's schema up to date.")(migrate.migrate)
 application.command("health", short_help="Ask a service whether it takes calls.")(health.health)
 application.command("plan", short_help="Replay a trace of jobs in virtual time.")(plan.plan)
 application.command("rehearse", short_help="Run a trace on simulated servers.")(rehearse.rehearse)
@@ -22,4 +37,5 @@ application.command("simulator", short_help="Run a simulated LoRAX server.", **s
 application.command("validate", short_help="Check a dataset offline.")(validate.validate)
 application.add_typer(datasets.commands, name="datasets", help="Upload, list, show and delete datasets.")
 application.add_typer(jobs.commands, name="jobs", help="Create, watch and control jobs, and get their results.")
+application.add_typer(store.commands, name="store", help="Look after the service's object store.")
 application.add_typer(fleet.commands, name="fleet", help="Show where LoRAX servers run and how they do.")
