@@ -71,7 +71,7 @@ class Exporter:
     async def export_next(self) -> bool:
         """Carry out the next export; False when there is none. Raises `DatabaseError`."""
         claimed_by = self._scheduler_id()
-        export = await self._claim(claimed_by)
+        export = await self._store.claim_export(claimed_by)
         if export is None:
             return False
         try:
@@ -84,10 +84,6 @@ class Exporter:
             await self._store.end_export(export, claimed_by, ExportState.FAILED, reason=str(error))
             _log.warning("export_failed", export_id=export.export_id, error=str(error))
         return True
-
-    @failpoint(after="export.after_claim")
-    async def _claim(self, scheduler_id: str) -> Export | None:
-        return await self._store.claim_export(scheduler_id)
 
     async def _export(self, export: Export, claimed_by: str) -> None:
         job = await self._jobs.get_job(export.job_id)
@@ -186,7 +182,6 @@ class _Copy:
     async def _complete(self, name: str) -> None:
         await self._destination.complete_upload(name, self._progress.upload_id, self._progress.parts)
 
-    @failpoint(after="export.after_save")
     async def _save(self) -> None:
         if await self._store.save_export_progress(self._export, self._claimed_by, self._progress):
             return

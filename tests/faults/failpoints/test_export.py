@@ -27,9 +27,7 @@ pytestmark = pytest.mark.timeout(240)
 
 EXPORT = (
     "export.after_create",
-    "export.after_claim",
     "export.after_put",
-    "export.after_save",
     "export.after_part",
     "export.after_complete",
     "export.after_end",
