@@ -1,4 +1,7 @@
-"""What every object store must do, run on a directory, on moto's S3, and on a real Ceph RGW (`make check-rgw`)."""
+"""What every object store must do, run on a directory, on moto's S3, and on real servers.
+
+Those are Ceph's RGW (`make check-rgw`) and versitygw (`make check-versitygw`).
+"""
 
 import asyncio
 import os
@@ -25,14 +28,14 @@ BAD_KEYS = [
 ]
 
 
-@pytest.fixture(params=["directory", "moto", pytest.param("rgw", marks=pytest.mark.s3_rgw)])
+@pytest.fixture(params=["directory", "moto", pytest.param("server", marks=pytest.mark.s3_server)])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "directory":
         return f"file://{tmp_path}/objects"
     if request.param == "moto":
         return str(request.getfixturevalue("moto_store_url"))
     request.getfixturevalue("s3_credentials")
-    return store_url_at(os.environ["LORAX_BATCH_TEST_RGW"])
+    return store_url_at(os.environ["LORAX_BATCH_TEST_S3"])
 
 
 @pytest.fixture

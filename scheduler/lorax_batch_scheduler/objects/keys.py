@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from datetime import timedelta
 
-from lorax_batch_scheduler.errors import InvalidInputError
+from lorax_batch_scheduler.errors import InvalidInputError, ObjectNotFoundError
 from lorax_batch_scheduler.ports import UploadedPart
 
 KEY_LENGTH = 900
@@ -85,6 +85,12 @@ def check_parts(parts: Sequence[UploadedPart]) -> None:
                 f"has {before.size_bytes} bytes in number {before.number}, but all except the last need "
                 f"{LEAST_PART_BYTES}",
             )
+
+
+def check_upload_id(key: str, upload_id: str) -> None:
+    """Raise `ObjectNotFoundError` for what no store gives as an id; some gateways to files take it for a path."""
+    if any(segment in ("", ".", "..") for segment in upload_id.split("/")):
+        raise ObjectNotFoundError(f"{key} (upload {upload_id!r})")
 
 
 def check_link(lifetime: timedelta, file_name: str) -> None:

@@ -160,6 +160,7 @@ class S3ObjectStore:
 
     async def upload_part(self, key: str, upload_id: str, number: int, data: bytes) -> UploadedPart:
         keys.check_part_number(number)
+        keys.check_upload_id(key, upload_id)
         name = self._name(key)
         async with self._writing(f"{key} (upload {upload_id})", data):
             answer = await self._client.upload_part(
@@ -191,6 +192,7 @@ class S3ObjectStore:
     async def abort_upload(self, key: str, upload_id: str) -> None:
         name = self._name(key)
         try:
+            keys.check_upload_id(key, upload_id)
             with s3_errors(key):
                 await self._client.abort_multipart_upload(Bucket=self._bucket, Key=name, UploadId=upload_id)
         except ObjectNotFoundError:
@@ -241,6 +243,7 @@ class S3ObjectStore:
 
     async def _complete(self, key: str, upload_id: str, parts: Sequence[UploadedPart]) -> None:
         name = self._name(key)
+        keys.check_upload_id(key, upload_id)
         with s3_errors(f"{key} (upload {upload_id})"):
             await self._client.complete_multipart_upload(
                 Bucket=self._bucket,

@@ -35,6 +35,12 @@ async def check_bucket(client: "S3Client", location: S3Location, check_id: str) 
             if (reason := _refusal(error, location, doing)) is not None:
                 raise ConfigurationError(f"{location}: {reason}") from error
             raise
+        except RecursionError as error:
+            # botocore asks anew, for ever, where a redirection does not say which region it leads to.
+            raise ConfigurationError(
+                f"{location}: endpoint={location.endpoint} redirects to somewhere else: give the URL that it leads to "
+                "(https:// instead of http://?), or the bucket's own region=NAME"
+            ) from error
 
 
 def _refusal(error: ClientError, location: S3Location, doing: str) -> str | None:
