@@ -1,5 +1,6 @@
 """A dataset comes from the caller's bucket, its results go back there, and links lead to them; all in S3."""
 
+import asyncio
 import hashlib
 import json
 import subprocess
@@ -11,7 +12,17 @@ from typing import Any
 
 import botocore.session
 import pytest
-from lorax_batch_client import Client, ClientError, DatasetState, ExportState, JobState, ResultKind
+from lorax_batch_client import (
+    AsyncClient,
+    Client,
+    ClientError,
+    DatasetState,
+    Export,
+    ExportState,
+    Job,
+    JobState,
+    ResultKind,
+)
 
 from tests.end_to_end.job_story import MODEL, JobStory
 from tests.end_to_end.rows import make_rows
@@ -79,6 +90,17 @@ def test_from_bucket_to_bucket(service: Service, client: Client, bucket: Any) ->
     assert urllib.request.urlopen(errors.url, timeout=10).read() == b""
     assert errors.url not in service.log.read_text()
     assert errors.url not in repr(errors)
+    asyncio.run(check_async(service, job, done))
+
+
+async def check_async(service: Service, job: Job, export: Export) -> None:
+    """Check that the asynchronous client says the same."""
+    async with AsyncClient(service.target) as client:
+        assert await client.list_exports(job) == [export]
+        assert await client.wait_for_export(export) == export
+        again = await client.export_results(job, export.destination, request_id="again")
+        assert await client.get_export(again.export_id) is not None
+        assert (await client.download_link(job)).file == job.output_file
 
 
 def test_what_is_not_allowed_is_refused_at_the_call(service: Service, client: Client, bucket: Any) -> None:
