@@ -150,10 +150,12 @@ _LIKELY: Final[dict[str, tuple[str, ...]]] = {
     "request_id": ("once", "twice"),
     "page_token": ("", ""),
     "sha256": ("0" * 64, "E" * 64, "", ""),
-    "path": ("/etc/passwd", "/", "/proc/self/mem", "/dev/zero", "relative", "/\u0000"),
+    "destination": ("s3://theirs/out", "s3://theirs/out/../in", "s3://", "/etc", "s3://\u0000/"),
+    "path": ("s3://theirs/in/x", "/etc/passwd", "/", "/proc/self/mem", "/dev/zero", "relative", "/\u0000"),
 }
 _PREFIXES: Final = {
     "job_id": "job_", "job_ids": "job_", "dataset_id": "ds_", "dataset": "ds_", "slot_id": "slot_",
+    "export_id": "exp_",
 }  # fmt: skip
 """What the names begin with that a field most likely means."""
 _NEEDED: Final = {*_PREFIXES, "job", "server_config", "base_model", "update_mask", "paths", "path"}
