@@ -39,7 +39,19 @@ load: setup ## 1 M rows, 2,000 watchers, 500 jobs, slow readers, polling storms 
 
 .PHONY: check-rgw
 check-rgw: setup ## run the object store's tests on a real Ceph RGW (Debian packages, 70 MB the first time)
-	@scripts/s3_rgw.sh build/rgw $(PYTEST) -n 0 -m s3_rgw tests/conformance/test_object_store.py
+	@scripts/s3_rgw.sh build/rgw $(PYTEST) -n 0 -m s3_server tests/conformance/test_object_store.py
+
+.PHONY: check-versitygw
+check-versitygw: setup ## run the object store's tests on the S3 server of deploy/compose.yaml (built with Go, minutes the first time)
+	@scripts/s3_versitygw.sh build/tools $(PYTEST) -n 0 -m s3_server tests/conformance/test_object_store.py
+
+.PHONY: check-chart
+check-chart: setup ## render the Helm chart with a helm built by Go (minutes the first time); on a cluster where one answers
+	@scripts/check_chart.sh build/tools $(PYTEST) -n 0 tests/deploy/test_chart.py
+
+.PHONY: check-image
+check-image: ## build the image and run it, where a container engine answers
+	@scripts/check_image.sh
 
 .PHONY: check-long
 check-long: setup ## run the tests that wait for real timeouts (a few minutes)
@@ -57,7 +69,7 @@ fast: setup ## the part of `make check` to run before each commit (no tests)
 	@cd protos && ../$(BIN)/buf lint && ../$(BIN)/buf format --exit-code --diff
 	@scripts/protos.sh --check
 	@$(BIN)/shellcheck scripts/*.sh .ci/run
-	@if [ -f Dockerfile ]; then $(BIN)/hadolint Dockerfile; fi
+	@$(BIN)/hadolint Dockerfile
 
 .PHONY: format
 format: setup ## format the code and sort its imports

@@ -8,3 +8,5 @@ compile() {
 }
 compile -o requirements.lock
 compile --group dev --group bench -c requirements.lock -o requirements-dev.lock
+# What the image holds: the runtime and the client of Kubernetes.
+compile --extra kubernetes -c requirements.lock -o requirements-image.lock

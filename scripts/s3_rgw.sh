@@ -2,7 +2,7 @@
 # Runs a command beside a real S3 server, Ceph's RGW: `s3_rgw.sh DIR COMMAND...`
 #
 # One monitor, one OSD in memory and one gateway, on loopback, from Debian's own packages unpacked into DIR (about
-# 70 MB to download the first time; nothing is installed). The command finds the address in LORAX_BATCH_TEST_RGW; the
+# 70 MB to download the first time; nothing is installed). The command finds the address in LORAX_BATCH_TEST_S3; the
 # keys are test/test. All ends with the command.
 set -euo pipefail
 base=$(mkdir -p "${1:?usage: s3_rgw.sh DIR COMMAND...}" && cd "$1" && pwd)
@@ -113,4 +113,4 @@ trap stop EXIT
   export PATH=$root/usr/bin:$PATH PYTHONPATH=$root/usr/lib/python3/dist-packages CEPH_CONF=$run/ceph.conf
   start "$port"
 )
-LORAX_BATCH_TEST_RGW=http://127.0.0.1:$port "$@"
+LORAX_BATCH_TEST_S3=http://127.0.0.1:$port "$@"

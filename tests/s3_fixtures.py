@@ -41,7 +41,7 @@ def s3_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 def moto_store_url(moto_url: str, s3_credentials: None, monkeypatch: pytest.MonkeyPatch) -> str:
     """Return the URL of an object store that nobody else uses."""
     # moto answers 500 where a real store says that there is no such upload: don't wait for it to recover.
-    monkeypatch.setattr("lorax_batch_scheduler.objects.s3.ATTEMPTS", 1)
+    monkeypatch.setattr("lorax_batch_scheduler.objects.s3_client.ATTEMPTS", 1)
     return store_url_at(moto_url)
 
 

@@ -1,18 +1,18 @@
 """The part of a service that callers talk to: what its calls need, and the task that feeds watches."""
 
-from functools import partial
 from pathlib import Path
 
 from lorax_batch_scheduler.catalogue import Catalogue
 from lorax_batch_scheduler.clock import Clock
-from lorax_batch_scheduler.ingest.imports import resolve_import
+from lorax_batch_scheduler.ingest.imports import ImportSources
 from lorax_batch_scheduler.ingest.uploads import DatasetUpload, UploadLimits
 from lorax_batch_scheduler.removals import Removals
 
 from lorax_batch_server.batch_inference import BatchInferenceService, JobParts
 from lorax_batch_server.datasets import DatasetParts, DatasetsService
 from lorax_batch_server.download import Download
-from lorax_batch_server.ids import new_dataset_id, new_job_id
+from lorax_batch_server.exports import ExportParts, ExportsService
+from lorax_batch_server.ids import new_dataset_id, new_export_id, new_job_id
 from lorax_batch_server.input_order import InputOrder
 from lorax_batch_server.job_intake import AdmissionDesk, JobIntake, JobTerms
 from lorax_batch_server.metrics import ApiMetrics
@@ -48,6 +48,16 @@ class ApiPart:
         self._hub = WatchHub(stores.jobs, stores.jobs, stopping)
         self.batch_inference = BatchInferenceService(self._job_parts(catalogue, stopping, clock))
         self.datasets = DatasetsService(self._dataset_parts())
+        self.exports = ExportsService(
+            ExportParts(
+                jobs=stores.jobs,
+                objects=stores.objects,
+                exports=stores.exports,
+                buckets=stores.buckets,
+                clock=clock,
+                new_id=new_export_id,
+            )
+        )
 
     async def run(self) -> None:
         """Tell watchers what happens, until cancelled."""
@@ -79,6 +89,8 @@ class ApiPart:
 
     def _dataset_parts(self) -> DatasetParts:
         settings, stores = self._settings, self._stores
+        roots = [Path(root) for root in settings.import_roots]
+        sources = ImportSources(roots, stores.buckets, max_bytes=settings.max_dataset_bytes)
         return DatasetParts(
             datasets=stores.datasets,
             objects=stores.objects,
@@ -86,7 +98,7 @@ class ApiPart:
             removals=self._removals,
             metrics=self._metrics,
             new_id=new_dataset_id,
-            resolve_import=partial(resolve_import, roots=[Path(root) for root in settings.import_roots]),
+            resolve_import=sources.resolve,
             max_dataset_bytes=settings.max_dataset_bytes,
         )
 

@@ -18,6 +18,7 @@ from lorax_batch_scheduler.telemetry.tracing import Tracer
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from lorax_batch_server.api_part import ApiPart
+from lorax_batch_server.collection import make_collector
 from lorax_batch_server.fleet import FleetService
 from lorax_batch_server.fleet_watch import FleetHub
 from lorax_batch_server.hosts import check_fleet
@@ -91,6 +92,7 @@ class Service:
         self._registry = CollectorRegistry()
         metrics, stopping, clock = ApiMetrics(self._registry), Stopping(), stores.clock
         self._removals = Removals(stores.removals, stores.objects, clock=clock)
+        self._collector = make_collector(settings, stores)
         catalogue = Catalogue.load(settings.catalogue, accept_unlisted=settings.accept_unlisted_models)
         self._scheduling: SchedulerPart | None = None
         if stores.directory is not None:
@@ -126,6 +128,7 @@ class Service:
             FleetService(stores.fleet, self._fleet_hub, clock),
             batch_inference=self._api.batch_inference if self._api is not None else None,
             datasets=self._api.datasets if self._api is not None else None,
+            exports=self._api.exports if self._api is not None else None,
             metrics=metrics,
             stopping=stopping,
         )
@@ -146,6 +149,8 @@ class Service:
             if stores.embedded is not None:
                 background.append(group.create_task(stores.embedded.supervise()))
             background.append(group.create_task(self._removals.run()))
+            if self._scheduling is not None:
+                background.append(group.create_task(self._collector.run()))
             background.append(group.create_task(self._fleet_hub.run()))
             if self._api is not None:
                 background.append(group.create_task(self._api.run()))

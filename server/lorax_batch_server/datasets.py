@@ -1,9 +1,8 @@
 """The Datasets service: bytes in, datasets listed and deleted."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import grpc
@@ -41,8 +40,8 @@ class DatasetParts:
     removals: Removals
     metrics: ApiMetrics
     new_id: Callable[[], str]
-    resolve_import: Callable[[str], Path]
-    """Returns the file behind a path that callers may import; raises `NotAllowedError` or `InvalidInputError`."""
+    resolve_import: Callable[[str], Awaitable[str]]
+    """Returns where the bytes of an import are; raises `NotAllowedError` or `InvalidInputError`."""
     max_dataset_bytes: int
     upload_idle_s: float = 300.0
     """An upload that sends nothing for so long is ended; it can be continued."""
@@ -78,8 +77,8 @@ class DatasetsService(datasets_pb2_grpc.DatasetsServicer):
         new = check_import(request, new_id=self._parts.new_id())
         known = await self._datasets.find_dataset_by_request(new.request_id) if new.request_id else None
         if known is None:
-            path = await asyncio.to_thread(self._parts.resolve_import, request.path)
-            known = await self._datasets.create_dataset(msgspec.structs.replace(new, source_path=str(path)))
+            source = await self._parts.resolve_import(request.path)
+            known = await self._datasets.create_dataset(msgspec.structs.replace(new, source_path=source))
         return pb.ImportDatasetResponse(dataset=dataset_message(known))
 
     async def GetDataset(self, request: pb.GetDatasetRequest, context: _Context) -> pb.GetDatasetResponse:

@@ -37,6 +37,12 @@ class DatasetInUseError(StateConflictError):
     reason = "DATASET_IN_USE"
 
 
+class NoLinksError(StateConflictError):
+    """Files are kept where there are no links to them."""
+
+    reason = "NO_LINKS"
+
+
 class OutOfRangeError(LoraxBatchError):
     """An offset or sequence lies beyond what there is."""
 

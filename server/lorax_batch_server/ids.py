@@ -11,3 +11,8 @@ def new_job_id() -> str:
 def new_dataset_id() -> str:
     """Return `ds_` and 24 characters: 96 random bits."""
     return f"ds_{secrets.token_hex(12)}"
+
+
+def new_export_id() -> str:
+    """Return `exp_` and 24 characters: 96 random bits."""
+    return f"exp_{secrets.token_hex(12)}"

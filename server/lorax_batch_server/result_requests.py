@@ -49,9 +49,15 @@ def check_stream(request: pb.StreamResultsRequest) -> StreamOrder:
 def check_download(request: pb.DownloadResultsRequest) -> bool:
     """Return whether the error file is asked for. Raises `InvalidRequestError`."""
     checks = Checks()
-    if request.kind not in _ERROR_OF_KIND:
-        checks.fail("kind", f"{request.kind} is not a kind of result")
+    error = error_of_kind(checks, request.kind)
     if request.offset < 0:
         checks.fail("offset", f"{request.offset} is negative: bytes are counted from 0")
     checks.done()
-    return _ERROR_OF_KIND[request.kind] is True
+    return error
+
+
+def error_of_kind(checks: Checks, kind: pb.ResultKind.ValueType) -> bool:
+    """Return whether the error file is asked for; the output file when nothing is said."""
+    if kind not in _ERROR_OF_KIND:
+        checks.fail("kind", f"{kind} is not a kind of result")
+    return _ERROR_OF_KIND.get(kind) is True

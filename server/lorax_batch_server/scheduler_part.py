@@ -13,6 +13,7 @@ from lorax_batch_scheduler.clock import Clock
 from lorax_batch_scheduler.errors import DatabaseError
 from lorax_batch_scheduler.estimates import Estimates
 from lorax_batch_scheduler.estimates.learned_keeper import LearnedKeeper
+from lorax_batch_scheduler.exporter import Exporter
 from lorax_batch_scheduler.fleet import ServerLimits, Slot
 from lorax_batch_scheduler.ingest.ingestion import Ingestion
 from lorax_batch_scheduler.ingest.limits import IngestLimits
@@ -125,6 +126,14 @@ class SchedulerPart:
             refresh_needs=RowNeeds(self._all_slots, self._model).refresh,
         )
         self._ingestion = self._make_ingestion(removals, directory)
+        self._exporter = Exporter(
+            stores.exports,
+            stores.jobs,
+            stores.objects,
+            stores.buckets,
+            scheduler_id=lambda: self._keeper.scheduler_id,
+            clock=clock,
+        )
         self._stopped = asyncio.Event()
 
     async def run(self) -> None:
@@ -138,9 +147,11 @@ class SchedulerPart:
             scheduling = group.create_task(self._scheduler.run())
             recording = group.create_task(self._record.run())
             sampling = group.create_task(self._keep_sampling())
+            exporting = group.create_task(self._exporter.run())
             await self._stopped.wait()
             ingesting.cancel()
-            await asyncio.wait([ingesting])
+            exporting.cancel()
+            await asyncio.wait([ingesting, exporting])
             await self._release_dataset()
             await asyncio.wait([scheduling])
             learning.cancel()
@@ -352,4 +363,5 @@ class SchedulerPart:
             limits=IngestLimits(max_line_bytes=self._settings.max_line_bytes),
             import_roots=[Path(root) for root in self._settings.import_roots],
             tally=self.tally,
+            buckets=self._stores.buckets,
         )

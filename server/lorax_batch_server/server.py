@@ -13,6 +13,8 @@ from lorax_batch.v1 import (
     batch_inference_pb2_grpc,
     datasets_pb2,
     datasets_pb2_grpc,
+    exports_pb2,
+    exports_pb2_grpc,
     fleet_pb2,
     fleet_pb2_grpc,
 )
@@ -21,6 +23,7 @@ from lorax_batch_scheduler.failpoints import failpoint
 
 from lorax_batch_server.batch_inference import BatchInferenceService
 from lorax_batch_server.datasets import DatasetsService
+from lorax_batch_server.exports import ExportsService
 from lorax_batch_server.fleet import FleetService
 from lorax_batch_server.interceptor import CallInterceptor
 from lorax_batch_server.listen_address import ListenAddress
@@ -62,6 +65,7 @@ class ApiServer:
         *,
         batch_inference: BatchInferenceService | None,
         datasets: DatasetsService | None,
+        exports: ExportsService | None,
         metrics: ApiMetrics,
         stopping: Stopping,
     ) -> None:
@@ -79,6 +83,9 @@ class ApiServer:
         if datasets is not None:
             offered.append((datasets_pb2, "Datasets"))
             datasets_pb2_grpc.add_DatasetsServicer_to_server(datasets, self._server)
+        if exports is not None:
+            offered.append((exports_pb2, "Exports"))
+            exports_pb2_grpc.add_ExportsServicer_to_server(exports, self._server)
         fleet_pb2_grpc.add_FleetServicer_to_server(fleet, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._names = [module.DESCRIPTOR.services_by_name[name].full_name for module, name in offered]

@@ -4,6 +4,7 @@ import difflib
 import os
 from collections.abc import Callable, Mapping
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
@@ -11,6 +12,7 @@ import pydantic
 from lorax_batch_scheduler.catalogue import DEFAULT_MAX_PARAMETERS
 from lorax_batch_scheduler.errors import ConfigurationError
 from lorax_batch_scheduler.ingest.limits import IngestLimits
+from lorax_batch_scheduler.objects.s3_location import parse_s3_location
 from lorax_batch_scheduler.scheduling.finaliser import MAX_ATTEMPTS
 from lorax_batch_scheduler.toml_file import read_toml
 from pydantic import Field, field_validator
@@ -104,6 +106,20 @@ class Settings(BaseSettings):
         default=1_024, ge=1, le=1_000_000, description="max_tokens of rows when neither they nor their job set any"
     )
     import_roots: _Words = Field(default=[], description="directories that datasets may be imported from")
+    import_buckets: _Words = Field(
+        default=[], description="s3://BUCKET/PREFIX[?endpoint=URL&...] below which callers may import datasets from"
+    )
+    export_buckets: _Words = Field(
+        default=[], description="s3://BUCKET/PREFIX[?endpoint=URL&...] below which callers may have results written"
+    )
+    collect_interval_s: float = Field(
+        default=6 * 3600.0, ge=60.0, le=30 * 86_400.0,
+        description="how often one process looks through the object store for what no row names",
+    )  # fmt: skip
+    collect_grace_s: float = Field(
+        default=86_400.0, ge=3_600.0, le=365 * 86_400.0,
+        description="how long an object must have had no name before it is deleted: time to restore a database in",
+    )  # fmt: skip
     max_dataset_bytes: int = Field(default=100 * _GiB, ge=1, description="the largest dataset, as uploaded")
     max_line_bytes: int = Field(
         default=IngestLimits().max_line_bytes,
@@ -161,7 +177,7 @@ class Settings(BaseSettings):
         default="auto", description="auto: text at a terminal, else JSON"
     )
 
-    @field_validator("servers", "import_roots", mode="before")
+    @field_validator("servers", "import_roots", "import_buckets", "export_buckets", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return value.split() if isinstance(value, str) else value
@@ -190,6 +206,15 @@ class Settings(BaseSettings):
         for root in value:
             if not Path(root).is_absolute():
                 raise ValueError(f"'{root}' is not an absolute path")
+        return value
+
+    @field_validator("import_buckets", "export_buckets")
+    @classmethod
+    def _check_buckets(cls, value: list[str]) -> list[str]:
+        for url in value:
+            if not url.startswith("s3://"):
+                raise ValueError(f"'{url}' does not begin with s3://")
+            _valid(partial(parse_s3_location, what="bucket"), url)
         return value
 
     @property

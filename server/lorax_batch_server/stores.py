@@ -8,12 +8,16 @@ import structlog
 from lorax_batch_scheduler.clock import DatabaseClock
 from lorax_batch_scheduler.errors import ConfigurationError, ObjectStoreError
 from lorax_batch_scheduler.failpoints import failpoint
+from lorax_batch_scheduler.objects.caller_buckets import S3CallerBuckets
 from lorax_batch_scheduler.objects.counted import CountedObjectStore
 from lorax_batch_scheduler.objects.urls import open_object_store
 from lorax_batch_scheduler.ports import ObjectStore
+from lorax_batch_scheduler.ports.caller_buckets import CallerBuckets
+from lorax_batch_scheduler.postgres.collection_store import PostgresCollectionStore
 from lorax_batch_scheduler.postgres.database import Database
 from lorax_batch_scheduler.postgres.database_watch import database_time
 from lorax_batch_scheduler.postgres.dataset_store import PostgresDatasetStore
+from lorax_batch_scheduler.postgres.export_store import PostgresExportStore
 from lorax_batch_scheduler.postgres.fleet_store import PostgresFleetStore
 from lorax_batch_scheduler.postgres.job_store import PostgresJobStore
 from lorax_batch_scheduler.postgres.learned_store import PostgresLearnedStore
@@ -40,6 +44,8 @@ class Stores:
     """None: a process that runs no jobs keeps nothing on this machine."""
     objects: ObjectStore
     object_calls: ObjectCalls
+    buckets: CallerBuckets
+    """Those of callers."""
     database: Database
     clock: DatabaseClock
     listener: Listener
@@ -49,6 +55,8 @@ class Stores:
     leases: PostgresLeaseStore
     results: PostgresResultStore
     removals: PostgresRemovalStore
+    collections: PostgresCollectionStore
+    exports: PostgresExportStore
     fleet: PostgresFleetStore
     learned: PostgresLearnedStore
     planning_turns: PostgresPlanningTurns
@@ -79,6 +87,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             directory=directory,
             objects=objects,
             object_calls=object_calls,
+            buckets=S3CallerBuckets(imports=settings.import_buckets, exports=settings.export_buckets),
             database=database,
             clock=clock,
             listener=listener,
@@ -88,6 +97,8 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             leases=PostgresLeaseStore(database),
             results=PostgresResultStore(database),
             removals=PostgresRemovalStore(database),
+            collections=PostgresCollectionStore(database),
+            exports=PostgresExportStore(database),
             fleet=PostgresFleetStore(database, listener),
             learned=PostgresLearnedStore(database),
             planning_turns=PostgresPlanningTurns(database),
@@ -101,7 +112,7 @@ async def _open_objects(stack: AsyncExitStack, settings: Settings, directory: Da
         url = str(directory.objects)
     try:
         return await stack.enter_async_context(open_object_store(url))
-    except ObjectStoreError as error:
+    except (ConfigurationError, ObjectStoreError) as error:
         raise ConfigurationError(f"{error}; check --object-store (LORAX_BATCH_OBJECT_STORE)") from error
 
 

@@ -1,4 +1,7 @@
-"""What every object store must do, run on a directory, on moto's S3, and on a real Ceph RGW (`make check-rgw`)."""
+"""What every object store must do, run on a directory, on moto's S3, and on real servers.
+
+Those are Ceph's RGW (`make check-rgw`) and versitygw (`make check-versitygw`).
+"""
 
 import asyncio
 import os
@@ -6,9 +9,11 @@ import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from aiohttp import ClientSession
 from lorax_batch_scheduler.errors import InvalidInputError, ObjectNotFoundError, ObjectStoreError
 from lorax_batch_scheduler.objects.keys import LEAST_PART_BYTES
 from lorax_batch_scheduler.objects.urls import open_object_store
@@ -23,14 +28,14 @@ BAD_KEYS = [
 ]
 
 
-@pytest.fixture(params=["directory", "moto", pytest.param("rgw", marks=pytest.mark.s3_rgw)])
+@pytest.fixture(params=["directory", "moto", pytest.param("server", marks=pytest.mark.s3_server)])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "directory":
         return f"file://{tmp_path}/objects"
     if request.param == "moto":
         return str(request.getfixturevalue("moto_store_url"))
     request.getfixturevalue("s3_credentials")
-    return store_url_at(os.environ["LORAX_BATCH_TEST_RGW"])
+    return store_url_at(os.environ["LORAX_BATCH_TEST_S3"])
 
 
 @pytest.fixture
@@ -203,6 +208,15 @@ async def test_scan_is_in_key_order_and_takes_any_prefix(store: ObjectStore) -> 
     assert [info.size_bytes async for info in store.scan("b/c/")] == [5]
 
 
+async def test_a_scan_goes_on_behind_any_key(store: ObjectStore) -> None:
+    keys = ["a", "b-c", "b.c", "b/c/d", "b/c0", "b/e", "bb/f"]
+    for key in keys:
+        await store.put(key, b"x")
+    for after in (*keys, "b/", "b/c", "b/c/", "b/d", "b0", "zz"):
+        assert [info.key async for info in store.scan("", after=after)] == [key for key in keys if key > after]
+    assert [info.key async for info in store.scan("b/", after="b/c/d")] == ["b/c0", "b/e"]
+
+
 async def test_delete_prefix_deletes_what_is_below_and_nothing_else(store: ObjectStore) -> None:
     for key in ("d/1", "d/2/3", "d2/4", "d-5"):
         await store.put(key, b"x")
@@ -360,6 +374,35 @@ async def test_large_objects_pass_through_bounded_memory(store: ObjectStore) -> 
         tracemalloc.stop()
     assert total == 8 * len(PART)
     assert peak < 2 * len(PART)
+
+
+# --- links
+
+
+async def test_a_link_gives_the_bytes_to_whoever_has_it(store: ObjectStore, store_url: str) -> None:
+    await store.put("results/job_1/output.jsonl", b"{}\n")
+    url = await store.download_url("results/job_1/output.jsonl", lifetime=timedelta(hours=1), file_name="rows.jsonl")
+    if store_url.startswith("file:"):
+        assert url is None
+        return
+    assert url is not None
+    async with ClientSession() as session, session.get(url) as answer:
+        assert (answer.status, await answer.read()) == (200, b"{}\n")
+        assert answer.headers["Content-Disposition"] == 'attachment; filename="rows.jsonl"'
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "file_name", "field"),
+    [
+        (timedelta(0), "rows.jsonl", "lifetime"),
+        (timedelta(days=7, seconds=1), "rows.jsonl", "lifetime"),
+        (timedelta(hours=1), 'a"; b', "file_name"),
+    ],
+)
+async def test_a_link_has_limits(store: ObjectStore, lifetime: timedelta, file_name: str, field: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        await store.download_url("k", lifetime=lifetime, file_name=file_name)
+    assert caught.value.field == field
 
 
 # --- keys

@@ -6,9 +6,9 @@ from typing import Self
 
 
 class RefusingServer:
-    """Answers every request with one status and S3's error code."""
+    """Answers every request with one status and S3's error code, but those of the `allowed` methods."""
 
-    def __init__(self, status: int, code: str) -> None:
+    def __init__(self, status: int, code: str, *, allowed: tuple[str, ...] = ()) -> None:
         self.refused = 0
         body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>not now</Message></Error>".encode()
         refusing = self
@@ -19,6 +19,11 @@ class RefusingServer:
             def refuse(self) -> None:
                 refusing.refused += 1
                 self.close_connection = True
+                if self.command in allowed:
+                    self.send_response(200)
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                    return
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
                 self.send_header("Content-Type", "application/xml")

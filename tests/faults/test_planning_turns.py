@@ -17,6 +17,7 @@ from tests.processes import Service
 pytestmark = pytest.mark.timeout(120)
 
 TAKE_OVER_S = 10.0
+POINTS = ("plan.after_take_turn", "plan.before_end_turn")
 
 
 def make(replicas: Replicas, tmp_path: Path, name: str) -> Service:
@@ -38,17 +39,20 @@ def test_two_schedulers_start_one_server_for_one_small_job(replicas: Replicas, t
     assert [each.stop() for each in schedulers] == [0, 0]
 
 
-def test_a_planner_that_dies_in_its_turn_is_followed_by_another(replicas: Replicas, tmp_path: Path) -> None:
+@pytest.mark.parametrize("point", POINTS)
+def test_a_planner_that_dies_in_its_turn_is_followed_by_another(replicas: Replicas, tmp_path: Path, point: str) -> None:
     api = replicas.start("api")
     dies, lives = make(replicas, tmp_path, "one"), make(replicas, tmp_path, "two")
     with api.client() as client:
-        dies.start("plan.after_take_turn=kill")
+        dies.start(f"{point}=kill")
         story = submit(client, make_rows("kept", 50), base_model=MODEL)
         dies.wait_killed()
         died_at = time.time()
         lives.start()
         assert story.finish().state is JobState.SUCCEEDED
-    (started,) = replicas.logged("server_starting")
+    started = replicas.logged("server_starting")[-1]
     assert started["slot"] == "slot-two"
     assert datetime.fromisoformat(started["timestamp"]).timestamp() - died_at < LEASE_S + TAKE_OVER_S
     assert lives.stop() == 0
+    dies.start()  # what it had started is adopted, and ends with it
+    assert dies.stop() == 0

@@ -8,12 +8,12 @@ from typing import Any, Final
 from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
-from lorax_batch.v1 import batch_inference_pb2, datasets_pb2, fleet_pb2
+from lorax_batch.v1 import batch_inference_pb2, datasets_pb2, exports_pb2, fleet_pb2
 
 from tests.fuzz.mutations import mutate
 from tests.fuzz.odd_values import ODD_FLOATS, ODD_INTEGERS, ODD_TEXTS
 
-CONTRACT: Final = (batch_inference_pb2, datasets_pb2, fleet_pb2)
+CONTRACT: Final = (batch_inference_pb2, datasets_pb2, exports_pb2, fleet_pb2)
 _MAX_KNOWN: Final = 200
 _Field = FieldDescriptor
 
@@ -42,7 +42,7 @@ class MessageMaker:
                     self.known.append(value)
             elif isinstance(value, Message):
                 self.learn(value)
-            elif name in {"jobs", "datasets", "slots", "servers"}:
+            elif name in {"jobs", "datasets", "slots", "servers", "exports"}:
                 for item in value[:5]:
                     self.learn(item)
         del self.known[:-_MAX_KNOWN]
@@ -150,10 +150,12 @@ _LIKELY: Final[dict[str, tuple[str, ...]]] = {
     "request_id": ("once", "twice"),
     "page_token": ("", ""),
     "sha256": ("0" * 64, "E" * 64, "", ""),
-    "path": ("/etc/passwd", "/", "/proc/self/mem", "/dev/zero", "relative", "/\u0000"),
+    "destination": ("s3://theirs/out", "s3://theirs/out/../in", "s3://", "/etc", "s3://\u0000/"),
+    "path": ("s3://theirs/in/x", "/etc/passwd", "/", "/proc/self/mem", "/dev/zero", "relative", "/\u0000"),
 }
 _PREFIXES: Final = {
     "job_id": "job_", "job_ids": "job_", "dataset_id": "ds_", "dataset": "ds_", "slot_id": "slot_",
+    "export_id": "exp_",
 }  # fmt: skip
 """What the names begin with that a field most likely means."""
 _NEEDED: Final = {*_PREFIXES, "job", "server_config", "base_model", "update_mask", "paths", "path"}

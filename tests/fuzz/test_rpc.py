@@ -124,5 +124,5 @@ def test_nothing_that_is_sent_breaks_the_service(service: Service, client: Clien
     assert submit(client, make_rows("after", 20)).finish().counts.succeeded == 20
 
 
-NEVER_OK = {"ImportDataset"}
-"""No path that the fuzz knows may be imported."""
+NEVER_OK = {"ImportDataset", "CreateExport", "GetExport", "CreateDownloadLink"}
+"""No path that the fuzz knows may be imported, no bucket exported to, and a directory has no links."""

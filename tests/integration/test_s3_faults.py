@@ -101,7 +101,7 @@ async def test_a_body_that_always_breaks_off_is_told(proxied_store_url: str, pro
 async def test_create_whose_answer_got_lost_knows_its_own_object(
     proxied_store_url: str, proxy: BreakingProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lorax_batch_scheduler.objects.s3.ATTEMPTS", 2)
+    monkeypatch.setattr("lorax_batch_scheduler.objects.s3_client.ATTEMPTS", 2)
     async with open_object_store(proxied_store_url) as store:
         allowances = iter([0])
         proxy.allowance = lambda request: next(allowances, None) if request.startswith(b"PUT") else None

@@ -4,6 +4,7 @@ from lorax_batch_client.aio.client import AsyncClient
 from lorax_batch_client.dataset import Dataset, DatasetState, InvalidCode, InvalidLine, ModelCount, OnInvalid
 from lorax_batch_client.errors import ClientError
 from lorax_batch_client.event import JobDeleted, JobEvent, JobProgressed, JobSnapshot, JobStateChanged
+from lorax_batch_client.export import DownloadLink, Export, ExportState
 from lorax_batch_client.fleet import Queue, Server, ServerState, Slot
 from lorax_batch_client.fleet_event import (
     FleetEvent,
@@ -29,6 +30,9 @@ __all__ = [
     "Counts",
     "Dataset",
     "DatasetState",
+    "DownloadLink",
+    "Export",
+    "ExportState",
     "FleetEvent",
     "FleetSnapshot",
     "InvalidCode",

@@ -14,6 +14,7 @@ RETRIED_METHODS: Final = {
         *("PauseJob", "ResumeJob", "RetryJob"),
     ),
     "lorax_batch.v1.Datasets": ("GetUploadStatus", "ImportDataset", "GetDataset", "ListDatasets"),
+    "lorax_batch.v1.Exports": ("CreateDownloadLink", "CreateExport", "GetExport", "ListExports"),
     "lorax_batch.v1.Fleet": ("ListSlots", "ListServers", "DrainSlot", "UndrainSlot"),
 }
 # A page of 1,000 datasets with full reports is far above gRPC's default of 4 MiB.

@@ -191,7 +191,7 @@ class ImportDatasetRequest(_message.Message):
     ON_INVALID_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     path: _builtins.str
-    """An absolute path on the server."""
+    """An absolute path on the server, or `s3://BUCKET/KEY`."""
     name: _builtins.str
     """Unset: the file's name."""
     on_invalid: _dataset_pb2.OnInvalid.ValueType

@@ -105,9 +105,10 @@ class DatasetsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ImportDataset(self, request, context):
-        """Makes a dataset from a file that the server can read: an absolute path under one of the server's
-        `import_roots`. Answers at once with the dataset VALIDATING. PERMISSION_DENIED with reason
-        PATH_NOT_ALLOWED for a path outside them; links that lead outside are outside.
+        """Makes a dataset from a file that the server can read (an absolute path under one of the server's
+        `import_roots`), or from an object in a bucket (`s3://BUCKET/KEY` under one of its `import_buckets`). Answers with
+        the dataset VALIDATING; the bytes are read then. PERMISSION_DENIED with reason PATH_NOT_ALLOWED or
+        BUCKET_NOT_ALLOWED outside them (links that lead outside are outside), BUCKET_REFUSED when the bucket says no.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

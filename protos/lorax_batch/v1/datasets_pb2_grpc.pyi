@@ -56,9 +56,10 @@ class DatasetsStub:
     GetUploadStatus: _grpc.UnaryUnaryMultiCallable[_datasets_pb2.GetUploadStatusRequest, _datasets_pb2.GetUploadStatusResponse]
     """Tells how many bytes of an upload are stored. NOT_FOUND for an unknown dataset."""
     ImportDataset: _grpc.UnaryUnaryMultiCallable[_datasets_pb2.ImportDatasetRequest, _datasets_pb2.ImportDatasetResponse]
-    """Makes a dataset from a file that the server can read: an absolute path under one of the server's
-    `import_roots`. Answers at once with the dataset VALIDATING. PERMISSION_DENIED with reason
-    PATH_NOT_ALLOWED for a path outside them; links that lead outside are outside.
+    """Makes a dataset from a file that the server can read (an absolute path under one of the server's
+    `import_roots`), or from an object in a bucket (`s3://BUCKET/KEY` under one of its `import_buckets`). Answers with
+    the dataset VALIDATING; the bytes are read then. PERMISSION_DENIED with reason PATH_NOT_ALLOWED or
+    BUCKET_NOT_ALLOWED outside them (links that lead outside are outside), BUCKET_REFUSED when the bucket says no.
     """
     GetDataset: _grpc.UnaryUnaryMultiCallable[_datasets_pb2.GetDatasetRequest, _datasets_pb2.GetDatasetResponse]
     ListDatasets: _grpc.UnaryUnaryMultiCallable[_datasets_pb2.ListDatasetsRequest, _datasets_pb2.ListDatasetsResponse]
@@ -96,9 +97,10 @@ class DatasetsAsyncStub(DatasetsStub):
     GetUploadStatus: _aio.UnaryUnaryMultiCallable[_datasets_pb2.GetUploadStatusRequest, _datasets_pb2.GetUploadStatusResponse]  # type: ignore[assignment]
     """Tells how many bytes of an upload are stored. NOT_FOUND for an unknown dataset."""
     ImportDataset: _aio.UnaryUnaryMultiCallable[_datasets_pb2.ImportDatasetRequest, _datasets_pb2.ImportDatasetResponse]  # type: ignore[assignment]
-    """Makes a dataset from a file that the server can read: an absolute path under one of the server's
-    `import_roots`. Answers at once with the dataset VALIDATING. PERMISSION_DENIED with reason
-    PATH_NOT_ALLOWED for a path outside them; links that lead outside are outside.
+    """Makes a dataset from a file that the server can read (an absolute path under one of the server's
+    `import_roots`), or from an object in a bucket (`s3://BUCKET/KEY` under one of its `import_buckets`). Answers with
+    the dataset VALIDATING; the bytes are read then. PERMISSION_DENIED with reason PATH_NOT_ALLOWED or
+    BUCKET_NOT_ALLOWED outside them (links that lead outside are outside), BUCKET_REFUSED when the bucket says no.
     """
     GetDataset: _aio.UnaryUnaryMultiCallable[_datasets_pb2.GetDatasetRequest, _datasets_pb2.GetDatasetResponse]  # type: ignore[assignment]
     ListDatasets: _aio.UnaryUnaryMultiCallable[_datasets_pb2.ListDatasetsRequest, _datasets_pb2.ListDatasetsResponse]  # type: ignore[assignment]
@@ -151,9 +153,10 @@ class DatasetsServicer(metaclass=_abc_1.ABCMeta):
         request: _datasets_pb2.ImportDatasetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_datasets_pb2.ImportDatasetResponse, _abc.Awaitable[_datasets_pb2.ImportDatasetResponse]]:
-        """Makes a dataset from a file that the server can read: an absolute path under one of the server's
-        `import_roots`. Answers at once with the dataset VALIDATING. PERMISSION_DENIED with reason
-        PATH_NOT_ALLOWED for a path outside them; links that lead outside are outside.
+        """Makes a dataset from a file that the server can read (an absolute path under one of the server's
+        `import_roots`), or from an object in a bucket (`s3://BUCKET/KEY` under one of its `import_buckets`). Answers with
+        the dataset VALIDATING; the bytes are read then. PERMISSION_DENIED with reason PATH_NOT_ALLOWED or
+        BUCKET_NOT_ALLOWED outside them (links that lead outside are outside), BUCKET_REFUSED when the bucket says no.
         """
 
     @_abc_1.abstractmethod

@@ -1,4 +1,4 @@
-"""Files on the server that a dataset may be imported from."""
+"""Where a dataset may be imported from: files on the server, and objects in callers' buckets."""
 
 import asyncio
 import io
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from lorax_batch_scheduler.errors import InvalidInputError, NotAllowedError
+from lorax_batch_scheduler.ports.caller_buckets import CallerBuckets
 
 _BLOCK_BYTES: Final = 1 << 20
 
@@ -21,6 +22,33 @@ class PathNotAllowedError(NotAllowedError):
         super().__init__(
             f"'{path}' may not be imported: it must be an absolute path under one of the server's import roots"
         )
+
+
+class ImportSources:
+    """All that the settings allow."""
+
+    def __init__(self, roots: Sequence[Path], buckets: CallerBuckets, *, max_bytes: int) -> None:
+        self._roots = roots
+        self._buckets = buckets
+        self._max_bytes = max_bytes
+
+    async def resolve(self, source: str) -> str:
+        """Return where the bytes are, having looked that they are there.
+
+        *Raises*: as `resolve_import` and `CallerBuckets.size_of`; `InvalidInputError` for too large an object.
+        """
+        if not is_bucket_uri(source):
+            return str(await asyncio.to_thread(resolve_import, source, self._roots))
+        size_bytes = await self._buckets.size_of(source)
+        if size_bytes > self._max_bytes:
+            message = f"'{source}' has {size_bytes:,} bytes, but a dataset may have {self._max_bytes:,}: split it"
+            raise InvalidInputError("path", message)
+        return source
+
+
+def is_bucket_uri(source: str) -> bool:
+    """Tell whether a source is an object in a bucket, and not a file."""
+    return source.startswith("s3://")
 
 
 def resolve_import(path: str, roots: Sequence[Path]) -> Path:

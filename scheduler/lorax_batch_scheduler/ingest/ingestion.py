@@ -23,13 +23,14 @@ from lorax_batch_scheduler.errors import (
 )
 from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.ingest.child import IngestOptions
-from lorax_batch_scheduler.ingest.imports import read_file, resolve_import
+from lorax_batch_scheduler.ingest.imports import is_bucket_uri, read_file, resolve_import
 from lorax_batch_scheduler.ingest.limits import IngestLimits
 from lorax_batch_scheduler.ingest.outcome import IngestOutcome
 from lorax_batch_scheduler.ingest.pack_upload import store_file
 from lorax_batch_scheduler.ingest.process import IngestProcessError, ingest_in_process, packs_folder
 from lorax_batch_scheduler.object_names import dataset_prefix
 from lorax_batch_scheduler.ports import DatasetStore, ObjectStore
+from lorax_batch_scheduler.ports.caller_buckets import CallerBuckets
 from lorax_batch_scheduler.removals import Removals
 from lorax_batch_scheduler.telemetry.tally import Tally
 
@@ -65,6 +66,7 @@ class Ingestion:
         limits: IngestLimits | None = None,
         import_roots: Sequence[Path] = (),
         tally: Tally | None = None,
+        buckets: CallerBuckets | None = None,
     ) -> None:
         self._datasets = datasets
         self._objects = objects
@@ -78,6 +80,7 @@ class Ingestion:
         self._limits = limits or IngestLimits()
         self._import_roots = import_roots
         self._tally = tally or Tally()
+        self._buckets = buckets
         self._not_before: dict[str, float] = {}
         self._process_failures: dict[str, int] = {}
 
@@ -171,7 +174,11 @@ class Ingestion:
             raise ChecksumMismatchError(dataset.dataset_id, declared, actual)
 
     def _bytes(self, dataset: Dataset) -> AsyncIterator[bytes]:
-        return self._uploaded(dataset.dataset_id) if dataset.source_path is None else self._imported(dataset)
+        if dataset.source_path is None:
+            return self._uploaded(dataset.dataset_id)
+        if self._buckets is not None and is_bucket_uri(dataset.source_path):
+            return self._buckets.read(dataset.source_path)
+        return self._imported(dataset)
 
     async def _counted(self, blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         async for block in blocks:

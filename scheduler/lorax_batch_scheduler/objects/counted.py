@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
+from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
@@ -50,8 +51,11 @@ class CountedObjectStore:
         with self._counted("delete"):
             await self._inner.delete(key)
 
-    def scan(self, prefix: str) -> AsyncIterator[ObjectInfo]:
-        return self._inner.scan(prefix)
+    def scan(self, prefix: str, *, after: str = "") -> AsyncIterator[ObjectInfo]:
+        return self._inner.scan(prefix, after=after)
+
+    async def download_url(self, key: str, *, lifetime: timedelta, file_name: str) -> str | None:
+        return await self._inner.download_url(key, lifetime=lifetime, file_name=file_name)
 
     async def delete_prefix(self, prefix: str, *, keep: str = "") -> int:
         with self._counted("delete_prefix"):

@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -83,17 +84,25 @@ class DirectoryObjectStore:
         path = self._path(key)
         await asyncio.to_thread(delete_file, path, key)
 
-    async def scan(self, prefix: str) -> AsyncIterator[ObjectInfo]:
+    async def scan(self, prefix: str, *, after: str = "") -> AsyncIterator[ObjectInfo]:
         keys.check_prefix(prefix)
         # Depth first, the next in key order last; a directory stands for the keys that it begins.
         waiting: list[tuple[str, int | None]] = [(prefix.rpartition("/")[0], None)]
         while waiting:
             key, size_bytes = waiting.pop()
             if size_bytes is not None:
-                yield ObjectInfo(key=key, size_bytes=size_bytes)
+                if key > after:
+                    yield ObjectInfo(key=key, size_bytes=size_bytes)
                 continue
+            if key and f"{key}0" <= after:
+                continue  # '0' follows '/': all that is below comes before
             entries = await asyncio.to_thread(list_directory, self._root, key)
             waiting.extend(entry for entry in reversed(entries) if entry[0].startswith(prefix))
+
+    async def download_url(self, key: str, *, lifetime: timedelta, file_name: str) -> str | None:
+        keys.check_key(key)
+        keys.check_link(lifetime, file_name)
+        return None
 
     async def delete_prefix(self, prefix: str, *, keep: str = "") -> int:
         keys.check_kept(prefix, keep)

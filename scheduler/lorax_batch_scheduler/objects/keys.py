@@ -3,8 +3,9 @@
 import itertools
 import re
 from collections.abc import Sequence
+from datetime import timedelta
 
-from lorax_batch_scheduler.errors import InvalidInputError
+from lorax_batch_scheduler.errors import InvalidInputError, ObjectNotFoundError
 from lorax_batch_scheduler.ports import UploadedPart
 
 KEY_LENGTH = 900
@@ -12,6 +13,8 @@ KEY_LENGTH = 900
 SEGMENT_LENGTH = 255
 LEAST_PART_BYTES = 5 << 20
 MOST_PARTS = 10_000
+LONGEST_LINK = timedelta(days=7)
+"""The longest life that a signature of S3 can have."""
 
 _SEGMENT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 _PREFIX = re.compile(r"([A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?)?")
@@ -82,3 +85,17 @@ def check_parts(parts: Sequence[UploadedPart]) -> None:
                 f"has {before.size_bytes} bytes in number {before.number}, but all except the last need "
                 f"{LEAST_PART_BYTES}",
             )
+
+
+def check_upload_id(key: str, upload_id: str) -> None:
+    """Raise `ObjectNotFoundError` for what no store gives as an id; some gateways to files take it for a path."""
+    if any(segment in ("", ".", "..") for segment in upload_id.split("/")):
+        raise ObjectNotFoundError(f"{key} (upload {upload_id!r})")
+
+
+def check_link(lifetime: timedelta, file_name: str) -> None:
+    """Raise `InvalidInputError` unless a link can live so long, and save what it leads to under that name."""
+    if not timedelta(seconds=1) <= lifetime <= LONGEST_LINK:
+        raise InvalidInputError("lifetime", f"is {lifetime}, but must be between 1 second and {LONGEST_LINK.days} days")
+    if not _SEGMENT.fullmatch(file_name):
+        raise InvalidInputError("file_name", f"{file_name!r} is not made of A-Z a-z 0-9 . _ -")

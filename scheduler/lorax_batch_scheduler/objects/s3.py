@@ -4,62 +4,42 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass
+from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from aiobotocore.config import AioConfig
-from aiobotocore.session import get_session
 from botocore.exceptions import ClientError
 
-from lorax_batch_scheduler.errors import ConfigurationError, ObjectNotFoundError, ObjectStoreError
+from lorax_batch_scheduler.errors import ObjectNotFoundError, ObjectStoreError
 from lorax_batch_scheduler.objects import keys
+from lorax_batch_scheduler.objects.s3_check import check_bucket
+from lorax_batch_scheduler.objects.s3_client import s3_client
 from lorax_batch_scheduler.objects.s3_download import S3Download
-from lorax_batch_scheduler.objects.s3_errors import CONFLICT, code_of, s3_errors, status_of
+from lorax_batch_scheduler.objects.s3_errors import CONFLICT, s3_errors, status_of
+from lorax_batch_scheduler.objects.s3_location import S3Location
 from lorax_batch_scheduler.ports import ObjectInfo, UnfinishedUpload, UploadedPart
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
-CONNECT_TIMEOUT_S = 5
-SILENCE_S = 20.0
-"""How long a store may be silent before and between the pieces of an answer. One that needs longer to complete a large
-upload does it all the same, and is asked afterwards whether it did."""
 SLOWEST_BYTES_PER_S = 256 << 10
 """A write gets so much more time for its bytes."""
-ATTEMPTS = 4
-"""Of each request, the first included: botocore repeats throttled, failed (5xx) and broken ones with growing pauses.
-All our requests bear it: reads, deletes, writes of the same bytes to the same place, and `create` knows its own."""
-CONNECTIONS = 32
 _CREATE_ROUNDS = 3
 _DELETE_BATCH = 1000
 _WRITER = "lorax-batch-writer"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class S3Location:
-    """A bucket, a place in it, and how to get there; credentials come by AWS's standard chain."""
-
-    bucket: str
-    prefix: str = ""
-    """Empty, or ends in `/`."""
-    endpoint: str | None = None
-    region: str | None = None
-    path_style: bool = False
-    """Whether the bucket goes into the path of a URL and not into its host name."""
-    silence_s: float = SILENCE_S
-
-    def __str__(self) -> str:
-        return f"s3://{self.bucket}/{self.prefix}" + (f" at {self.endpoint}" if self.endpoint else "")
-
-
 class S3ObjectStore:
     """Objects as those of a bucket, below a prefix."""
 
-    def __init__(self, location: S3Location, *, new_id: Callable[[], str] = lambda: uuid.uuid4().hex) -> None:
+    def __init__(
+        self, location: S3Location, *, new_id: Callable[[], str] = lambda: uuid.uuid4().hex, check: bool = True
+    ) -> None:
+        """`check`: write and delete a small object when it is opened."""
         self._location = location
         self._bucket = location.bucket
         self._new_id = new_id
+        self._check = check
         self._stack = AsyncExitStack()
         self._entered: S3Client | None = None
 
@@ -117,16 +97,33 @@ class S3ObjectStore:
         with s3_errors(key):
             await self._client.delete_object(Bucket=self._bucket, Key=name)
 
-    async def scan(self, prefix: str) -> AsyncIterator[ObjectInfo]:
+    async def scan(self, prefix: str, *, after: str = "") -> AsyncIterator[ObjectInfo]:
         keys.check_prefix(prefix)
         skip = len(self._location.prefix)
         pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=self._bucket, Prefix=self._location.prefix + prefix
+            Bucket=self._bucket,
+            Prefix=self._location.prefix + prefix,
+            StartAfter=self._location.prefix + after if after else "",
         )
         with s3_errors(prefix):
             async for page in pages:
                 for entry in page.get("Contents", ()):
                     yield ObjectInfo(key=entry["Key"][skip:], size_bytes=entry["Size"])
+
+    async def download_url(self, key: str, *, lifetime: timedelta, file_name: str) -> str | None:
+        keys.check_link(lifetime, file_name)
+        wanted = {
+            "Bucket": self._bucket,
+            "Key": self._name(key),
+            "ResponseContentDisposition": f'attachment; filename="{file_name}"',
+        }
+        seconds = int(lifetime.total_seconds())
+        with s3_errors(key):
+            if self._location.link_endpoint is None:
+                return await self._client.generate_presigned_url("get_object", Params=wanted, ExpiresIn=seconds)
+            # A link is signed for the host that it names. Nothing is sent, so a client of its own costs little.
+            async with s3_client(self._location, endpoint=self._location.link_endpoint) as client:
+                return await client.generate_presigned_url("get_object", Params=wanted, ExpiresIn=seconds)
 
     async def delete_prefix(self, prefix: str, *, keep: str = "") -> int:
         keys.check_kept(prefix, keep)
@@ -163,6 +160,7 @@ class S3ObjectStore:
 
     async def upload_part(self, key: str, upload_id: str, number: int, data: bytes) -> UploadedPart:
         keys.check_part_number(number)
+        keys.check_upload_id(key, upload_id)
         name = self._name(key)
         async with self._writing(f"{key} (upload {upload_id})", data):
             answer = await self._client.upload_part(
@@ -194,28 +192,17 @@ class S3ObjectStore:
     async def abort_upload(self, key: str, upload_id: str) -> None:
         name = self._name(key)
         try:
+            keys.check_upload_id(key, upload_id)
             with s3_errors(key):
                 await self._client.abort_multipart_upload(Bucket=self._bucket, Key=name, UploadId=upload_id)
         except ObjectNotFoundError:
             pass
 
     async def __aenter__(self) -> Self:
-        config = AioConfig(
-            connect_timeout=min(CONNECT_TIMEOUT_S, self._location.silence_s),
-            read_timeout=self._location.silence_s,
-            max_pool_connections=CONNECTIONS,
-            retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
-            s3={"addressing_style": "path" if self._location.path_style else "auto"},
-            # Older stores know no checksum trailers; what we store carries checksums of its own.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-        )
-        session = get_session()
-        region = self._location.region or session.get_config_variable("region") or "us-east-1"
-        client = session.create_client("s3", endpoint_url=self._location.endpoint, region_name=region, config=config)
-        self._entered = await self._stack.enter_async_context(client)
         try:
-            await self._check_bucket()
+            self._entered = await self._stack.enter_async_context(s3_client(self._location))
+            if self._check:
+                await check_bucket(self._entered, self._location, self._new_id())
         except BaseException:
             await self._stack.aclose()
             raise
@@ -250,26 +237,13 @@ class S3ObjectStore:
         keys.check_key(key)
         return self._location.prefix + key
 
-    async def _check_bucket(self) -> None:
-        with s3_errors(str(self._location)):
-            try:
-                await self._client.head_bucket(Bucket=self._bucket)
-            except ClientError as error:
-                status = status_of(error)
-                if status == 404:
-                    raise ConfigurationError(f"{self._location}: there is no bucket '{self._bucket}'") from error
-                if status in (401, 403):
-                    raise ConfigurationError(
-                        f"{self._location}: the store refuses these credentials ({status} {code_of(error)})"
-                    ) from error
-                raise
-
     async def _writer_of(self, key: str, name: str) -> str | None:
         with s3_errors(key):
             return (await self._client.head_object(Bucket=self._bucket, Key=name))["Metadata"].get(_WRITER)
 
     async def _complete(self, key: str, upload_id: str, parts: Sequence[UploadedPart]) -> None:
         name = self._name(key)
+        keys.check_upload_id(key, upload_id)
         with s3_errors(f"{key} (upload {upload_id})"):
             await self._client.complete_multipart_upload(
                 Bucket=self._bucket,

@@ -1,5 +1,6 @@
 """What the scheduler needs of the outside, as protocols with their values."""
 
+from lorax_batch_scheduler.ports.collection_store import CollectionPass, CollectionStore, StoredObject, UnnamedObject
 from lorax_batch_scheduler.ports.dataset_store import DatasetStore
 from lorax_batch_scheduler.ports.fleet_store import FleetReport, FleetStore
 from lorax_batch_scheduler.ports.job_store import EventStore, JobStore
@@ -21,6 +22,8 @@ from lorax_batch_scheduler.ports.result_store import OutputProgress, ResultStore
 
 __all__ = [
     "ChunkResults",
+    "CollectionPass",
+    "CollectionStore",
     "CommitReceipt",
     "DatasetStore",
     "EventStore",
@@ -41,7 +44,9 @@ __all__ = [
     "RowLengths",
     "RowsLeft",
     "SegmentToStore",
+    "StoredObject",
     "StoredSegment",
     "UnfinishedUpload",
+    "UnnamedObject",
     "UploadedPart",
 ]

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -65,8 +66,15 @@ class ObjectStore(Protocol):
         """Delete an object; a missing one is fine."""
         ...
 
-    def scan(self, prefix: str) -> AsyncIterator[ObjectInfo]:
-        """Yield the objects whose keys begin with `prefix`, in key order."""
+    def scan(self, prefix: str, *, after: str = "") -> AsyncIterator[ObjectInfo]:
+        """Yield the objects whose keys begin with `prefix` and come behind `after`, in key order."""
+        ...
+
+    async def download_url(self, key: str, *, lifetime: timedelta, file_name: str) -> str | None:
+        """Return a link that anybody can read an object by for so long, without a look whether it is there.
+
+        None: this store has no links. A browser saves what it reads as `file_name`.
+        """
         ...
 
     async def delete_prefix(self, prefix: str, *, keep: str = "") -> int:

@@ -727,3 +727,118 @@ SELECT
     has_table_privilege(relid, 'SELECT') AND has_table_privilege(relid, 'INSERT')
         AND has_table_privilege(relid, 'UPDATE') AND has_table_privilege(relid, 'DELETE') AS usable
 FROM pg_stat_user_tables WHERE schemaname = current_schema() ORDER BY relname
+
+-- claim_collection --
+-- A pass through the object store: the next one when it is due, or the rest of one whose process has died.
+UPDATE store_collection SET
+    holder = $1, lease_until = now() + $2, pass_begin = coalesce(pass_begin, now())
+WHERE (holder IS NULL OR holder = $1 OR lease_until < now()) AND (pass_begin IS NOT NULL OR next_pass <= now() OR $3)
+RETURNING database_id, cursor
+
+-- advance_collection --
+-- Nothing when another process has taken the pass over.
+UPDATE store_collection SET cursor = $2, lease_until = now() + $3 WHERE holder = $1 RETURNING holder
+
+-- release_collection --
+-- The rest of the pass is for whoever comes first.
+UPDATE store_collection SET holder = NULL WHERE holder = $1
+
+-- end_collection --
+-- What this pass has not seen is gone.
+WITH ended AS (
+    UPDATE store_collection AS pass SET holder = NULL, cursor = '', pass_begin = NULL, next_pass = now() + $2
+    FROM store_collection AS before WHERE pass.holder = $1 AND before.only_row
+    RETURNING before.pass_begin
+)
+DELETE FROM unnamed_objects USING ended WHERE last_seen < ended.pass_begin
+
+-- database_id --
+-- What the store of this database is marked with.
+SELECT database_id FROM store_collection
+
+-- unnamed_objects --
+-- Those of the given ones that no row names. What is unnamed once is never named again: ids are used once, datasets do
+-- not go back to an earlier state, and parts are named, packs written and files finished in the first of them only.
+WITH given AS (
+    SELECT key, upload_id, size_bytes, split_part(key, '/', 1) AS kind, split_part(key, '/', 2) AS owner
+    FROM unnest($1::text[], $2::text[], $3::bigint[]) AS given (key, upload_id, size_bytes)
+)
+SELECT given.key, given.upload_id, given.size_bytes, coalesce(noted.first_seen, now()) AS first_seen
+FROM given LEFT JOIN unnamed_objects AS noted USING (key, upload_id)
+WHERE NOT CASE kind
+    WHEN 'uploads' THEN
+        EXISTS (SELECT FROM datasets WHERE dataset_id = owner AND state = 'UPLOADING')
+        OR EXISTS (SELECT FROM upload_parts AS part WHERE part.dataset_id = owner AND part.key = given.key)
+    WHEN 'datasets' THEN EXISTS (
+        SELECT FROM datasets WHERE dataset_id = owner AND (
+            state IN ('UPLOADING', 'VALIDATING')
+            OR given.upload_id = '' AND storage_prefix <> '' AND starts_with(given.key, storage_prefix)))
+    WHEN 'results' THEN EXISTS (
+        SELECT FROM jobs WHERE job_id = owner AND (
+            end_time IS NULL
+            OR given.upload_id = '' AND given.key IN (output_file ->> 'key', error_file ->> 'key')))
+    WHEN 'checks' THEN false
+    ELSE true
+END
+ORDER BY given.key
+
+-- note_unnamed --
+-- Remembers what no row names; answers what was seen so first this long ago.
+INSERT INTO unnamed_objects AS noted (key, upload_id, size_bytes)
+SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[])
+ON CONFLICT (key, upload_id) DO UPDATE SET last_seen = now(), size_bytes = excluded.size_bytes
+RETURNING key, upload_id, size_bytes, first_seen, first_seen <= now() - $4::interval AS due
+
+-- forget_unnamed --
+-- They are deleted.
+DELETE FROM unnamed_objects AS noted USING unnest($1::text[], $2::text[]) AS given (key, upload_id)
+WHERE noted.key = given.key AND noted.upload_id = given.upload_id
+
+-- create_export --
+-- Stores an export; nothing when its request_id is known.
+INSERT INTO exports (export_id, job_id, destination, request_id) VALUES ($1, $2, $3, $4)
+ON CONFLICT (request_id) DO NOTHING RETURNING *
+
+-- export_by_request --
+-- By the request_id that created it.
+SELECT * FROM exports WHERE request_id = $1
+
+-- get_export --
+-- By id.
+SELECT * FROM exports WHERE export_id = $1
+
+-- exports_of_job --
+-- The newest first.
+SELECT * FROM exports WHERE job_id = $1 ORDER BY export_no DESC LIMIT $2
+
+-- claim_export --
+-- The oldest one of an ended job that nobody is busy with; first what a claim has taken whose answer was lost.
+WITH alive AS (
+    SELECT scheduler_id FROM schedulers WHERE scheduler_id = $1 AND lease_until > now() FOR KEY SHARE
+), free AS (
+    SELECT export_id FROM exports
+    WHERE end_time IS NULL AND not_before <= now()
+      AND (scheduler_id IS NULL OR scheduler_id = $1 OR NOT EXISTS (
+          SELECT FROM schedulers WHERE schedulers.scheduler_id = exports.scheduler_id))
+      AND EXISTS (SELECT FROM jobs WHERE jobs.job_id = exports.job_id AND jobs.end_time IS NOT NULL)
+    ORDER BY scheduler_id IS DISTINCT FROM $1, export_no LIMIT 1
+    FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE exports SET state = 'RUNNING', scheduler_id = alive.scheduler_id, attempts = attempts + 1
+FROM free, alive WHERE exports.export_id = free.export_id
+RETURNING exports.*
+
+-- save_export_progress --
+-- What another process goes on from; nothing when the claim is lost. Who gets further is not in trouble.
+UPDATE exports SET progress = $3, attempts = 1, reason = '' WHERE export_id = $1 AND scheduler_id = $2
+RETURNING export_id
+
+-- put_off_export --
+-- Tried again later, by whomever.
+UPDATE exports SET state = 'WAITING', scheduler_id = NULL, reason = $3, not_before = now() + $4
+WHERE export_id = $1 AND scheduler_id = $2
+
+-- end_export --
+-- It is there, or will never be; nothing when the claim is lost.
+UPDATE exports SET state = $3, reason = $4, scheduler_id = NULL, end_time = now()
+WHERE export_id = $1 AND scheduler_id = $2

@@ -9,11 +9,13 @@ from lorax_batch_server.cli import (
     fleet,
     health,
     jobs,
+    migrate,
     plan,
     rehearse,
     run,
     serve,
     simulator,
+    store,
     validate,
 )
 from lorax_batch_server.cli.reporting_group import ReportingGroup
@@ -28,6 +30,7 @@ application = typer.Typer(
 application.command("demo", short_help="Run a sample on simulated servers.")(demo.demo)
 application.command("run", short_help="Run one dataset, without a service.")(run.run)
 application.command("serve", short_help="Run the service.")(serve.serve)
+application.command("migrate", short_help="Bring a PostgreSQL's schema up to date.")(migrate.migrate)
 application.command("health", short_help="Ask a service whether it takes calls.")(health.health)
 application.command("doctor", short_help="Check all that a service needs.")(doctor.doctor)
 application.command("plan", short_help="Replay a trace of jobs in virtual time.")(plan.plan)
@@ -36,4 +39,5 @@ application.command("simulator", short_help="Run a simulated LoRAX server.", **s
 application.command("validate", short_help="Check a dataset offline.")(validate.validate)
 application.add_typer(datasets.commands, name="datasets", help="Upload, list, show and delete datasets.")
 application.add_typer(jobs.commands, name="jobs", help="Create, watch and control jobs, and get their results.")
+application.add_typer(store.commands, name="store", help="Look after the service's object store.")
 application.add_typer(fleet.commands, name="fleet", help="Show where LoRAX servers run and how they do.")

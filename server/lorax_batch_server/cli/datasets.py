@@ -46,6 +46,30 @@ def upload(
         raise typer.Exit(ExitCode.BAD_INPUT)
 
 
+@commands.command("import")
+def import_(
+    source: Annotated[str, typer.Argument(metavar="PATH|s3://BUCKET/KEY", help="As the service sees it.")],
+    name: Annotated[str, typer.Option(help="What to call it.  [default: the file's name]")] = "",
+    on_invalid: Annotated[InvalidChoice, typer.Option(help="What to do about invalid lines.")] = InvalidChoice.FAIL,
+    request_id: Annotated[str, typer.Option(help="Makes the call idempotent.")] = "",
+    as_json: JsonOption = False,
+    target: TargetOption = DEFAULT_TARGET,
+) -> None:
+    """Have the service read a dataset by itself, and wait until it is validated; exit 2 when it has failed."""
+    from lorax_batch_client import OnInvalid
+
+    with open_client(target) as client:
+        dataset = client.wait_for_dataset(
+            client.import_dataset(source, name=name, on_invalid=OnInvalid(on_invalid.value), request_id=request_id)
+        )
+    if as_json:
+        print_json(dataset)
+    else:
+        print_dataset(dataset)
+    if is_failed(dataset):
+        raise typer.Exit(ExitCode.BAD_INPUT)
+
+
 def is_failed(dataset: "Dataset") -> bool:
     """Whether nothing of the dataset can run."""
     from lorax_batch_client import DatasetState

@@ -8,6 +8,7 @@ import typer
 
 from lorax_batch_server.cli.deadline import parse_deadline
 from lorax_batch_server.cli.exit_code import ExitCode
+from lorax_batch_server.cli.exports import export, exports, link
 from lorax_batch_server.cli.follow import describe_end, exit_code_of, follow_job, watch_hint
 from lorax_batch_server.cli.job_selection import parse_job_filter
 from lorax_batch_server.cli.job_view import print_job, print_jobs
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 commands.command("record")(record)
+commands.command("export")(export)
+commands.command("exports")(exports)
+commands.command("link")(link)
 
 JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="A job id.")]
 

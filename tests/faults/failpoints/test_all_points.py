@@ -5,14 +5,15 @@ import lorax_batch_scheduler.ingest.engine  # noqa: F401
 import lorax_batch_server.app  # noqa: F401
 from lorax_batch_scheduler.failpoints import KNOWN
 
-from tests.faults.failpoints import test_calls, test_ending, test_running, test_upload
+from tests.faults import test_planning_turns
+from tests.faults.failpoints import test_calls, test_ending, test_export, test_running, test_upload
 
 
 def test_no_failpoint_is_left_out() -> None:
     """Whoever names a moment also writes what happens to a service that dies there."""
     tested = {
         point.partition("@")[0]
-        for module in (test_upload, test_running, test_ending, test_calls)
+        for module in (test_upload, test_running, test_ending, test_calls, test_export, test_planning_turns)
         for point in module.POINTS
     }
     assert KNOWN.keys() == tested

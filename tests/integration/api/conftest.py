@@ -6,23 +6,24 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest_asyncio
 from google.rpc import error_details_pb2, status_pb2
-from lorax_batch.v1 import batch_inference_pb2_grpc, datasets_pb2_grpc, fleet_pb2_grpc
+from lorax_batch.v1 import batch_inference_pb2_grpc, datasets_pb2_grpc, exports_pb2_grpc, fleet_pb2_grpc
 from lorax_batch_scheduler.catalogue import Catalogue
 from lorax_batch_scheduler.clock import SystemClock
-from lorax_batch_scheduler.ingest.imports import resolve_import
+from lorax_batch_scheduler.ingest.imports import ImportSources
 from lorax_batch_scheduler.ingest.uploads import DatasetUpload, UploadLimits
+from lorax_batch_scheduler.objects.caller_buckets import S3CallerBuckets
 from lorax_batch_scheduler.objects.directory import DirectoryObjectStore
 from lorax_batch_scheduler.removals import Removals
 from lorax_batch_server.batch_inference import BatchInferenceService, JobParts
 from lorax_batch_server.datasets import DatasetParts, DatasetsService
 from lorax_batch_server.download import Download
+from lorax_batch_server.exports import ExportParts, ExportsService
 from lorax_batch_server.fleet import FleetService
 from lorax_batch_server.fleet_watch import FleetHub
 from lorax_batch_server.input_order import InputOrder
@@ -58,6 +59,7 @@ class Api:
     channel: grpc.aio.Channel
     jobs: batch_inference_pb2_grpc.BatchInferenceAsyncStub
     datasets: datasets_pb2_grpc.DatasetsAsyncStub
+    exports: exports_pb2_grpc.ExportsAsyncStub
     fleet: fleet_pb2_grpc.FleetAsyncStub
 
 
@@ -112,6 +114,7 @@ async def api(stores: Stores, tmp_path: Path) -> AsyncIterator[Api]:
     catalogue = Catalogue.load()
     import_root = tmp_path / "imports"
     import_root.mkdir()
+    buckets = S3CallerBuckets(imports=["s3://theirs/in"], exports=["s3://theirs/out"])
     numbers = itertools.count(1)
     hub = WatchHub(stores.jobs, stores.jobs, stopping, heartbeat_s=0.2, progress_interval_s=0.02, poll_s=5)
     fleet_hub = FleetHub(stores.fleet, stopping, heartbeat_s=0.2, interval_s=0.02, poll_s=0.1)
@@ -153,15 +156,26 @@ async def api(stores: Stores, tmp_path: Path) -> AsyncIterator[Api]:
                 removals=removals,
                 metrics=metrics,
                 new_id=new_dataset_id,
-                resolve_import=partial(resolve_import, roots=[import_root]),
+                resolve_import=ImportSources([import_root], buckets, max_bytes=MAX_DATASET_BYTES).resolve,
                 max_dataset_bytes=MAX_DATASET_BYTES,
                 upload_idle_s=0.3,
+            )
+        )
+        exports = ExportsService(
+            ExportParts(
+                jobs=stores.jobs,
+                objects=objects,
+                exports=stores.exports,
+                buckets=buckets,
+                clock=clock,
+                new_id=lambda: f"exp_{next(numbers):024d}",
             )
         )
         server = ApiServer(
             FleetService(stores.fleet, fleet_hub, clock),
             batch_inference=jobs,
             datasets=datasets,
+            exports=exports,
             metrics=metrics,
             stopping=stopping,
         )
@@ -179,6 +193,7 @@ async def api(stores: Stores, tmp_path: Path) -> AsyncIterator[Api]:
                 channel=channel,
                 jobs=batch_inference_pb2_grpc.BatchInferenceStub(channel),
                 datasets=datasets_pb2_grpc.DatasetsStub(channel),
+                exports=exports_pb2_grpc.ExportsStub(channel),
                 fleet=fleet_pb2_grpc.FleetStub(channel),
             )
         await server.stop(0)

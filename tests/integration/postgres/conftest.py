@@ -20,6 +20,7 @@ from lorax_batch_scheduler.dataset import (
 from lorax_batch_scheduler.job import Job, NewJob
 from lorax_batch_scheduler.postgres.database import Database
 from lorax_batch_scheduler.postgres.dataset_store import PostgresDatasetStore
+from lorax_batch_scheduler.postgres.export_store import PostgresExportStore
 from lorax_batch_scheduler.postgres.fleet_store import PostgresFleetStore
 from lorax_batch_scheduler.postgres.job_store import PostgresJobStore
 from lorax_batch_scheduler.postgres.lease_store import PostgresLeaseStore
@@ -42,6 +43,7 @@ class Stores:
     leases: PostgresLeaseStore
     results: PostgresResultStore
     removals: PostgresRemovalStore
+    exports: PostgresExportStore
     fleet: PostgresFleetStore
 
     async def ready_dataset(
@@ -133,6 +135,7 @@ async def stores(database: str) -> AsyncIterator[Stores]:
         leases=PostgresLeaseStore(connected),
         results=PostgresResultStore(connected),
         removals=PostgresRemovalStore(connected),
+        exports=PostgresExportStore(connected),
         fleet=PostgresFleetStore(connected, listener),
     )
     listening.cancel()

@@ -1,12 +1,13 @@
 """The whole client for asyncio."""
 
 from lorax_batch_client.aio.datasets import DatasetCalls
+from lorax_batch_client.aio.exports import ExportCalls
 from lorax_batch_client.aio.fleet import FleetCalls
 from lorax_batch_client.aio.jobs import JobCalls
 from lorax_batch_client.aio.results import ResultCalls
 
 
-class AsyncClient(DatasetCalls, JobCalls, ResultCalls, FleetCalls):
+class AsyncClient(DatasetCalls, JobCalls, ResultCalls, ExportCalls, FleetCalls):
     """A connection to one lorax-batch service, for one event loop.
 
     Every call raises a `ClientError` with a message for a person. Streams go on by themselves after a broken

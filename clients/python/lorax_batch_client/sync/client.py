@@ -1,12 +1,13 @@
 """The whole client for plain threads."""
 
 from lorax_batch_client.sync.datasets import DatasetCalls
+from lorax_batch_client.sync.exports import ExportCalls
 from lorax_batch_client.sync.fleet import FleetCalls
 from lorax_batch_client.sync.jobs import JobCalls
 from lorax_batch_client.sync.results import ResultCalls
 
 
-class Client(DatasetCalls, JobCalls, ResultCalls, FleetCalls):
+class Client(DatasetCalls, JobCalls, ResultCalls, ExportCalls, FleetCalls):
     """A connection to one lorax-batch service, for any number of threads.
 
     Every call raises a `ClientError` with a message for a person. Streams go on by themselves after a broken

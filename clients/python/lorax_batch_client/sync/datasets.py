@@ -94,7 +94,7 @@ class DatasetCalls(Connection):
     def import_dataset(
         self, path: str, *, name: str = "", on_invalid: OnInvalid = OnInvalid.FAIL, request_id: str = ""
     ) -> Dataset:
-        """Make a dataset of a file that the service can read: an absolute path under one of its import roots."""
+        """Make a dataset of what the service can read: an absolute path under one of its import roots, or `s3://...`."""
         request = datasets_pb2.ImportDatasetRequest(
             path=path, name=name, on_invalid=on_invalid.to_proto(), request_id=request_id or make_request_id()
         )
