@@ -23,10 +23,12 @@ from lorax_batch_server.fleet import FleetService
 from lorax_batch_server.fleet_watch import FleetHub
 from lorax_batch_server.hosts import check_fleet
 from lorax_batch_server.listen_address import ListenAddress
+from lorax_batch_server.listener_guard import check_listener
 from lorax_batch_server.metrics import ApiMetrics, MetricsListener
 from lorax_batch_server.scheduler_metrics import ObjectCallsCollector, SchedulerCollector
 from lorax_batch_server.scheduler_part import SchedulerPart
 from lorax_batch_server.server import ApiServer
+from lorax_batch_server.server_certificates import ServerCertificates
 from lorax_batch_server.settings import Settings
 from lorax_batch_server.stop_signals import StopSignals
 from lorax_batch_server.stopping import Stopping
@@ -57,6 +59,7 @@ async def serve(settings: Settings, *, on_ready: OnReady = lambda _: None) -> No
 
         check_armed()
         _log.warning("failpoints_armed", names=sorted(ARMED))
+    certificates = _check_listener(settings)
     signals = StopSignals()
     signals.install()
     check_fleet(settings)
@@ -65,7 +68,7 @@ async def serve(settings: Settings, *, on_ready: OnReady = lambda _: None) -> No
             tracer = await stack.enter_async_context(open_tracer(settings))
             stores = await signals.unless_stopped(stack.enter_async_context(open_stores(settings)))
             if stores is not None:
-                await Service(settings, stores, tracer).run(signals, on_ready)
+                await Service(settings, stores, tracer, certificates).run(signals, on_ready)
     except Exception as error:
         cause = _sole_cause(error)
         if isinstance(cause, ConfigurationError):
@@ -74,6 +77,18 @@ async def serve(settings: Settings, *, on_ready: OnReady = lambda _: None) -> No
         _log.critical("service_failed", error=repr(cause), exc_info=error)
         raise SystemExit(FAILED) from error
     _log.info("stopped")
+
+
+def _check_listener(settings: Settings) -> ServerCertificates | None:
+    """Return what the listener shows to callers, before anything is started. Raises `ConfigurationError`."""
+    certificates = settings.listener_certificates()
+    check_listener(
+        settings.listen_address,
+        tls=certificates is not None,
+        auth=certificates is not None and certificates.asks_callers,
+        allow_insecure=settings.allow_insecure,
+    )
+    return certificates
 
 
 def _sole_cause(error: Exception) -> Exception:
@@ -86,9 +101,12 @@ def _sole_cause(error: Exception) -> Exception:
 class Service:
     """One process of the service: callers, jobs, or both, as its role says."""
 
-    def __init__(self, settings: Settings, stores: Stores, tracer: Tracer) -> None:
+    def __init__(
+        self, settings: Settings, stores: Stores, tracer: Tracer, certificates: ServerCertificates | None
+    ) -> None:
         self._settings = settings
         self._stores = stores
+        self._certificates = certificates
         self._registry = CollectorRegistry()
         metrics, stopping, clock = ApiMetrics(self._registry), Stopping(), stores.clock
         self._removals = Removals(stores.removals, stores.objects, clock=clock)
@@ -159,7 +177,7 @@ class Service:
                 listener = MetricsListener.start(self._registry, settings.metrics_host, settings.metrics_port)
                 stack.callback(listener.stop)
                 _log.info("metrics_listening", port=listener.port)
-            address = await self._server.start(settings.listen_address, allow_insecure=settings.allow_insecure)
+            address = await self._server.start(settings.listen_address, self._certificates)
             # Modules and wiring stay for good: looking through them would stop the loop for 60 ms now and then.
             gc.collect()
             gc.freeze()

@@ -29,6 +29,7 @@ from lorax_batch_server.interceptor import CallInterceptor
 from lorax_batch_server.listen_address import ListenAddress
 from lorax_batch_server.metrics import ApiMetrics
 from lorax_batch_server.outage import Outage
+from lorax_batch_server.server_certificates import ServerCertificates
 from lorax_batch_server.stopping import Stopping
 
 MAX_UPLOAD_MESSAGE_BYTES: Final = 4 << 20
@@ -92,19 +93,18 @@ class ApiServer:
         health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
         reflection.enable_server_reflection([*self._names, health_name, reflection.SERVICE_NAME], self._server)
 
-    async def start(self, address: ListenAddress, *, allow_insecure: bool = False) -> ListenAddress:
-        """Listen and answer; return the address with the port that was taken.
+    async def start(self, address: ListenAddress, certificates: ServerCertificates | None = None) -> ListenAddress:
+        """Listen and answer; return the address with the port that was taken. `certificates`: None to talk plain.
 
         Raises:
-            ConfigurationError: the address is taken, or open to other machines without being allowed to.
+            ConfigurationError: the address is taken, or the certificates can't be used.
         """
-        if not address.is_loopback and not allow_insecure:
-            raise ConfigurationError(
-                f"listen {address} is reachable from other machines, and there is neither TLS nor a login: listen on "
-                "localhost, put a proxy with TLS in front, or give --allow-insecure (setting allow_insecure)"
-            )
+        credentials = certificates.credentials() if certificates is not None else None
         try:
-            port = self._server.add_insecure_port(str(address))
+            if credentials is None:
+                port = self._server.add_insecure_port(str(address))
+            else:
+                port = self._server.add_secure_port(str(address), credentials)
         except RuntimeError as error:
             raise ConfigurationError(
                 f"can't listen on {address}: the port is taken or the address is not this machine's; choose another "
@@ -113,7 +113,7 @@ class ApiServer:
         await self._server.start()
         await self._tell_health()
         bound = address if address.socket else ListenAddress(host=address.host, port=port)
-        _log.info("listening", address=str(bound))
+        _log.info("listening", address=str(bound), tls=credentials is not None)
         return bound
 
     async def database_changed(self, *, answers: bool, trouble: str) -> None:

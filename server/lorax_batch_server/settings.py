@@ -26,19 +26,22 @@ from pydantic_settings import (
 
 from lorax_batch_server.listen_address import ListenAddress, parse_listen
 from lorax_batch_server.role import Role
+from lorax_batch_server.security_settings import SecuritySettings
 from lorax_batch_server.server_spec import parse_servers
 
 PREFIX: Final = "LORAX_BATCH_"
 _GiB: Final = 1 << 30
 _OPTIONS: Final = {"servers": "server"}
 """Settings whose option is named otherwise."""
+_SECRETS: Final = ("database_url", "secrets_key")
+"""Settings whose value no message shows."""
 _SHOWN_CHARACTERS: Final = 300
 _T = TypeVar("_T")
 _Words = Annotated[list[str], NoDecode]
 """A list; in a variable, its items stand apart by white space."""
 
 
-class Settings(BaseSettings):
+class Settings(SecuritySettings):
     """The service's settings. Read them with `load_settings`."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, validate_default=True)
@@ -51,7 +54,7 @@ class Settings(BaseSettings):
     )
     allow_insecure: bool = Field(
         default=False,
-        description="listen on other addresses than loopback, without TLS: anybody who can connect can do anything",
+        description="listen on other addresses than loopback without TLS, or without knowing who calls",
     )
     data_dir: Path = Field(
         default=Path("lorax-batch-data"), description="where the embedded PostgreSQL and objects are kept"
@@ -311,7 +314,7 @@ class _Sources:
         """Return what is wrong with one setting."""
         name = str(fault["loc"][0]) if fault["loc"] else "?"
         message = str(fault["msg"]).removeprefix("Value error, ")
-        value = "" if name == "database_url" else f" = {_shown(repr(fault['input']))}"
+        value = "" if name in _SECRETS else f" = {_shown(repr(fault['input']))}"
         return f"{self.of(name)}: setting {name}{value}: {_shown(message)}"
 
 

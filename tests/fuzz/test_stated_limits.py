@@ -55,6 +55,7 @@ INSIDE = {
     "replay/": "what imagined servers take; tests/unit/traces has the limits of trace files",
     "estimates/": "what is learned of servers and rows",
     "launching/": "what servers are started with",
+    "tls/pem_file.py": "files of the operator; tests/unit/tls has it",
     "scheduling/start_failures.py": "how servers are started again",
     "server_hosts/": "how servers are started and watched",
     "lorax_servers/": "what a server may answer",

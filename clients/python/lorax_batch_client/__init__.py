@@ -21,6 +21,7 @@ from lorax_batch_client.result import ResultBlock, ResultKind, ResultOrder, Resu
 from lorax_batch_client.retry_policy import RetryPolicy
 from lorax_batch_client.server_config import ServerConfig
 from lorax_batch_client.sync.client import Client
+from lorax_batch_client.tls import Tls
 
 __all__ = [
     "AsyncClient",
@@ -66,5 +67,6 @@ __all__ = [
     "Slot",
     "SlotChanged",
     "SlotRemoved",
+    "Tls",
     "Usage",
 ]

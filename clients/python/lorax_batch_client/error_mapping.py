@@ -8,6 +8,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from lorax_batch_client import errors
 from lorax_batch_client.errors import ClientError, ErrorFacts, FieldViolation
+from lorax_batch_client.tls_trouble import tls_cause
 
 DETAILS_KEY: Final = "grpc-status-details-bin"
 
@@ -64,6 +65,9 @@ def error_from_rpc(error: grpc.RpcError, target: str) -> ClientError:
 def _unavailable_message(target: str, text: str, facts: ErrorFacts) -> str:
     if facts.reason:
         return f"the service at {target} is not available: {text}"
+    tls = tls_cause(text)
+    if tls is not None:
+        return f"can't reach the lorax-batch service at {target}: {tls}"
     # gRPC wraps the one useful part ("Connection refused (111)") in three layers of its own.
     cause = text.rsplit(": ", 1)[-1] if text else "no answer"
     return f"can't reach the lorax-batch service at {target}: {cause}"

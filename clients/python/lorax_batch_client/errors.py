@@ -71,6 +71,10 @@ class UnauthenticatedError(ClientError):
     """The service wants credentials, or does not accept those that were sent."""
 
 
+class CertificateError(ClientError):
+    """A certificate or key of the client can't be used; the message names the file, and what to change."""
+
+
 class AmbiguousError(ClientError):
     """A name means several things that differ; the message lists them."""
 

@@ -19,6 +19,7 @@ from lorax_batch_server.cli import (
     validate,
 )
 from lorax_batch_server.cli.reporting_group import ReportingGroup
+from lorax_batch_server.cli.tls_options import add_tls_options
 
 application = typer.Typer(
     cls=ReportingGroup,
@@ -41,3 +42,4 @@ application.add_typer(datasets.commands, name="datasets", help="Upload, list, sh
 application.add_typer(jobs.commands, name="jobs", help="Create, watch and control jobs, and get their results.")
 application.add_typer(store.commands, name="store", help="Look after the service's object store.")
 application.add_typer(fleet.commands, name="fleet", help="Show where LoRAX servers run and how they do.")
+add_tls_options(application)

@@ -8,6 +8,7 @@ from lorax_batch_server.cli.exit_code import ExitCode
 from lorax_batch_server.cli.options import DEFAULT_TARGET, JsonOption, TargetOption, checked_target
 from lorax_batch_server.cli.output import print_json
 from lorax_batch_server.cli.reporting_group import CommandError
+from lorax_batch_server.cli.tls_options import given_credentials
 
 TIMEOUT_SECONDS: Final = 4.0
 """Below the 5 s that a container gives its health check."""
@@ -34,7 +35,11 @@ def _ask(target: str) -> str:
     from lorax_batch_client.channel import channel_options
     from lorax_batch_client.error_mapping import error_from_rpc
 
-    with grpc.insecure_channel(target, channel_options(target)) as channel:
+    options, credentials = channel_options(target), given_credentials()
+    opened = (
+        grpc.secure_channel(target, credentials, options) if credentials else grpc.insecure_channel(target, options)
+    )
+    with opened as channel:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_SECONDS)
         except grpc.RpcError as error:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lorax_batch_server.cli.reporting_group import CommandError
+from lorax_batch_server.cli.tls_options import given_credentials
 
 if TYPE_CHECKING:
     from lorax_batch_client import Client
@@ -29,7 +30,7 @@ def open_client(target: str, *, sleep: Callable[[float], object] = time.sleep) -
     """Return a client of the service at `target`."""
     from lorax_batch_client import Client
 
-    return Client(checked_target(target), sleep=sleep)
+    return Client(checked_target(target), credentials=given_credentials(), sleep=sleep)
 
 
 def checked_target(target: str) -> str:

@@ -24,6 +24,9 @@ NOT_INHERITED: Final = {
     "LORAX_BATCH_ROLE",
     "LORAX_BATCH_FLEET",
     "LORAX_BATCH_KEEP_SERVERS",
+    "LORAX_BATCH_TLS_CERT",
+    "LORAX_BATCH_TLS_KEY",
+    "LORAX_BATCH_TLS_CLIENT_CA",
 }
 """What the caller set for a service of theirs, and would make this one share its data or its port."""
 

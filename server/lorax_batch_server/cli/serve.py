@@ -36,8 +36,16 @@ def serve(
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file with settings.")] = None,
     catalogue: Annotated[Path | None, typer.Option(help="A TOML file with further base models.")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="Talk TLS, and show callers this certificate (PEM).")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="The private key of --tls-cert.")] = None,
+    tls_client_ca: Annotated[
+        Path | None, typer.Option(help="Callers must show a certificate of an authority in this PEM file.")
+    ] = None,
+    secrets_key_file: Annotated[
+        Path | None, typer.Option(help="The keys that tokens are sealed with; see docs/security.md.")
+    ] = None,
     allow_insecure: Annotated[
-        bool, typer.Option("--allow-insecure", help="Listen beyond loopback without TLS: anybody can do anything.")
+        bool, typer.Option("--allow-insecure", help="Listen beyond loopback without TLS or without knowing who calls.")
     ] = False,
     accept_unlisted_models: Annotated[
         bool, typer.Option("--accept-unlisted-models", help="Run base models that the catalogue does not know.")
@@ -60,6 +68,10 @@ def serve(
         "fleet": fleet,
         "unfit_jobs": unfit_jobs,
         "catalogue": catalogue,
+        "tls_cert": tls_cert,
+        "tls_key": tls_key,
+        "tls_client_ca": tls_client_ca,
+        "secrets_key_file": secrets_key_file,
         "allow_insecure": allow_insecure or None,
         "accept_unlisted_models": accept_unlisted_models or None,
         "log_level": log_level,
@@ -87,4 +99,6 @@ def other_variables() -> frozenset[str]:
     from lorax_batch_scheduler.failpoints import LOG_VARIABLE, VARIABLE
     from lorax_batch_scheduler.postgres.binaries import BIN_VARIABLE
 
-    return frozenset({"LORAX_BATCH_TARGET", BIN_VARIABLE, VARIABLE, LOG_VARIABLE})
+    from lorax_batch_server.cli.tls_options import VARIABLES as TLS_VARIABLES
+
+    return frozenset({"LORAX_BATCH_TARGET", BIN_VARIABLE, VARIABLE, LOG_VARIABLE}) | TLS_VARIABLES

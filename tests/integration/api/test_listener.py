@@ -55,11 +55,6 @@ async def test_a_taken_port_is_a_configuration_error_with_a_way_out(api: Api) ->
             await api.server.start(ListenAddress(host="127.0.0.1", port=port))
 
 
-async def test_an_open_address_needs_to_be_allowed(api: Api) -> None:
-    with pytest.raises(ConfigurationError, match="--allow-insecure"):
-        await api.server.start(ListenAddress(host="0.0.0.0", port=0))
-
-
 async def test_stopping_ends_what_waits_and_refuses_new_calls(api: Api) -> None:
     upload = api.datasets.UploadDataset()
     await upload.write(datasets_pb2.UploadDatasetRequest(start=datasets_pb2.UploadStart()))

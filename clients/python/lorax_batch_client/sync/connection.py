@@ -21,6 +21,7 @@ from lorax_batch_client.error_mapping import error_from_rpc
 from lorax_batch_client.errors import BrokenStreamError, ClientError, UnavailableError
 from lorax_batch_client.retry_policy import Patience, RetryPolicy
 from lorax_batch_client.targets import Targets
+from lorax_batch_client.tls import Tls
 
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
@@ -37,14 +38,20 @@ class Connection:
         *,
         timeout: timedelta = timedelta(seconds=30),
         retry: RetryPolicy | None = None,
+        tls: Tls | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         sleep: Sleep = time.sleep,
     ) -> None:
+        """`tls` or `credentials`: None for a plain connection.
+
+        Raises:
+            CertificateError: a file of `tls` can't be used.
+        """
         self._targets = Targets(target)
         self.target = target
         self._timeout_seconds = timeout.total_seconds()
         self._retry = retry or RetryPolicy()
-        self._credentials = credentials
+        self._credentials = tls.credentials() if tls is not None else credentials
         self._sleep = sleep
         self._opened: dict[str, grpc.Channel] = {}
 

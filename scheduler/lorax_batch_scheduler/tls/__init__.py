@@ -1,0 +1,1 @@
+"""Certificates and keys: read, checked before they are used, and read again when their files change."""
