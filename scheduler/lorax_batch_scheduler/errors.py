@@ -30,6 +30,25 @@ class NotAllowedError(LoraxBatchError):
     reason = "NOT_ALLOWED"
 
 
+class NoSecretsKeyError(LoraxBatchError):
+    """This service has no key to keep tokens with: its operator must set secrets_key_file; or leave the tokens out."""
+
+    reason = "NO_SECRETS_KEY"
+
+    def __init__(self) -> None:
+        super().__init__(self.__doc__)
+
+
+class SecretUnreadableError(LoraxBatchError):
+    """A secret that is stored can't be opened here."""
+
+    reason = "SECRET_UNREADABLE"
+
+    def __init__(self, place: str, why: str) -> None:
+        super().__init__(f"the token in {place} can't be read: {why}")
+        self.place = place
+
+
 class ConfigurationError(LoraxBatchError):
     """The service can't start as it is configured; the message says what to change."""
 

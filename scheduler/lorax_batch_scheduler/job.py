@@ -6,6 +6,7 @@ from enum import StrEnum
 import msgspec
 
 from lorax_batch_scheduler.errors import StateConflictError
+from lorax_batch_scheduler.job_secrets import JobSecrets
 from lorax_batch_scheduler.server_config import ServerConfig
 
 
@@ -225,7 +226,7 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     base_model_id: str
     base_model_aliases: list[str]
     """Values of `model` in rows that mean the base model itself."""
-    hf_token: str | None = None
+    secrets: JobSecrets = JobSecrets()
     priority: int = 0
     deadline: datetime | None = None
     labels: dict[str, str] = {}

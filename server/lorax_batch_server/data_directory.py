@@ -26,6 +26,11 @@ class DataDirectory:
         return self.path / "objects"
 
     @property
+    def secrets_key(self) -> Path:
+        """The key that is made when none is set, and the database is the embedded one."""
+        return self.path / "secrets.key"
+
+    @property
     def scratch(self) -> Path:
         """Where ingest sorts; emptied at each start."""
         return self.path / "scratch"

@@ -114,7 +114,7 @@ class JobIntake:
             server_config=order.server_config,
             base_model_id=order.base_model.name,
             base_model_aliases=self._catalogue.aliases(order.base_model),
-            hf_token=order.hf_token,
+            secrets=order.secrets,
             priority=order.priority,
             deadline=order.deadline,
             labels=order.labels,

@@ -10,6 +10,8 @@ from lorax_batch.v1 import job_pb2
 from lorax_batch_scheduler.catalogue import BaseModel, Catalogue
 from lorax_batch_scheduler.errors import InvalidInputError
 from lorax_batch_scheduler.job import JobFilter
+from lorax_batch_scheduler.job_secrets import JobSecrets
+from lorax_batch_scheduler.redaction import REDACTOR
 from lorax_batch_scheduler.server_config import ServerConfig, check_server_config
 
 from lorax_batch_server.checks import (
@@ -40,7 +42,7 @@ class JobOrder:
     """An id or a name."""
     server_config: ServerConfig
     base_model: BaseModel
-    hf_token: str | None
+    secrets: JobSecrets
     priority: int
     deadline: datetime | None
     labels: dict[str, str]
@@ -66,13 +68,11 @@ def check_create(request: pb.CreateJobRequest, *, catalogue: Catalogue, max_para
     checks.text("dataset", request.dataset, limit=MAX_NAME_CHARACTERS, required=True)
     config = _server_config(request.server_config)
     base_model = _base_model(checks, config, catalogue, max_parameters)
-    token = request.server_config.hf_token
-    if len(token) > MAX_TOKEN_CHARACTERS or not token.isascii() or any(character <= " " for character in token):
-        # The value is a secret: it is not shown, not even when it is wrong.
-        checks.fail(
-            "server_config.hf_token",
-            f"has {len(token)} characters, but must be at most {MAX_TOKEN_CHARACTERS} of ASCII without spaces",
-        )
+    given = request.server_config
+    secrets = JobSecrets(
+        hf_token=_token(checks, "hf_token", given.hf_token),
+        adapter_token=_token(checks, "adapter_token", given.adapter_token),
+    )
     checks.number("priority", request.priority, low=-MAX_PRIORITY, high=MAX_PRIORITY)
     deadline = _deadline(checks, "deadline", request.deadline, now) if request.HasField("deadline") else None
     checks.labels("labels", request.labels)
@@ -85,7 +85,7 @@ def check_create(request: pb.CreateJobRequest, *, catalogue: Catalogue, max_para
         dataset=request.dataset,
         server_config=config,
         base_model=base_model,
-        hf_token=token or None,
+        secrets=secrets,
         priority=request.priority,
         deadline=deadline,
         labels=dict(request.labels),
@@ -183,6 +183,17 @@ def _server_config(message: job_pb2.ServerConfig) -> ServerConfig:
         backend=message.backend,
         adapter_source=message.adapter_source,
     )
+
+
+def _token(checks: Checks, field: str, token: str) -> str:
+    # The value is a secret: it is not shown, not even when it is wrong.
+    REDACTOR.remember(token)
+    if len(token) > MAX_TOKEN_CHARACTERS or not token.isascii() or any(character <= " " for character in token):
+        checks.fail(
+            f"server_config.{field}",
+            f"has {len(token)} characters, but must be at most {MAX_TOKEN_CHARACTERS} of ASCII without spaces",
+        )
+    return token
 
 
 def _base_model(checks: Checks, config: ServerConfig, catalogue: Catalogue, max_parameters: int) -> BaseModel | None:

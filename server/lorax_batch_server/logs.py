@@ -6,6 +6,8 @@ from typing import Any, Final, TextIO
 
 import structlog
 
+from lorax_batch_server.redacted_output import redact_entry, redact_line
+
 LEVELS: Final = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
@@ -33,9 +35,13 @@ def set_up_logs(*, level: str, log_format: str, stream: TextIO | None = None) ->
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     last: list[Any] = (
-        [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+        # Not rich's tracebacks, which show local variables.
+        [
+            structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback),
+            redact_line,
+        ]
         if text
-        else [_TRACEBACKS, structlog.processors.JSONRenderer()]
+        else [_TRACEBACKS, redact_entry, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[*shared, *last],

@@ -321,7 +321,7 @@ class SchedulerPart:
             slot,
             shape_of(each for each in self._scheduler.book.runnable if each.family == known.family),
             default_tag="",
-            hf_token=await self._stores.jobs.hf_token(known.job.job_id),
+            hf_token=(await self._stores.jobs.secrets(known.job.job_id)).hf_token or None,
         )
 
     def _all_slots(self) -> list[Slot]:

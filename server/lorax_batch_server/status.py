@@ -14,14 +14,17 @@ from lorax_batch_scheduler.errors import (
     DatabaseError,
     InvalidInputError,
     LoraxBatchError,
+    NoSecretsKeyError,
     NotAllowedError,
     NotFoundError,
     ObjectNotFoundError,
     ObjectStoreError,
     OffsetMismatchError,
+    SecretUnreadableError,
     SequenceTooOldError,
     StateConflictError,
 )
+from lorax_batch_scheduler.redaction import REDACTOR
 
 from lorax_batch_server.errors import (
     DataLostError,
@@ -77,6 +80,8 @@ _RULES: Final = (
     _Rule(InvalidInputError, _Code.INVALID_ARGUMENT),
     _Rule(MalformedRequestError, _Code.INVALID_ARGUMENT),
     _Rule(NotAllowedError, _Code.PERMISSION_DENIED),
+    _Rule(NoSecretsKeyError, _Code.FAILED_PRECONDITION),
+    _Rule(SecretUnreadableError, _Code.FAILED_PRECONDITION),
     _Rule(NotFoundError, _Code.NOT_FOUND),
     _Rule(StateConflictError, _Code.FAILED_PRECONDITION),
     _Rule(OffsetMismatchError, _Code.FAILED_PRECONDITION),
@@ -116,7 +121,7 @@ def _unexpected() -> ErrorStatus:
 
 
 def _expected(error: LoraxBatchError, code: grpc.StatusCode, retry_after_s: float | None) -> ErrorStatus:
-    message = _cut(str(error) or (error.__doc__ or ""), MAX_MESSAGE_BYTES)
+    message = _cut(REDACTOR.clean(str(error) or (error.__doc__ or "")), MAX_MESSAGE_BYTES)
     details: list[Message] = [
         error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=_metadata(error))
     ]

@@ -27,10 +27,13 @@ from lorax_batch_scheduler.postgres.migrations import migrate
 from lorax_batch_scheduler.postgres.planning_turns import PostgresPlanningTurns
 from lorax_batch_scheduler.postgres.removal_store import PostgresRemovalStore
 from lorax_batch_scheduler.postgres.result_store import PostgresResultStore
+from lorax_batch_scheduler.postgres.secret_store import PostgresSecretStore
+from lorax_batch_scheduler.postgres.tls_dsn import with_tls
 from lorax_batch_scheduler.telemetry.object_calls import ObjectCalls
 
 from lorax_batch_server.data_directory import DataDirectory
 from lorax_batch_server.embedded_database import EmbeddedDatabase
+from lorax_batch_server.secret_keys import look_after_secrets, make_sealer
 from lorax_batch_server.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -71,17 +74,20 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             directory = DataDirectory(settings.data_dir)
             directory.open()
             stack.callback(directory.close)
+        sealer = make_sealer(settings, directory)
         object_calls = ObjectCalls()
         objects = CountedObjectStore(await _open_objects(stack, settings, directory), object_calls)
         embedded = None
         if settings.database_url is not None:
-            dsn = settings.database_url.get_secret_value()
+            dsn = with_tls(settings.database_url.get_secret_value(), settings.client_tls("database"))
         else:
             assert directory is not None, "only a role that runs jobs goes without --database-url"
             embedded = EmbeddedDatabase(directory.postgres)
             stack.push_async_callback(embedded.stop)
             dsn = await embedded.start()
         database, clock = await _open_database(stack, dsn)
+        secrets = PostgresSecretStore(database, sealer)
+        await look_after_secrets(secrets, sealer)
         listener = Listener(dsn)
         yield Stores(
             directory=directory,
@@ -93,7 +99,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             listener=listener,
             embedded=embedded,
             datasets=PostgresDatasetStore(database, listener),
-            jobs=PostgresJobStore(database, listener),
+            jobs=PostgresJobStore(database, listener, secrets),
             leases=PostgresLeaseStore(database),
             results=PostgresResultStore(database),
             removals=PostgresRemovalStore(database),

@@ -16,6 +16,7 @@ class ServerConfigFields(TypedDict, total=False):
     custom_args: tuple[str, ...] | list[str]
     backend: str
     adapter_source: str
+    adapter_token: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,8 @@ class ServerConfig:
     """More arguments for the LoRAX launcher, as one would type them."""
     backend: str = ""
     adapter_source: str = ""
+    adapter_token: str = field(default="", repr=False)
+    """Write-only; for adapters, where `hf_token` is not the one."""
 
     def to_proto(self) -> job_pb2.ServerConfig:
         """Return it as it travels."""
@@ -43,6 +46,7 @@ class ServerConfig:
             custom_args=self.custom_args,
             backend=self.backend,
             adapter_source=self.adapter_source,
+            adapter_token=self.adapter_token,
         )
 
     @classmethod

@@ -198,7 +198,7 @@ class Server(_message.Message):
     @_builtins.property
     def server_config(self) -> _job_pb2.ServerConfig:
         """What it was started with. Absent for a server that the service did not start: such a one tells its limits, but
-        neither its quantization nor its image. `hf_token` is always empty here.
+        neither its quantization nor its image. Tokens are always empty here.
         """
 
     @_builtins.property

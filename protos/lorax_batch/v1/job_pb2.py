@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18lorax_batch/v1/job.proto\x12\x0elorax_batch.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa6\x01\n\x0cServerConfig\x12\x12\n\nbase_model\x18\x01 \x01(\t\x12\x17\n\x0florax_image_tag\x18\x02 \x01(\t\x12\x15\n\x08hf_token\x18\x03 \x01(\tB\x03\x80\x01\x01\x12\x14\n\x0cquantization\x18\x04 \x01(\t\x12\x13\n\x0b\x63ustom_args\x18\x05 \x03(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x06 \x01(\t\x12\x16\n\x0e\x61\x64\x61pter_source\x18\x07 \x01(\t\"\xad\x08\n\x03Job\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x12\n\ndataset_id\x18\x02 \x01(\t\x12\x33\n\rserver_config\x18\x03 \x01(\x0b\x32\x1c.lorax_batch.v1.ServerConfig\x12\x15\n\rbase_model_id\x18\x04 \x01(\t\x12\'\n\x05state\x18\x05 \x01(\x0e\x32\x18.lorax_batch.v1.JobState\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12&\n\x06\x63ounts\x18\x07 \x01(\x0b\x32\x16.lorax_batch.v1.Counts\x12$\n\x05usage\x18\x08 \x01(\x0b\x32\x15.lorax_batch.v1.Usage\x12\"\n\x04\x63ost\x18\t \x01(\x0b\x32\x14.lorax_batch.v1.Cost\x12*\n\x08progress\x18\n \x01(\x0b\x32\x18.lorax_batch.v1.Progress\x12\x10\n\x08priority\x18\x0b \x01(\x05\x12,\n\x08\x64\x65\x61\x64line\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x06labels\x18\r \x03(\x0b\x32\x1f.lorax_batch.v1.Job.LabelsEntry\x12\x10\n\x08retry_of\x18\x0e \x01(\t\x12/\n\x0b\x63reate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x06\x65rrors\x18\x13 \x03(\x0b\x32\x18.lorax_batch.v1.RowError\x12/\n\x0boutput_file\x18\x14 \x01(\x0b\x32\x1a.lorax_batch.v1.ResultFile\x12.\n\nerror_file\x18\x15 \x01(\x0b\x32\x1a.lorax_batch.v1.ResultFile\x12\x17\n\x0f\x65rror_threshold\x18\x16 \x01(\x01\x12\x1a\n\x12\x64\x65\x66\x61ult_max_tokens\x18\x17 \x01(\x05\x12\x16\n\x0equeue_position\x18\x18 \x01(\x05\x12\x10\n\x08sequence\x18\x19 \x01(\x03\x12/\n\tadmission\x18\x1a \x01(\x0e\x32\x1c.lorax_batch.v1.JobAdmission\x12\x18\n\x10\x61\x64mission_reason\x18\x1b \x01(\t\x12\x38\n\x14\x65\x61rliest_finish_time\x18\x1c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa5\x01\n\x06\x43ounts\x12\r\n\x05total\x18\x01 \x01(\x03\x12\x0f\n\x07pending\x18\x02 \x01(\x03\x12\x11\n\tin_flight\x18\x03 \x01(\x03\x12\x10\n\x08retrying\x18\x04 \x01(\x03\x12\x11\n\tsucceeded\x18\x05 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x06 \x01(\x03\x12\x11\n\tcancelled\x18\x07 \x01(\x03\x12\x0f\n\x07\x65xpired\x18\x08 \x01(\x03\x12\x0f\n\x07invalid\x18\t \x01(\x03\"O\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x03\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\x03\x12\x14\n\x0ctotal_tokens\x18\x03 \x01(\x03\"(\n\x04\x43ost\x12\x10\n\x08\x63urrency\x18\x01 \x01(\t\x12\x0e\n\x06micros\x18\x02 \x01(\x03\"\x84\x02\n\x08Progress\x12\x10\n\x08\x66raction\x18\x01 \x01(\x01\x12\x17\n\x0frows_per_second\x18\x02 \x01(\x01\x12\x19\n\x11tokens_per_second\x18\x03 \x01(\x01\x12\'\n\x03\x65ta\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\tremaining\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\teta_early\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65ta_late\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"J\n\x08RowError\x12\x0c\n\x04line\x18\x01 \x01(\x03\x12\x11\n\tcustom_id\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\"C\n\nResultFile\x12\x11\n\trow_count\x18\x01 \x01(\x03\x12\x12\n\nbyte_count\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t*\x82\x01\n\x0cJobAdmission\x12\x1d\n\x19JOB_ADMISSION_UNSPECIFIED\x10\x00\x12\x1a\n\x16JOB_ADMISSION_FEASIBLE\x10\x01\x12\x19\n\x15JOB_ADMISSION_AT_RISK\x10\x02\x12\x1c\n\x18JOB_ADMISSION_INFEASIBLE\x10\x03*\xad\x02\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14JOB_STATE_VALIDATING\x10\x01\x12\x14\n\x10JOB_STATE_QUEUED\x10\x02\x12\x16\n\x12JOB_STATE_STARTING\x10\x03\x12\x15\n\x11JOB_STATE_RUNNING\x10\x04\x12\x18\n\x14JOB_STATE_FINALIZING\x10\x05\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x06\x12\x14\n\x10JOB_STATE_FAILED\x10\x07\x12\x18\n\x14JOB_STATE_CANCELLING\x10\x08\x12\x17\n\x13JOB_STATE_CANCELLED\x10\t\x12\x15\n\x11JOB_STATE_EXPIRED\x10\n\x12\x14\n\x10JOB_STATE_PAUSED\x10\x0b\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18lorax_batch/v1/job.proto\x12\x0elorax_batch.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc2\x01\n\x0cServerConfig\x12\x12\n\nbase_model\x18\x01 \x01(\t\x12\x17\n\x0florax_image_tag\x18\x02 \x01(\t\x12\x15\n\x08hf_token\x18\x03 \x01(\tB\x03\x80\x01\x01\x12\x14\n\x0cquantization\x18\x04 \x01(\t\x12\x13\n\x0b\x63ustom_args\x18\x05 \x03(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x06 \x01(\t\x12\x16\n\x0e\x61\x64\x61pter_source\x18\x07 \x01(\t\x12\x1a\n\radapter_token\x18\x08 \x01(\tB\x03\x80\x01\x01\"\xad\x08\n\x03Job\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x12\n\ndataset_id\x18\x02 \x01(\t\x12\x33\n\rserver_config\x18\x03 \x01(\x0b\x32\x1c.lorax_batch.v1.ServerConfig\x12\x15\n\rbase_model_id\x18\x04 \x01(\t\x12\'\n\x05state\x18\x05 \x01(\x0e\x32\x18.lorax_batch.v1.JobState\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12&\n\x06\x63ounts\x18\x07 \x01(\x0b\x32\x16.lorax_batch.v1.Counts\x12$\n\x05usage\x18\x08 \x01(\x0b\x32\x15.lorax_batch.v1.Usage\x12\"\n\x04\x63ost\x18\t \x01(\x0b\x32\x14.lorax_batch.v1.Cost\x12*\n\x08progress\x18\n \x01(\x0b\x32\x18.lorax_batch.v1.Progress\x12\x10\n\x08priority\x18\x0b \x01(\x05\x12,\n\x08\x64\x65\x61\x64line\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x06labels\x18\r \x03(\x0b\x32\x1f.lorax_batch.v1.Job.LabelsEntry\x12\x10\n\x08retry_of\x18\x0e \x01(\t\x12/\n\x0b\x63reate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x06\x65rrors\x18\x13 \x03(\x0b\x32\x18.lorax_batch.v1.RowError\x12/\n\x0boutput_file\x18\x14 \x01(\x0b\x32\x1a.lorax_batch.v1.ResultFile\x12.\n\nerror_file\x18\x15 \x01(\x0b\x32\x1a.lorax_batch.v1.ResultFile\x12\x17\n\x0f\x65rror_threshold\x18\x16 \x01(\x01\x12\x1a\n\x12\x64\x65\x66\x61ult_max_tokens\x18\x17 \x01(\x05\x12\x16\n\x0equeue_position\x18\x18 \x01(\x05\x12\x10\n\x08sequence\x18\x19 \x01(\x03\x12/\n\tadmission\x18\x1a \x01(\x0e\x32\x1c.lorax_batch.v1.JobAdmission\x12\x18\n\x10\x61\x64mission_reason\x18\x1b \x01(\t\x12\x38\n\x14\x65\x61rliest_finish_time\x18\x1c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa5\x01\n\x06\x43ounts\x12\r\n\x05total\x18\x01 \x01(\x03\x12\x0f\n\x07pending\x18\x02 \x01(\x03\x12\x11\n\tin_flight\x18\x03 \x01(\x03\x12\x10\n\x08retrying\x18\x04 \x01(\x03\x12\x11\n\tsucceeded\x18\x05 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x06 \x01(\x03\x12\x11\n\tcancelled\x18\x07 \x01(\x03\x12\x0f\n\x07\x65xpired\x18\x08 \x01(\x03\x12\x0f\n\x07invalid\x18\t \x01(\x03\"O\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x03\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\x03\x12\x14\n\x0ctotal_tokens\x18\x03 \x01(\x03\"(\n\x04\x43ost\x12\x10\n\x08\x63urrency\x18\x01 \x01(\t\x12\x0e\n\x06micros\x18\x02 \x01(\x03\"\x84\x02\n\x08Progress\x12\x10\n\x08\x66raction\x18\x01 \x01(\x01\x12\x17\n\x0frows_per_second\x18\x02 \x01(\x01\x12\x19\n\x11tokens_per_second\x18\x03 \x01(\x01\x12\'\n\x03\x65ta\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\tremaining\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\teta_early\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65ta_late\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"J\n\x08RowError\x12\x0c\n\x04line\x18\x01 \x01(\x03\x12\x11\n\tcustom_id\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\"C\n\nResultFile\x12\x11\n\trow_count\x18\x01 \x01(\x03\x12\x12\n\nbyte_count\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t*\x82\x01\n\x0cJobAdmission\x12\x1d\n\x19JOB_ADMISSION_UNSPECIFIED\x10\x00\x12\x1a\n\x16JOB_ADMISSION_FEASIBLE\x10\x01\x12\x19\n\x15JOB_ADMISSION_AT_RISK\x10\x02\x12\x1c\n\x18JOB_ADMISSION_INFEASIBLE\x10\x03*\xad\x02\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14JOB_STATE_VALIDATING\x10\x01\x12\x14\n\x10JOB_STATE_QUEUED\x10\x02\x12\x16\n\x12JOB_STATE_STARTING\x10\x03\x12\x15\n\x11JOB_STATE_RUNNING\x10\x04\x12\x18\n\x14JOB_STATE_FINALIZING\x10\x05\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x06\x12\x14\n\x10JOB_STATE_FAILED\x10\x07\x12\x18\n\x14JOB_STATE_CANCELLING\x10\x08\x12\x17\n\x13JOB_STATE_CANCELLED\x10\t\x12\x15\n\x11JOB_STATE_EXPIRED\x10\n\x12\x14\n\x10JOB_STATE_PAUSED\x10\x0b\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,28 +35,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SERVERCONFIG'].fields_by_name['hf_token']._loaded_options = None
   _globals['_SERVERCONFIG'].fields_by_name['hf_token']._serialized_options = b'\200\001\001'
+  _globals['_SERVERCONFIG'].fields_by_name['adapter_token']._loaded_options = None
+  _globals['_SERVERCONFIG'].fields_by_name['adapter_token']._serialized_options = b'\200\001\001'
   _globals['_JOB_LABELSENTRY']._loaded_options = None
   _globals['_JOB_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_JOBADMISSION']._serialized_start=2050
-  _globals['_JOBADMISSION']._serialized_end=2180
-  _globals['_JOBSTATE']._serialized_start=2183
-  _globals['_JOBSTATE']._serialized_end=2484
+  _globals['_JOBADMISSION']._serialized_start=2078
+  _globals['_JOBADMISSION']._serialized_end=2208
+  _globals['_JOBSTATE']._serialized_start=2211
+  _globals['_JOBSTATE']._serialized_end=2512
   _globals['_SERVERCONFIG']._serialized_start=110
-  _globals['_SERVERCONFIG']._serialized_end=276
-  _globals['_JOB']._serialized_start=279
-  _globals['_JOB']._serialized_end=1348
-  _globals['_JOB_LABELSENTRY']._serialized_start=1303
-  _globals['_JOB_LABELSENTRY']._serialized_end=1348
-  _globals['_COUNTS']._serialized_start=1351
-  _globals['_COUNTS']._serialized_end=1516
-  _globals['_USAGE']._serialized_start=1518
-  _globals['_USAGE']._serialized_end=1597
-  _globals['_COST']._serialized_start=1599
-  _globals['_COST']._serialized_end=1639
-  _globals['_PROGRESS']._serialized_start=1642
-  _globals['_PROGRESS']._serialized_end=1902
-  _globals['_ROWERROR']._serialized_start=1904
-  _globals['_ROWERROR']._serialized_end=1978
-  _globals['_RESULTFILE']._serialized_start=1980
-  _globals['_RESULTFILE']._serialized_end=2047
+  _globals['_SERVERCONFIG']._serialized_end=304
+  _globals['_JOB']._serialized_start=307
+  _globals['_JOB']._serialized_end=1376
+  _globals['_JOB_LABELSENTRY']._serialized_start=1331
+  _globals['_JOB_LABELSENTRY']._serialized_end=1376
+  _globals['_COUNTS']._serialized_start=1379
+  _globals['_COUNTS']._serialized_end=1544
+  _globals['_USAGE']._serialized_start=1546
+  _globals['_USAGE']._serialized_end=1625
+  _globals['_COST']._serialized_start=1627
+  _globals['_COST']._serialized_end=1667
+  _globals['_PROGRESS']._serialized_start=1670
+  _globals['_PROGRESS']._serialized_end=1930
+  _globals['_ROWERROR']._serialized_start=1932
+  _globals['_ROWERROR']._serialized_end=2006
+  _globals['_RESULTFILE']._serialized_start=2008
+  _globals['_RESULTFILE']._serialized_end=2075
 # @@protoc_insertion_point(module_scope)

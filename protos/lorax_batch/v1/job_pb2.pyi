@@ -119,12 +119,15 @@ class ServerConfig(_message.Message):
     CUSTOM_ARGS_FIELD_NUMBER: _builtins.int
     BACKEND_FIELD_NUMBER: _builtins.int
     ADAPTER_SOURCE_FIELD_NUMBER: _builtins.int
+    ADAPTER_TOKEN_FIELD_NUMBER: _builtins.int
     base_model: _builtins.str
     """Required. A name or alias of the catalogue (`mistral-7b-instruct-v0-2`, `mistralai/Mistral-7B-Instruct-v0.2`)."""
     lorax_image_tag: _builtins.str
     """Unset: the service's default tag. Static servers run what they run."""
     hf_token: _builtins.str
-    """Write-only: used to download weights and adapters, never returned, never logged."""
+    """Write-only: used to download weights, and adapters where there is no `adapter_token`; stored sealed, never returned,
+    never logged.
+    """
     quantization: _builtins.str
     """awq, eetq, exl2, gptq, bitsandbytes, bitsandbytes-nf4, bitsandbytes-fp4, fp8, fp8-kv, hqq-4bit, hqq-3bit,
     hqq-2bit; unset: none.
@@ -133,6 +136,8 @@ class ServerConfig(_message.Message):
     """fa2 or flashinfer; unset: the server's default."""
     adapter_source: _builtins.str
     """Where adapters come from when a row does not say: hub, s3, local or pbase; unset: the server's default."""
+    adapter_token: _builtins.str
+    """Write-only, as `hf_token`: used to download adapters only."""
     @_builtins.property
     def custom_args(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """More arguments for the LoRAX launcher, as one would type them."""
@@ -147,10 +152,11 @@ class ServerConfig(_message.Message):
         custom_args: _abc.Iterable[_builtins.str] | None = ...,
         backend: _builtins.str = ...,
         adapter_source: _builtins.str = ...,
+        adapter_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_source", b"adapter_source", "backend", b"backend", "base_model", b"base_model", "custom_args", b"custom_args", "hf_token", b"hf_token", "lorax_image_tag", b"lorax_image_tag", "quantization", b"quantization"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_source", b"adapter_source", "adapter_token", b"adapter_token", "backend", b"backend", "base_model", b"base_model", "custom_args", b"custom_args", "hf_token", b"hf_token", "lorax_image_tag", b"lorax_image_tag", "quantization", b"quantization"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -237,7 +243,7 @@ class Job(_message.Message):
     """Output only. Why, for a person: "needs about 40 min even if it goes first, and its deadline is in 20 min"."""
     @_builtins.property
     def server_config(self) -> Global___ServerConfig:
-        """`hf_token` is always empty here."""
+        """`hf_token` and `adapter_token` are always empty here."""
 
     @_builtins.property
     def counts(self) -> Global___Counts:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from lorax_batch_scheduler.estimates.token_lengths import AdapterLeft
 from lorax_batch_scheduler.job import Job, JobAdmission, JobEta, JobEvent, JobFilter, NewJob, StateChange
+from lorax_batch_scheduler.job_secrets import JobSecrets
 from lorax_batch_scheduler.ports.page import Page
 
 
@@ -74,8 +75,8 @@ class JobStore(Protocol):
         """Forget an ended job and return what it was, so that its objects can be deleted."""
         ...
 
-    async def hf_token(self, job_id: str) -> str | None:
-        """Return the job's secret; only for requests to its servers."""
+    async def secrets(self, job_id: str) -> JobSecrets:
+        """Return the job's tokens; only for its servers and the requests to them. Raises `SecretUnreadableError`."""
         ...
 
     async def unfinished_jobs(self) -> list[Job]:

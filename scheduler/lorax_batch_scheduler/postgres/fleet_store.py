@@ -15,6 +15,7 @@ from lorax_batch_scheduler.ports.fleet_store import FleetReport
 from lorax_batch_scheduler.postgres.database import Connection, Database
 from lorax_batch_scheduler.postgres.listener import Listener
 from lorax_batch_scheduler.postgres.statements import SQL
+from lorax_batch_scheduler.redaction import REDACTOR
 
 OWNERLESS: Final = "no living scheduler has this slot"
 
@@ -31,9 +32,9 @@ class PostgresFleetStore:
             await connection.execute(
                 SQL.record_fleet,
                 scheduler_id,
-                msgspec.to_builtins(report.servers),
+                REDACTOR.clean_value(msgspec.to_builtins(report.servers)),
                 list(report.server_ids),
-                msgspec.to_builtins(report.slots),
+                REDACTOR.clean_value(msgspec.to_builtins(report.slots)),
                 list(report.slot_ids),
             )
 

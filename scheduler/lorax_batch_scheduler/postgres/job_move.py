@@ -9,6 +9,7 @@ from lorax_batch_scheduler.job import OUTCOMES, Job, JobEvent, JobState, next_st
 from lorax_batch_scheduler.postgres.database import Connection
 from lorax_batch_scheduler.postgres.records import to_job
 from lorax_batch_scheduler.postgres.statements import SQL
+from lorax_batch_scheduler.redaction import REDACTOR
 
 
 async def add_job_chunks(connection: Connection, job_id: str, dataset_id: str) -> None:
@@ -42,6 +43,7 @@ async def move_job(connection: Connection, job_id: str, event: JobEvent, *, reas
     current = JobState(record["state"])
     outcome = JobState(record["outcome"]) if record["outcome"] else None
     target = next_state(job_id, current, event, outcome)
+    reason = REDACTOR.clean(reason)
     if event is JobEvent.FINISH:
         reason = record["reason"]  # why it is what it became was said when that was decided
     sequence = await connection.fetchval(SQL.next_sequence)

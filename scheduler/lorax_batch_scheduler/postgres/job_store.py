@@ -16,6 +16,7 @@ from lorax_batch_scheduler.errors import (
 )
 from lorax_batch_scheduler.estimates.token_lengths import AdapterLeft
 from lorax_batch_scheduler.job import Job, JobAdmission, JobEta, JobEvent, JobFilter, JobState, NewJob, StateChange
+from lorax_batch_scheduler.job_secrets import JobSecrets
 from lorax_batch_scheduler.object_names import results_prefix
 from lorax_batch_scheduler.ports.page import Page
 from lorax_batch_scheduler.postgres.database import Connection, Database
@@ -24,14 +25,17 @@ from lorax_batch_scheduler.postgres.listener import Listener
 from lorax_batch_scheduler.postgres.page_token import decode_page_token, encode_page_token
 from lorax_batch_scheduler.postgres.records import to_job
 from lorax_batch_scheduler.postgres.removal_store import plan_removal
+from lorax_batch_scheduler.postgres.secret_store import PostgresSecretStore
 from lorax_batch_scheduler.postgres.statements import SQL
+from lorax_batch_scheduler.redaction import REDACTOR
 
 
 class PostgresJobStore:
     """See `JobStore` and `EventStore`."""
 
-    def __init__(self, database: Database, listener: Listener) -> None:
+    def __init__(self, database: Database, listener: Listener, secrets: PostgresSecretStore) -> None:
         self._database = database
+        self._secrets = secrets
         self._listener = listener
 
     async def create_job(self, new: NewJob) -> Job:
@@ -45,8 +49,7 @@ class PostgresJobStore:
             state = JobState.QUEUED if ready else JobState.VALIDATING
             if not await _insert(connection, new, state, retry_of=None):
                 return await _job_by_request(connection, new.request_id)
-            if new.hf_token:
-                await connection.execute(SQL.store_secret, new.job_id, new.hf_token)
+            await self._secrets.add(connection, new.job_id, new.secrets)
             if ready:
                 await add_job_chunks(connection, new.job_id, new.dataset_id)
             return await _created(connection, new.job_id, state)
@@ -89,7 +92,7 @@ class PostgresJobStore:
     async def explain_jobs(self, reasons: dict[str, str]) -> None:
         if reasons:
             async with self._database.connection() as connection:
-                await connection.execute(SQL.explain_jobs, list(reasons), list(reasons.values()))
+                await connection.execute(SQL.explain_jobs, list(reasons), list(map(REDACTOR.clean, reasons.values())))
 
     async def rows_unfinished(self, job_ids: Sequence[str]) -> dict[str, tuple[AdapterLeft, ...]]:
         async with self._database.connection() as connection:
@@ -174,7 +177,7 @@ class PostgresJobStore:
                     f"{current} with no row to retry",
                     "ended with rows that failed, expired or were cancelled",
                 )
-            await connection.execute(SQL.copy_secret, job_id, new_job_id)
+            await self._secrets.copy(connection, job_id, new_job_id)
             return await _created(connection, new_job_id, state)
 
     async def delete_job(self, job_id: str) -> Job:
@@ -190,10 +193,9 @@ class PostgresJobStore:
             await connection.execute(SQL.notify_job, job_id)
         return job
 
-    async def hf_token(self, job_id: str) -> str | None:
+    async def secrets(self, job_id: str) -> JobSecrets:
         async with self._database.connection() as connection:
-            token: str | None = await connection.fetchval(SQL.hf_token, job_id)
-        return token
+            return await self._secrets.get(connection, job_id)
 
     async def unfinished_jobs(self) -> list[Job]:
         async with self._database.connection() as connection:

@@ -112,16 +112,38 @@ ON CONFLICT (request_id) DO NOTHING
 RETURNING job_id
 
 -- store_secret --
--- Write-only but for the requests to its servers.
-INSERT INTO job_secrets (job_id, hf_token) VALUES ($1, $2)
+-- Write-only but for its servers and the requests to them.
+INSERT INTO job_secrets (job_id, key_id, sealed) VALUES ($1, $2, $3)
 
--- hf_token --
--- For the requests to its servers.
-SELECT hf_token FROM job_secrets WHERE job_id = $1
+-- job_secret --
+-- For its servers and the requests to them.
+SELECT job_id, hf_token, key_id, sealed FROM job_secrets WHERE job_id = $1
 
--- copy_secret --
--- A retry has the token of the job that it repeats.
-INSERT INTO job_secrets (job_id, hf_token) SELECT $2, hf_token FROM job_secrets WHERE job_id = $1
+-- secrets_to_seal --
+-- Behind a job, the next ones whose tokens are plain or, unless only those are wanted, sealed with another key.
+SELECT job_id
+FROM job_secrets
+WHERE (key_id IS NULL OR (key_id <> $1 AND NOT $4)) AND job_id > $2
+ORDER BY job_id
+LIMIT $3
+
+-- lock_secrets --
+-- Others seal or delete some of them at the same time.
+SELECT job_id, hf_token, key_id, sealed
+FROM job_secrets
+WHERE job_id = ANY ($1) AND key_id IS DISTINCT FROM $2
+ORDER BY job_id
+FOR UPDATE
+
+-- seal_secrets --
+-- What was plain is gone with it.
+UPDATE job_secrets SET hf_token = NULL, key_id = new.key_id, sealed = new.sealed
+FROM unnest($1::text[], $2::text[], $3::bytea[]) AS new (job_id, key_id, sealed)
+WHERE job_secrets.job_id = new.job_id
+
+-- count_secrets --
+-- By key; '' stands for plain.
+SELECT coalesce(key_id, '') AS key_id, count(*) AS jobs FROM job_secrets GROUP BY 1 ORDER BY 1
 
 -- create_job_chunks --
 -- One for each chunk of the dataset, and the job's total.

@@ -4,6 +4,7 @@ import msgspec
 
 from lorax_batch_scheduler.fleet import ServerLimits
 from lorax_batch_scheduler.job import RowError
+from lorax_batch_scheduler.redaction import REDACTOR
 from lorax_batch_scheduler.running.queued_work import QueuedWork
 from lorax_batch_scheduler.running.result_line import error_line
 from lorax_batch_scheduler.work import ResultSink, RowOutcome
@@ -18,6 +19,8 @@ class RowFailures:
     def add(self, queued: QueuedWork, row: int, *, code: str, message: str, status: int = 0, body: bytes = b"") -> None:
         """Take down that a row has failed; `status` 0: no server has answered it."""
         work = queued.work
+        if work.authorization is not None:
+            message, body = REDACTOR.clean(message), REDACTOR.clean_bytes(body)
         line, custom_id = work.chunk.lines[row], work.chunk.custom_ids[row]
         text = error_line(queued.job_id, line, custom_id, code=code, message=message, status=status, body=body)
         error = RowError(line=line, custom_id=str(msgspec.json.decode(custom_id)), code=code, message=message)

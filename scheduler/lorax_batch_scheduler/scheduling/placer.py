@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 
 from lorax_batch_scheduler.clock import Clock
-from lorax_batch_scheduler.errors import DatabaseError
+from lorax_batch_scheduler.errors import DatabaseError, SecretUnreadableError
 from lorax_batch_scheduler.fleet import Slot
 from lorax_batch_scheduler.launch import Launch
 from lorax_batch_scheduler.packing import DrainServer, ExplainJob, ServeJobs, StartServer
@@ -147,6 +147,10 @@ class Placer:
             launch = await self._make_launch(first, slot)
         except DatabaseError as error:
             _log.warning("server_not_started", slot=slot.slot_id, error=str(error))
+            return
+        except SecretUnreadableError as error:
+            _log.error("secret_unreadable", job_id=first.job.job_id, error=str(error))
+            first.wait_reason = str(error)
             return
         await fleet.start(action.slot_id, launch, reason)
 

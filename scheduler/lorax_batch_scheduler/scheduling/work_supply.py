@@ -9,7 +9,7 @@ import structlog
 from lorax_batch_scheduler.chunk import Chunk, InvalidChunk
 from lorax_batch_scheduler.clock import Clock
 from lorax_batch_scheduler.dataset import ChunkKind
-from lorax_batch_scheduler.errors import ObjectNotFoundError, ObjectStoreError
+from lorax_batch_scheduler.errors import ObjectNotFoundError, ObjectStoreError, SecretUnreadableError
 from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.ports.job_store import JobStore
 from lorax_batch_scheduler.ports.lease import LeasedChunk
@@ -27,6 +27,9 @@ READ_TIMEOUT_S: Final = 15.0
 """Of a chunk, which has about a MiB: all jobs wait for it, also those that are to be cancelled."""
 HOLD_S: Final = 2.0
 """How long a job is left alone after its chunks could not be read."""
+
+SECRET_HOLD_S: Final = 10.0
+"""The same after its token could not be read: somebody has to bring the key."""
 
 _log = structlog.get_logger()
 
@@ -59,7 +62,8 @@ class WorkSupply:
         Raises:
             ObjectNotFoundError: a chunk is gone from the object store; the job can't go on.
         """
-        await self._learn_secret(known)
+        if not await self._learn_secret(known):
+            return
         holder = self._scheduler_id()
         leased = await self._claim(known.job.job_id, ChunkKind.ROWS, model, chunk_count)
         rows = sum(lease.row_count - lease.done.bit_count() for lease in leased)
@@ -114,11 +118,19 @@ class WorkSupply:
         known.trouble = ""
         return chunk
 
-    async def _learn_secret(self, known: KnownJob) -> None:
+    async def _learn_secret(self, known: KnownJob) -> bool:
+        """Learn what the job's requests carry; False: it can't be read, and the job says so."""
         if not known.secret_is_known:
-            token = await self._jobs.hf_token(known.job.job_id)
+            try:
+                token = (await self._jobs.secrets(known.job.job_id)).row_token
+            except SecretUnreadableError as error:
+                _log.error("secret_unreadable", job_id=known.job.job_id, error=str(error))
+                known.trouble = str(error)
+                known.hold_until = self._clock.monotonic() + SECRET_HOLD_S
+                return False
             known.authorization = f"Bearer {token}".encode() if token else None
             known.secret_is_known = True
+        return True
 
 
 def make_work(known: KnownJob, lease: LeasedChunk, chunk: Chunk) -> ChunkWork:

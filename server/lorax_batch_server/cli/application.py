@@ -13,6 +13,7 @@ from lorax_batch_server.cli import (
     plan,
     rehearse,
     run,
+    secrets,
     serve,
     simulator,
     store,
@@ -42,4 +43,5 @@ application.add_typer(datasets.commands, name="datasets", help="Upload, list, sh
 application.add_typer(jobs.commands, name="jobs", help="Create, watch and control jobs, and get their results.")
 application.add_typer(store.commands, name="store", help="Look after the service's object store.")
 application.add_typer(fleet.commands, name="fleet", help="Show where LoRAX servers run and how they do.")
+application.add_typer(secrets.commands, name="secrets", help="Make and rotate the keys that tokens are sealed with.")
 add_tls_options(application)

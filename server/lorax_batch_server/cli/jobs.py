@@ -44,6 +44,9 @@ def create(
     quantization: Annotated[str, typer.Option(help="awq, eetq, gptq, bitsandbytes-nf4, fp8, ...")] = "",
     lorax_image_tag: Annotated[str, typer.Option(help="Of the LoRAX image.")] = "",
     hf_token_file: Annotated[Path | None, typer.Option(help="A file that holds the token for the Hub.")] = None,
+    adapter_token_file: Annotated[
+        Path | None, typer.Option(help="A file that holds the token for adapters; else they get the one for the Hub.")
+    ] = None,
     custom_arg: Annotated[list[str], typer.Option(help="For the LoRAX launcher; may be repeated.")] = [],
     backend: Annotated[str, typer.Option(help="fa2 or flashinfer.")] = "",
     adapter_source: Annotated[str, typer.Option(help="hub, s3, local or pbase.")] = "",
@@ -65,10 +68,11 @@ def create(
         base_model=base_model,
         quantization=quantization,
         lorax_image_tag=lorax_image_tag,
-        hf_token=_read_token(hf_token_file),
+        hf_token=_read_token(hf_token_file, "--hf-token-file"),
         custom_args=tuple(custom_arg),
         backend=backend,
         adapter_source=adapter_source,
+        adapter_token=_read_token(adapter_token_file, "--adapter-token-file"),
     )
     with open_client(target) as client:
         job = client.create_job(
@@ -90,12 +94,12 @@ def create(
             typer.echo(job.job_id or "the job would be accepted")
 
 
-def _read_token(path: Path | None) -> str:
+def _read_token(path: Path | None, option: str) -> str:
     if path is None:
         return ""
     token = path.read_text().strip()
     if not token:
-        raise CommandError(f"--hf-token-file: {path} is empty")
+        raise CommandError(f"{option}: {path} is empty")
     return token
 
 

@@ -30,7 +30,7 @@ def fields_of(value: "DataclassInstance") -> dict[str, Any]:
     return {
         field.name: _plain(getattr(value, field.name))
         for field in dataclasses.fields(value)
-        if field.repr or field.name != "hf_token"
+        if field.repr or field.name not in ("hf_token", "adapter_token")
     }
 
 

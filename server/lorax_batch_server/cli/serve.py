@@ -83,10 +83,14 @@ def serve(
     from lorax_batch_server.allocator import limit_held_memory
     from lorax_batch_server.app import serve as run_service
     from lorax_batch_server.logs import set_up_logs
-    from lorax_batch_server.settings import load_settings, unknown_variables
+    from lorax_batch_server.redacted_output import redact_crashes
+    from lorax_batch_server.settings import PREFIX, load_settings, unknown_variables
 
     settings = load_settings(config, **given)
     set_up_logs(level=settings.log_level, log_format=settings.log_format)
+    redact_crashes()
+    # No process that this one starts needs it.
+    os.environ.pop(f"{PREFIX}SECRETS_KEY", None)
     for name in unknown_variables(os.environ, other_variables()):
         typer.echo(f"lorax-batch: variable {name} is no setting and has no effect", err=True)
     limit_held_memory()

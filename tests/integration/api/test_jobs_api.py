@@ -49,7 +49,7 @@ async def test_the_token_is_stored_but_never_returned(api: Api) -> None:
     job = (await api.jobs.CreateJob(create())).job
     assert job.server_config.base_model == "Mistralai/Mistral-7B-v0.1"
     assert "hf_secret" not in str(job)
-    assert await api.stores.jobs.hf_token(job.job_id) == "hf_secret"
+    assert (await api.stores.jobs.secrets(job.job_id)).hf_token == "hf_secret"
 
 
 async def test_a_repeated_request_id_answers_with_the_first_job(api: Api) -> None:

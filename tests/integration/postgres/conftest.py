@@ -27,6 +27,10 @@ from lorax_batch_scheduler.postgres.lease_store import PostgresLeaseStore
 from lorax_batch_scheduler.postgres.listener import Listener
 from lorax_batch_scheduler.postgres.removal_store import PostgresRemovalStore
 from lorax_batch_scheduler.postgres.result_store import PostgresResultStore
+from lorax_batch_scheduler.postgres.secret_store import PostgresSecretStore
+from lorax_batch_scheduler.sealing.key_ring import KeyRing, new_key
+from lorax_batch_scheduler.sealing.key_source import FixedKeys
+from lorax_batch_scheduler.sealing.sealer import Sealer
 from lorax_batch_scheduler.server_config import ServerConfig
 
 LEASE = timedelta(seconds=60)
@@ -127,11 +131,13 @@ async def stores(database: str) -> AsyncIterator[Stores]:
     await connected.open()
     listener = Listener(database)
     listening = asyncio.create_task(listener.run())
+    keys = KeyRing(keys=(new_key(),))
+    secrets = PostgresSecretStore(connected, Sealer(FixedKeys(keys)))
     yield Stores(
         database=connected,
         listener=listener,
         datasets=PostgresDatasetStore(connected, listener),
-        jobs=PostgresJobStore(connected, listener),
+        jobs=PostgresJobStore(connected, listener, secrets),
         leases=PostgresLeaseStore(connected),
         results=PostgresResultStore(connected),
         removals=PostgresRemovalStore(connected),

@@ -8,17 +8,18 @@ import pytest
 from lorax_batch_scheduler.dataset import DatasetState, InvalidReport, NewDataset
 from lorax_batch_scheduler.errors import InvalidInputError, NotFoundError, SequenceTooOldError, StateConflictError
 from lorax_batch_scheduler.job import JobEvent, JobFilter, JobState
+from lorax_batch_scheduler.job_secrets import JobSecrets
 
 from tests.integration.postgres.conftest import Stores, new_job
 
 
 async def test_a_job_of_a_ready_dataset_is_queued_with_its_rows(stores: Stores) -> None:
     await stores.ready_dataset(5, 12, invalid_rows=3)
-    job = await stores.queued_job(labels={"team": "a"}, hf_token="hf_secret")
+    job = await stores.queued_job(labels={"team": "a"}, secrets=JobSecrets(hf_token="hf_secret"))
     assert (job.state, job.counts.total, job.counts.pending) == (JobState.QUEUED, 20, 20)
     assert job.queue_position == 1
     assert "hf_secret" not in repr(job)
-    assert await stores.jobs.hf_token("job_1") == "hf_secret"
+    assert (await stores.jobs.secrets("job_1")).hf_token == "hf_secret"
     left = await stores.leases.rows_left(["job_1"])
     assert [(x.kind, x.model, x.row_count) for x in left] == [
         ("INVALID", "", 3), ("ROWS", "adapter-0", 5), ("ROWS", "adapter-1", 12)]  # fmt: skip
