@@ -121,7 +121,7 @@ def _unexpected() -> ErrorStatus:
 
 
 def _expected(error: LoraxBatchError, code: grpc.StatusCode, retry_after_s: float | None) -> ErrorStatus:
-    message = _cut(REDACTOR.clean(str(error) or (error.__doc__ or "")), MAX_MESSAGE_BYTES)
+    message = _cut(str(error) or (error.__doc__ or ""), MAX_MESSAGE_BYTES)
     details: list[Message] = [
         error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=_metadata(error))
     ]
@@ -195,5 +195,7 @@ _DESCRIPTIONS: Final[tuple[tuple[type[LoraxBatchError], Callable[[LoraxBatchErro
 
 
 def _cut(text: str, limit_bytes: int) -> str:
+    """Return what may be told of a text: no secrets, and so many bytes."""
+    text = REDACTOR.clean(text)
     raw = text.encode()
     return text if len(raw) <= limit_bytes else raw[: limit_bytes - 3].decode(errors="ignore") + "..."

@@ -133,6 +133,7 @@ class CommandServer:
             finally:
                 process.close()
         await self._clear_up()
+        await self._scrub_log()
         if self._stop_asked.is_set():
             self._end("ended as it was told to")
         else:
@@ -177,6 +178,12 @@ class CommandServer:
         if self.record.cleanup:
             await self._run_command(self.record.cleanup, CLEANUP_TIMEOUT_S)
         await self._on_disk(lambda records: records.remove(self.record.server_id))
+
+    async def _scrub_log(self) -> None:
+        try:
+            await asyncio.to_thread(self._log.scrub)
+        except OSError as error:
+            _log.warning("server_log_unscrubbed", **self._named, error=str(error))
 
     async def _run_command(self, command: Sequence[str], timeout_s: float) -> bool:
         trouble = await run_helper(command, self._around.environment, timeout_s=timeout_s)

@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from lorax_batch_scheduler.redaction import REDACTOR
+
 TAIL_LINES: Final = 40
 TAIL_BYTES: Final = 16 << 10
 TRIM_BYTES: Final = 64 << 20
@@ -12,8 +14,8 @@ TRIM_BYTES: Final = 64 << 20
 KEPT_BYTES: Final = 1 << 20
 KEPT_LOGS: Final = 5
 """Of servers of one slot that have ended."""
-_TOKEN: Final = re.compile(r"\bhf_[A-Za-z0-9]{20,}")
-_BLOT: Final = "[token]"
+_TOKEN: Final = re.compile(rb"\bhf_[A-Za-z0-9]{20,}")
+_BLOT: Final = b"[token]"
 
 
 class ServerLog:
@@ -34,10 +36,7 @@ class ServerLog:
 
     def tail(self) -> tuple[str, ...]:
         """Return its last lines, tokens blotted out; none if it can't be read."""
-        text = self._last(TAIL_BYTES).decode(errors="replace")
-        if self._secret:
-            text = text.replace(self._secret, _BLOT)
-        text = _TOKEN.sub(_BLOT, text)
+        text = self._blotted(self._last(TAIL_BYTES)).decode(errors="replace")
         lines = ["".join(c if c.isprintable() or c == "\t" else " " for c in line) for line in text.splitlines()]
         return tuple(lines[-TAIL_LINES:])
 
@@ -48,10 +47,26 @@ class ServerLog:
         self._earlier.write_bytes(self._last(KEPT_BYTES))
         os.truncate(self.path, 0)
 
+    def scrub(self) -> None:
+        """Blot out the tokens that a server has written which has ended."""
+        for path in (self.path, self._earlier):
+            try:
+                written = path.read_bytes()
+                blotted = self._blotted(written)
+                if blotted != written:
+                    path.write_bytes(blotted)
+            except FileNotFoundError:
+                continue
+
     def remove(self) -> None:
         """Delete it."""
         self.path.unlink(missing_ok=True)
         self._earlier.unlink(missing_ok=True)
+
+    def _blotted(self, data: bytes) -> bytes:
+        if self._secret:
+            data = data.replace(self._secret.encode(), _BLOT)
+        return _TOKEN.sub(_BLOT, REDACTOR.clean_bytes(data))
 
     def _last(self, length: int) -> bytes:
         try:
