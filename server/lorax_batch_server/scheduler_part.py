@@ -91,6 +91,7 @@ class SchedulerPart:
         self._traces = JobTraces(tracer, stores.datasets, clock)
         self.sample = FleetSample()
         """How servers, slots and queues were a moment ago; kept only while `sampling`."""
+        self._server_tls = settings.client_tls("server")
         # Nobody else can use the embedded database: whoever had leases before is dead.
         self._exclusive = stores.embedded is not None
         self._keeper = LeaseKeeper(
@@ -245,6 +246,7 @@ class SchedulerPart:
                 settings=RunnerSettings(stall_after_s=settings.stall_after_s),
                 on_retry=self.tally.retried,
                 on_timed=self._traces.row_answered,
+                tls=self._server_tls,
             )
 
         def on_change() -> None:
@@ -259,7 +261,7 @@ class SchedulerPart:
                 slot,
                 asked_model=launched.model,
                 mismatch=lambda reported: self._mismatch(launched.model, reported),
-                probe=ServerProbe(launched.url),
+                probe=ServerProbe(launched.url, tls=self._server_tls),
                 make_runner=make_runner,
                 base_model_of=self._base_model_of,
                 on_change=on_change,

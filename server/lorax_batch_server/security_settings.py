@@ -28,7 +28,9 @@ class SecuritySettings(BaseSettings):
         default=None,
         description=_AUTHORITIES.format("callers", "callers need no certificate"),
     )
-    database_ca: Path | None = Field(default=None, description=_AUTHORITIES.format("PostgreSQL", _MACHINE))
+    database_ca: Path | None = Field(
+        default=None, description=_AUTHORITIES.format("PostgreSQL", "as sslmode and sslrootcert of database_url say")
+    )
     database_cert: Path | None = Field(default=None, description=_CERT.format("PostgreSQL"))
     database_key: Path | None = Field(default=None, description=_KEY.format("database_cert"))
     object_store_ca: Path | None = Field(default=None, description=_AUTHORITIES.format("the S3 store", _MACHINE))

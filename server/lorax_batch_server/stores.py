@@ -117,7 +117,7 @@ async def _open_objects(stack: AsyncExitStack, settings: Settings, directory: Da
         assert directory is not None, "only a role that runs jobs goes without --object-store"
         url = str(directory.objects)
     try:
-        return await stack.enter_async_context(open_object_store(url))
+        return await stack.enter_async_context(open_object_store(url, tls=settings.client_tls("object_store")))
     except (ConfigurationError, ObjectStoreError) as error:
         raise ConfigurationError(f"{error}; check --object-store (LORAX_BATCH_OBJECT_STORE)") from error
 

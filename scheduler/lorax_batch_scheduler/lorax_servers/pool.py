@@ -2,12 +2,13 @@
 
 import asyncio
 import random
-import ssl
 from collections.abc import Callable
 
 from lorax_batch_scheduler.clock import Clock
 from lorax_batch_scheduler.lorax_servers.address import ServerAddress
 from lorax_batch_scheduler.lorax_servers.connection import Connection, WireFault
+from lorax_batch_scheduler.tls.client_tls import ClientTls
+from lorax_batch_scheduler.tls.trouble import with_advice
 
 CONNECT_TIMEOUT_S = 10.0
 MAX_OPENING = 32
@@ -29,7 +30,9 @@ class ConnectionPool:
         on_lost: Callable[[Connection, WireFault, str], None],
         on_available: Callable[[], None],
         on_refused: Callable[[str], None],
+        tls: ClientTls | None = None,
     ) -> None:
+        """`tls`: how servers with https are reached; None: by the authorities of this machine."""
         self._address = address
         self._clock = clock
         self._chance = chance
@@ -37,7 +40,7 @@ class ConnectionPool:
         self._on_row_lost = on_lost
         self._on_available = on_available
         self._on_refused = on_refused
-        self._tls = _tls_context() if address.tls else None
+        self._tls = (tls or ClientTls()) if address.tls else None
         self._open: set[Connection] = set()
         self._opening = 0
         self._target = 0
@@ -109,11 +112,13 @@ class ConnectionPool:
                     lambda: Connection(self._on_answer, self._lost),
                     self._address.host,
                     self._address.port,
-                    ssl=self._tls,
-                    server_hostname=self._address.host if self._tls else None,
+                    ssl=self._tls.context() if self._tls is not None else None,
+                    server_hostname=self._address.host if self._tls is not None else None,
                 )
         except (OSError, TimeoutError) as error:
-            self._refuse(str(error) or f"no connection within {CONNECT_TIMEOUT_S:g} s")
+            self._refuse(
+                with_advice(str(error) or f"no connection within {CONNECT_TIMEOUT_S:g} s", error, prefix="server")
+            )
             return
         finally:
             self._opening -= 1
@@ -143,9 +148,3 @@ class ConnectionPool:
             self.idle.remove(connection)
         if connection.exchange is not None:
             self._on_row_lost(connection, fault, detail)
-
-
-def _tls_context() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    return context

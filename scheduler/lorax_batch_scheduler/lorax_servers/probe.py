@@ -1,6 +1,7 @@
 """Asking a server what it is and how it is; off the hot path, on connections of its own."""
 
 import os
+import ssl
 from enum import StrEnum
 from typing import Any
 
@@ -9,6 +10,8 @@ import msgspec
 
 from lorax_batch_scheduler.errors import ServerUnreachableError
 from lorax_batch_scheduler.fleet import ServerLimits
+from lorax_batch_scheduler.tls.client_tls import ClientTls
+from lorax_batch_scheduler.tls.trouble import closed_advice, with_advice
 
 INFO_TIMEOUT_S = 10.0
 HEALTH_TIMEOUT_S = 30.0
@@ -67,8 +70,10 @@ class _Models(msgspec.Struct):
 class ServerProbe:
     """Reads `/info`, `/v1/models`, `/health` and `/metrics` of one server."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, tls: ClientTls | None = None) -> None:
+        """`tls`: how a server with https is reached; None: by the authorities of this machine."""
         self._url = url.rstrip("/")
+        self._tls = (tls or ClientTls()) if self._url.startswith("https:") else None
 
     async def read_limits(self) -> ServerLimits:
         """Return what the server reports of itself; conservative guesses where it is no LoRAX.
@@ -121,7 +126,9 @@ class ServerProbe:
         try:
             async with (
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=timeout_s)) as session,
-                session.get(self._url + path, allow_redirects=False) as response,
+                session.get(
+                    self._url + path, allow_redirects=False, ssl=self._tls.context() if self._tls is not None else True
+                ) as response,
             ):
                 body = b""
                 async for piece in response.content.iter_any():
@@ -132,14 +139,18 @@ class ServerProbe:
         except TimeoutError:
             raise ServerUnreachableError(self._url, f"no answer to {path} within {timeout_s:g} s") from None
         except aiohttp.ClientConnectorError as error:
-            raise ServerUnreachableError(self._url, _why(error.os_error)) from error
+            detail = with_advice(_why(error.os_error), error, prefix="server")
+            raise ServerUnreachableError(self._url, detail) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise ServerUnreachableError(self._url, str(error) or type(error).__name__) from error
+            detail = with_advice(str(error) or type(error).__name__, error, prefix="server")
+            if self._tls is not None and isinstance(error, aiohttp.ServerDisconnectedError | ConnectionResetError):
+                detail += f"; {closed_advice('server')}"
+            raise ServerUnreachableError(self._url, detail) from error
 
 
 def _why(error: OSError) -> str:
     """Return the system's own words: "Connection refused", "Name or service not known"."""
-    if error.errno is not None and error.errno > 0:
+    if error.errno is not None and error.errno > 0 and not isinstance(error, ssl.SSLError):
         return os.strerror(error.errno)
     return error.strerror or str(error) or type(error).__name__
 

@@ -18,6 +18,7 @@ from lorax_batch_scheduler.objects.s3_download import S3Download
 from lorax_batch_scheduler.objects.s3_errors import CONFLICT, s3_errors, status_of
 from lorax_batch_scheduler.objects.s3_location import S3Location
 from lorax_batch_scheduler.ports import ObjectInfo, UnfinishedUpload, UploadedPart
+from lorax_batch_scheduler.tls.client_tls import ClientTls
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -33,10 +34,19 @@ class S3ObjectStore:
     """Objects as those of a bucket, below a prefix."""
 
     def __init__(
-        self, location: S3Location, *, new_id: Callable[[], str] = lambda: uuid.uuid4().hex, check: bool = True
+        self,
+        location: S3Location,
+        tls: ClientTls | None = None,
+        *,
+        new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
+        check: bool = True,
     ) -> None:
-        """`check`: write and delete a small object when it is opened."""
+        """`tls`: its files are read when the store is entered, and not again.
+
+        `check`: write and delete a small object when it is opened.
+        """
         self._location = location
+        self._tls = tls or ClientTls()
         self._bucket = location.bucket
         self._new_id = new_id
         self._check = check
@@ -122,7 +132,7 @@ class S3ObjectStore:
             if self._location.link_endpoint is None:
                 return await self._client.generate_presigned_url("get_object", Params=wanted, ExpiresIn=seconds)
             # A link is signed for the host that it names. Nothing is sent, so a client of its own costs little.
-            async with s3_client(self._location, endpoint=self._location.link_endpoint) as client:
+            async with s3_client(self._location, endpoint=self._location.link_endpoint, tls=self._tls) as client:
                 return await client.generate_presigned_url("get_object", Params=wanted, ExpiresIn=seconds)
 
     async def delete_prefix(self, prefix: str, *, keep: str = "") -> int:
@@ -200,7 +210,7 @@ class S3ObjectStore:
 
     async def __aenter__(self) -> Self:
         try:
-            self._entered = await self._stack.enter_async_context(s3_client(self._location))
+            self._entered = await self._stack.enter_async_context(s3_client(self._location, tls=self._tls))
             if self._check:
                 await check_bucket(self._entered, self._location, self._new_id())
         except BaseException:

@@ -9,6 +9,7 @@ from botocore.exceptions import BotoCoreError
 
 from lorax_batch_scheduler.errors import ConfigurationError
 from lorax_batch_scheduler.objects.s3_location import S3Location
+from lorax_batch_scheduler.tls.client_tls import ClientTls
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -21,8 +22,12 @@ CONNECTIONS = 32
 _DEFAULT_REGION = "us-east-1"
 
 
-def s3_client(location: S3Location, *, endpoint: str | None = None) -> "AbstractAsyncContextManager[S3Client]":
+def s3_client(
+    location: S3Location, *, endpoint: str | None = None, tls: ClientTls | None = None
+) -> "AbstractAsyncContextManager[S3Client]":
     """Return a client for a location, to be entered; `endpoint` stands in for the location's own.
+
+    `tls`: the files that https endpoints are reached with; None: the authorities of this machine.
 
     Raises `ConfigurationError` for a profile or a region that there is not.
     """
@@ -37,12 +42,17 @@ def s3_client(location: S3Location, *, endpoint: str | None = None) -> "Abstract
         # Older stores know no checksum trailers; what we store carries checksums of its own.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
+        client_cert=(str(tls.cert.path), str(tls.key.path)) if tls and tls.cert and tls.key else None,
     )
     try:
         session = AioSession(profile=location.profile)
         region = location.region or session.get_config_variable("region") or _DEFAULT_REGION
         return session.create_client(
-            "s3", endpoint_url=endpoint or location.endpoint, region_name=region, config=config
+            "s3",
+            endpoint_url=endpoint or location.endpoint,
+            region_name=region,
+            config=config,
+            verify=str(tls.ca.path) if tls and tls.ca else None,
         )
     except (BotoCoreError, ValueError) as error:
         raise ConfigurationError(f"{location}: {error}") from error

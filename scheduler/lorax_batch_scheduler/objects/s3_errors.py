@@ -7,6 +7,7 @@ from aiohttp import ClientPayloadError
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConnectionClosedError,
     HTTPClientError,
     IncompleteReadError,
     NoCredentialsError,
@@ -16,6 +17,7 @@ from botocore.exceptions import (
 )
 
 from lorax_batch_scheduler.errors import ObjectNotFoundError, ObjectStoreError
+from lorax_batch_scheduler.tls.trouble import closed_advice, with_advice
 
 CONFLICT = {409, 412}
 """A conditional write lost: AWS says 412 for an object that was there, 409 for one that came meanwhile."""
@@ -50,6 +52,9 @@ def s3_errors(key: str) -> Iterator[None]:
             "no S3 credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role", retryable=False
         ) from error
     except (*BROKEN_BODY, BotoConnectionError) as error:
-        raise ObjectStoreError(f"S3 can't be reached for '{key}': {error}", retryable=True) from error
+        text = with_advice(f"S3 can't be reached for '{key}': {error}", error, prefix="object_store")
+        if isinstance(error, ConnectionClosedError) and "https:" in text:
+            text += f" {closed_advice('object_store')}"
+        raise ObjectStoreError(text, retryable=True) from error
     except BotoCoreError as error:
         raise ObjectStoreError(f"S3 request for '{key}': {error}", retryable=False) from error

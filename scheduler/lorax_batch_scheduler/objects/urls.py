@@ -8,15 +8,19 @@ from lorax_batch_scheduler.objects.directory import DirectoryObjectStore
 from lorax_batch_scheduler.objects.keys import check_directory
 from lorax_batch_scheduler.objects.s3_location import S3_FORM, parse_s3_location
 from lorax_batch_scheduler.ports import ObjectStore
+from lorax_batch_scheduler.tls.client_tls import ClientTls
 
 _FORMS = f"a directory, file:///directory or {S3_FORM}"
 
 
-def open_object_store(url: str) -> ObjectStore:
-    """Return the store that `url` names, to be used inside `async with`.
+def open_object_store(url: str, *, tls: ClientTls | None = None) -> ObjectStore:
+    """Return the store that `url` names, to be used inside `async with`; `tls` is how S3 is reached.
 
     Raises `ConfigurationError` for what names none.
     """
+    if tls and not url.startswith("s3://"):
+        named = next(file.setting for file in (tls.ca, tls.cert, tls.key) if file is not None)
+        raise ConfigurationError(f"{named} is set, but object store '{url}' is a directory: leave {named} out")
     if "://" not in url:
         if not url:
             raise ConfigurationError(f"the object store's URL is empty; it must be {_FORMS}")
@@ -25,7 +29,7 @@ def open_object_store(url: str) -> ObjectStore:
     if scheme == "file":
         return _directory(url)
     if scheme == "s3":
-        return _s3(url)
+        return _s3(url, tls or ClientTls())
     raise ConfigurationError(f"object store '{url}': '{scheme}' is not supported; it must be {_FORMS}")
 
 
@@ -36,7 +40,7 @@ def _directory(url: str) -> ObjectStore:
     return DirectoryObjectStore(Path(unquote(parts.path)))
 
 
-def _s3(url: str) -> ObjectStore:
+def _s3(url: str, tls: ClientTls) -> ObjectStore:
     location = parse_s3_location(url, what="object store")
     if location.prefix:
         check_directory(location.prefix)
@@ -44,4 +48,4 @@ def _s3(url: str) -> ObjectStore:
     # aiobotocore takes two seconds to import: only those who use it shall wait.
     from lorax_batch_scheduler.objects.s3 import S3ObjectStore
 
-    return S3ObjectStore(location)
+    return S3ObjectStore(location, tls)

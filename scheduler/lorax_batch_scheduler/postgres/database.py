@@ -13,6 +13,7 @@ import msgspec
 from asyncpg.pool import PoolConnectionProxy
 
 from lorax_batch_scheduler.errors import ConfigurationError, DatabaseError
+from lorax_batch_scheduler.tls.trouble import closed_advice, with_advice
 
 Connection = PoolConnectionProxy
 
@@ -57,7 +58,8 @@ def database_errors() -> Iterator[None]:
     try:
         yield
     except _PASSING as error:
-        raise DatabaseError(f"PostgreSQL: {type(error).__name__}: {error}" if str(error) else repr(error)) from error
+        text = f"PostgreSQL: {type(error).__name__}: {error}" if str(error) else repr(error)
+        raise DatabaseError(with_advice(text, error, prefix="database")) from error
 
 
 class Database:
@@ -98,7 +100,11 @@ class Database:
                 },
             )
         except (ValueError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-            why = str(error) or type(error).__name__
+            why = with_advice(str(error) or type(error).__name__, error, prefix="database")
+            if "client certificate" in why:
+                why += "; set database_cert and database_key"
+            elif isinstance(error, asyncpg.ConnectionDoesNotExistError) and "sslmode=" in self._dsn:
+                why += f"; {closed_advice('database')}"
             raise ConfigurationError(
                 f"PostgreSQL can't be used: {why}; check --database-url (LORAX_BATCH_DATABASE_URL)"
             ) from error

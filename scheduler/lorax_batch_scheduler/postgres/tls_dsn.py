@@ -1,11 +1,16 @@
 """Puts the files of TLS into the address of a PostgreSQL, where every connection reads them anew."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from lorax_batch_scheduler.errors import ConfigurationError
 from lorax_batch_scheduler.tls.client_tls import ClientTls
+from lorax_batch_scheduler.tls.pem_file import PemFile
 
+_SYSTEM: Final = "system"
+"""As `sslrootcert`: the authorities of this machine."""
 _PARAMETERS: Final = {"ca": "sslrootcert", "cert": "sslcert", "key": "sslkey"}
 
 
@@ -17,10 +22,11 @@ def with_tls(dsn: str, tls: ClientTls) -> str:
     Raises:
         ConfigurationError: a file stands in the DSN as well, or its sslmode leaves TLS out.
     """
-    if not tls:
-        return dsn
     parts = urlsplit(dsn)
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    _check_own_files(query)
+    if not tls:
+        return dsn
     for name, parameter in _PARAMETERS.items():
         file = getattr(tls, name)
         if file is None:
@@ -38,3 +44,13 @@ def with_tls(dsn: str, tls: ClientTls) -> str:
             "verify-full"
         )
     return urlunsplit(parts._replace(query=urlencode(query)))
+
+
+def _check_own_files(query: Mapping[str, str]) -> None:
+    """Check the files that the DSN itself names; the driver tells less of what is wrong with them."""
+    files = {
+        name: PemFile(setting=f"{parameter} of database_url", path=Path(query[parameter]))
+        for name, parameter in _PARAMETERS.items()
+        if query.get(parameter) not in (None, "", _SYSTEM)
+    }
+    ClientTls(ca=files.get("ca"), cert=files.get("cert"), key=files.get("key")).check()

@@ -23,6 +23,7 @@ from lorax_batch_scheduler.running.row_judge import RowJudge
 from lorax_batch_scheduler.running.row_queue import RowQueue
 from lorax_batch_scheduler.running.row_request import DOES_NOT_FIT, RowRequest
 from lorax_batch_scheduler.running.run_rate import RunRate
+from lorax_batch_scheduler.tls.client_tls import ClientTls
 from lorax_batch_scheduler.work import ChunkWork, ResultSink, RowOutcome
 
 SAMPLE_MASK = 15
@@ -60,6 +61,7 @@ class RowPump:
         clock: Clock,
         chance: random.Random,
         events: PumpEvents,
+        tls: ClientTls | None = None,
     ) -> None:
         self._address = address
         self._limits = limits
@@ -94,6 +96,7 @@ class RowPump:
             on_lost=self._lost,
             on_available=self.pump,
             on_refused=self._refused,
+            tls=tls,
         )
         self.sending = True
         """Whether rows may be sent at all."""

@@ -16,6 +16,7 @@ from lorax_batch_scheduler.running.in_flight_limit import InFlightLimit
 from lorax_batch_scheduler.running.row_pump import PumpEvents, RowPump
 from lorax_batch_scheduler.running.server_condition import ServerCondition
 from lorax_batch_scheduler.running.watchdog import Watchdog
+from lorax_batch_scheduler.tls.client_tls import ClientTls
 from lorax_batch_scheduler.work import ChunkWork, ResultSink
 
 MIN_LOOK_AHEAD_ROWS = 256
@@ -63,6 +64,7 @@ class ServerRunner:
         settings: RunnerSettings | None = None,
         on_retry: Callable[[str], None] = lambda code: None,
         on_timed: Callable[[ChunkWork, int, float], None] = lambda work, row, seconds: None,
+        tls: ClientTls | None = None,
     ) -> None:
         self.server_id = server_id
         self.url = url
@@ -72,7 +74,7 @@ class ServerRunner:
         self._settings = settings or RunnerSettings()
         self._on_idle = on_idle
         self._log = log
-        self._probe = ServerProbe(url)
+        self._probe = ServerProbe(url, tls=tls)
         self._condition = ServerCondition(chance)
         self._watchdog = Watchdog(self._settings.stall_after_s)
         self._watchdog.rest(clock.monotonic())
@@ -99,6 +101,7 @@ class ServerRunner:
                 on_retry=on_retry,
                 on_timed=on_timed,
             ),
+            tls=tls,
         )
         self._next_check = 0.0
         self._set_low_water()

@@ -2,7 +2,7 @@
 
 import ssl
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, TypeGuard
 
 _UNTRUSTED: Final = frozenset({18, 19, 20, 21})
 """OpenSSL's codes: self-signed, or an authority that is not known here."""
@@ -15,7 +15,7 @@ def tls_advice(error: BaseException, *, prefix: str) -> str:
 
     `prefix`: of the settings that name the files: `server` for `server_ca`, `server_cert` and `server_key`.
     """
-    found = next((each for each in _chain(error) if isinstance(each, ssl.SSLError | ssl.CertificateError)), None)
+    found = next((each for each in _chain(error) if _says_why(each)), None)
     if found is None:
         return ""
     if isinstance(found, ssl.SSLCertVerificationError):
@@ -35,6 +35,16 @@ def with_advice(text: str, error: BaseException, *, prefix: str) -> str:
     """Return a message with what to do about it, where TLS is the reason."""
     advice = tls_advice(error, prefix=prefix)
     return f"{text}; {advice}" if advice else text
+
+
+def closed_advice(prefix: str) -> str:
+    """Return what it may mean that a server ends a TLS connection without a word, as TLS 1.3 lets it."""
+    return f"if it asks for client certificates: set {prefix}_cert and {prefix}_key to one that it trusts"
+
+
+def _says_why(error: BaseException) -> TypeGuard[ssl.SSLError]:
+    # Libraries derive errors of their own, without the code and the reason of the one that they wrap.
+    return isinstance(error, ssl.SSLError) and type(error).__module__ == "ssl"
 
 
 def _verification_advice(error: ssl.SSLCertVerificationError, prefix: str) -> str:

@@ -11,6 +11,7 @@ from lorax_batch_scheduler.clock import SystemClock
 from lorax_batch_scheduler.fleet import ServerLimits, Slot
 from lorax_batch_scheduler.lorax_servers import ServerProbe
 from lorax_batch_scheduler.running.runner import RunnerSettings, ServerRunner
+from lorax_batch_scheduler.tls.client_tls import ClientTls
 from lorax_batch_scheduler.work import ChunkWork
 
 from tests.rows import RecordingSink
@@ -53,10 +54,11 @@ async def running(
     settings: RunnerSettings = QUICK,
     max_in_flight: int | None = None,
     sink: RecordingSink | None = None,
+    tls: ClientTls | None = None,
 ) -> AsyncIterator[Running]:
     """Run the chunks on the server at `url`; its limits are what it reports unless given."""
     sink = sink or RecordingSink()
-    limits = limits or await ServerProbe(url).read_limits()
+    limits = limits or await ServerProbe(url, tls=tls).read_limits()
 
     def on_returned(work: ChunkWork) -> None:
         state.returned.append(work)
@@ -77,6 +79,7 @@ async def running(
         on_idle=on_idle,
         log=structlog.get_logger(),
         settings=settings,
+        tls=tls,
     )
     state = Running(runner, sink)
     sink.on_add = state.changed.set

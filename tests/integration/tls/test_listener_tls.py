@@ -1,6 +1,5 @@
 """The gRPC listener over TLS: who gets in, what the others are told, and new certificates without a restart."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,18 +13,6 @@ from lorax_batch_server.settings import load_settings
 from tests.bad_certificates import BAD_IDENTITIES
 from tests.certificates import Authority, Issued, write_anew
 from tests.integration.tls.listener import ask, listening
-
-Shown = Callable[..., ServerCertificates]
-
-
-@pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    return Authority(tmp_path)
-
-
-@pytest.fixture
-def other(tmp_path: Path) -> Authority:
-    return Authority(tmp_path, "another authority")
 
 
 def shown(issued: Issued, client_ca: Path | None = None) -> ServerCertificates:
