@@ -1,5 +1,6 @@
 """Takes secrets out of texts: those that this process has had in its hands, and what looks like one."""
 
+import base64
 import json
 import re
 from typing import Any, Final
@@ -25,11 +26,11 @@ class Redactor:
         """The forms of each secret, the one that was used last at the end."""
 
     def remember(self, secret: str) -> None:
-        """Blot this out from now on, as it is and as it stands in JSON."""
+        """Blot this out from now on: as it is, as it stands in JSON, and in Base64, as Kubernetes shows Secrets."""
         if not _SHORTEST <= len(secret) <= _LONGEST:
             return
         self._known.pop(secret, None)
-        self._known[secret] = tuple({secret, json.dumps(secret)[1:-1]})
+        self._known[secret] = tuple({secret, json.dumps(secret)[1:-1], base64.b64encode(secret.encode()).decode()})
         while len(self._known) > _KEPT:
             del self._known[next(iter(self._known))]
 

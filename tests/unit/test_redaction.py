@@ -1,5 +1,6 @@
 """Secrets are taken out of texts."""
 
+import base64
 import json
 import random
 
@@ -22,7 +23,8 @@ def test_a_known_secret_is_blotted_out_wherever_it_stands(redactor: Redactor) ->
     assert redactor.clean_value({"a": [TOKEN, 1, {"b": (TOKEN,)}]}) == {"a": [BLOT, 1, {"b": [BLOT]}]}
 
 
-def test_also_as_it_stands_in_json(redactor: Redactor) -> None:
+def test_also_as_it_stands_in_json_and_in_base64(redactor: Redactor) -> None:
+    assert redactor.clean(base64.b64encode(TOKEN.encode()).decode()) == BLOT
     odd = 'quo"te\\slash'
     redactor.remember(odd)
     assert redactor.clean(json.dumps({"token": odd})) == f'{{"token": "{BLOT}"}}'

@@ -28,7 +28,7 @@ READ_TIMEOUT_S: Final = 15.0
 HOLD_S: Final = 2.0
 """How long a job is left alone after its chunks could not be read."""
 
-SECRET_HOLD_S: Final = 10.0
+SECRET_HOLD_S: Final = 5.0
 """The same after its token could not be read: somebody has to bring the key."""
 
 _log = structlog.get_logger()
