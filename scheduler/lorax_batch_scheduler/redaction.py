@@ -6,7 +6,7 @@ import re
 from typing import Any, Final
 
 BLOT: Final = "[redacted]"
-_KEPT: Final = 512
+_KEPT: Final = 256
 """Secrets that are remembered, the last used ones; older ones are found only by how they look."""
 _SHORTEST: Final = 8
 _LONGEST: Final = 1_000

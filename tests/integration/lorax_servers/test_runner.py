@@ -1,11 +1,14 @@
 """The runner against the simulated LoRAX: what becomes of rows when the server misbehaves."""
 
+import msgspec
 import pytest
 from lorax_batch_scheduler.chunk import COMPLETIONS, GENERATE
-from lorax_batch_scheduler.fleet import ServerState
+from lorax_batch_scheduler.fleet import ServerLimits, ServerState
+from lorax_batch_scheduler.redaction import REDACTOR
 from lorax_batch_scheduler.running.runner import RunnerSettings
 
 from tests.integration.lorax_servers.running import running
+from tests.integration.lorax_servers.scripted_server import Request, http_answer, scripted
 from tests.rows import make_work
 from tests.simulator.conftest import simulated
 
@@ -198,3 +201,21 @@ async def test_a_congested_sink_stops_the_sending():
         assert run.runner.queued_rows == 10
         run.sink.congested = False
         await run.results(10)
+
+
+async def test_a_server_that_says_the_token_again_does_not_get_it_into_a_result():
+    token = "planted-in-an-authorization"
+    REDACTOR.remember(token)
+
+    def refuse(request: Request) -> list[bytes]:
+        assert f"Bearer {token}".encode() in request.head
+        said = f'{{"error": "401 for {token}", "error_type": "adapter_download"}}'.encode()
+        return [http_answer(said, status=b"422 Unprocessable Entity")]
+
+    work = make_work(3, adapter="org/private", authorization=f"Bearer {token}".encode())
+    async with scripted(refuse) as server, running(server.url, work, limits=ServerLimits(model_id="m")) as run:
+        await run.results(3)
+        lines = msgspec.json.encode([run.sink.lines["job", line] for line in range(1, 4)]).decode()
+        assert "401 for [redacted]" in lines
+        assert token not in lines
+        assert token not in str(run.sink.errors)

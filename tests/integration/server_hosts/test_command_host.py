@@ -151,14 +151,15 @@ async def test_a_server_gets_its_gpus_token_and_variables_but_not_the_services_s
         assert arguments == str(expected)
         for name, value in [
             ("CUDA_VISIBLE_DEVICES", "0"),
-            ("HUGGING_FACE_HUB_TOKEN", token),
-            ("HF_TOKEN", token),
+            ("HUGGING_FACE_HUB_TOKEN", "[token]"),
+            ("HF_TOKEN", "[token]"),
             ("MINE", "1"),
         ]:
             assert str((name, value)) in variables
         assert "password" not in variables
         assert "LORAX_USE_GLOBAL_HF_TOKEN" not in variables, "other jobs must not get its adapters"
-        # The server itself has printed it: what we show of that is blotted.
+        # The server itself has printed its token: that is blotted out of what we show, and of its log when it is gone.
+        assert token not in variables
         assert token not in "".join(gone.log_tail)
         assert "[token]" in "".join(gone.log_tail)
 
