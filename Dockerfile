@@ -42,5 +42,5 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["lorax-batch", "
 ENTRYPOINT ["tini", "--", "lorax-batch"]
 # Stop it with more time than shutdown_grace_s and 15 s (`docker stop --timeout 45`): rows in flight end first. A container of
 # `serve --role api` needs no volume.
-# Inside a container the port must be reachable from outside it; put TLS or a private network in front.
+# Inside a container the port must be reachable from outside it; give it TLS (docs/security.md), or put a private network in front.
 CMD ["serve", "--listen", "0.0.0.0:50051", "--allow-insecure"]
