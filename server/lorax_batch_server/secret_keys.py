@@ -40,7 +40,7 @@ def _keys(settings: Settings, directory: DataDirectory | None) -> KeySource:
         return FixedKeys()
     try:
         if ensure_key_file(directory.secrets_key):
-            _log.warning("secrets_key_made", file=str(directory.secrets_key))
+            _log.info("secrets_key_made", file=str(directory.secrets_key))
     except OSError as error:
         raise ConfigurationError(
             f"the key for tokens can't be written to '{directory.secrets_key}': {error.strerror}; set secrets_key_file"

@@ -129,7 +129,12 @@ LIMITS = {
             job_requests.MAX_TOKEN_CHARACTERS,
             "server_config.hf_token",
             lambda n: create(server_config={"hf_token": "h" * n}),
-        )
+        ),
+        Limit(
+            job_requests.MAX_TOKEN_CHARACTERS,
+            "server_config.adapter_token",
+            lambda n: create(server_config={"adapter_token": "h" * n}),
+        ),
     ],
     "MAX_WATCHED_JOBS": [
         Limit(job_requests.MAX_WATCHED_JOBS, "job_ids", lambda n: watch([f"job_{number}" for number in range(n)]))
