@@ -60,6 +60,7 @@ async def serve(settings: Settings, *, on_ready: OnReady = lambda _: None) -> No
         check_armed()
         _log.warning("failpoints_armed", names=sorted(ARMED))
     certificates = _check_listener(settings)
+    settings.check_client_files()
     signals = StopSignals()
     signals.install()
     check_fleet(settings)

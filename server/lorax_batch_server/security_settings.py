@@ -76,6 +76,11 @@ class SecuritySettings(BaseSettings):
         tls.check()
         return tls
 
+    def check_client_files(self) -> None:
+        """Raise `ConfigurationError` for the first file that others can't be reached with, before anything is begun."""
+        for prefix in ("database", "object_store", "server"):
+            self.client_tls(prefix)
+
     def _pair(self, prefix: str) -> tuple[PemFile | None, PemFile | None]:
         cert, key = self._pem(f"{prefix}_cert"), self._pem(f"{prefix}_key")
         if (cert is None) != (key is None):

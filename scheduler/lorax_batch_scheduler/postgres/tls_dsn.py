@@ -22,7 +22,10 @@ def with_tls(dsn: str, tls: ClientTls) -> str:
     Raises:
         ConfigurationError: a file stands in the DSN as well, or its sslmode leaves TLS out.
     """
-    parts = urlsplit(dsn)
+    try:
+        parts = urlsplit(dsn)
+    except ValueError:
+        return dsn  # it is no URL: the driver says so
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     _check_own_files(query)
     if not tls:

@@ -7,6 +7,7 @@ from lorax_batch_client import Tls
 from lorax_batch_client.errors import CertificateError
 from lorax_batch_scheduler.errors import ConfigurationError
 from lorax_batch_scheduler.tls.pem_file import PemFile
+from lorax_batch_server.app import serve
 from lorax_batch_server.server_certificates import ServerCertificates
 from lorax_batch_server.settings import load_settings
 
@@ -103,6 +104,25 @@ def test_a_client_with_a_bad_certificate_says_so_before_it_connects(fault: str, 
     with pytest.raises(CertificateError, match=said) as refused:
         Tls(cert=spoiled.cert, key=spoiled.key).credentials()
     assert str(refused.value).startswith(f"{at_fault} '")
+
+
+@pytest.mark.parametrize("side", ["database", "object_store", "server"])
+async def test_a_file_for_any_side_is_checked_before_anything_is_begun(side: str, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    settings = load_settings(data_dir=data, listen="localhost:0", **{f"{side}_ca": tmp_path / "none"})
+    with pytest.raises(ConfigurationError, match=f"{side}_ca '.*none' can't be read"):
+        await serve(settings)
+    assert not data.exists()
+
+
+async def test_an_open_listener_with_tls_but_no_login_is_refused_before_anything_is_begun(
+    authority: Authority, tmp_path: Path
+) -> None:
+    issued, data = authority.issue(), tmp_path / "data"
+    settings = load_settings(data_dir=data, listen="0.0.0.0:0", tls_cert=issued.cert, tls_key=issued.key)
+    with pytest.raises(ConfigurationError, match=r"--tls-client-ca.*--allow-insecure"):
+        await serve(settings)
+    assert not data.exists()
 
 
 def test_half_a_pair_is_refused_with_the_other_half(authority: Authority) -> None:

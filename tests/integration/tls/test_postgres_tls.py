@@ -86,4 +86,5 @@ def test_settings_and_url_may_not_contradict_each_other(authority: Authority) ->
         with_tls(f"postgresql://h/d?sslrootcert={authority.file}", tls)
     with pytest.raises(ConfigurationError, match="database_ca is set, but sslmode=prefer"):
         with_tls("postgresql://h/d?sslmode=prefer", tls)
+    assert with_tls("postgresql://[h/d", ClientTls()) == "postgresql://[h/d"
     assert with_tls("postgresql://h/d?sslmode=disable", ClientTls()) == "postgresql://h/d?sslmode=disable"
