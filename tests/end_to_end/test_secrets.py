@@ -151,8 +151,8 @@ def test_planted_tokens_are_found_nowhere(
 def show_everything(client: Client, *job_ids: str) -> str:
     """Return what the client shows of jobs and of the fleet, errors as well."""
     shown: list[Callable[[], object]] = [
-        client.list_servers,
-        client.list_slots,
+        lambda: list(client.list_servers()),
+        lambda: list(client.list_slots()),
         lambda: list(client.list_jobs()),
         *(lambda job_id=job_id: client.get_job(job_id) for job_id in job_ids),
         *(lambda job_id=job_id: list(client.watch(job_id)) for job_id in job_ids),
