@@ -11,6 +11,7 @@ from lorax_batch_scheduler.errors import ConfigurationError, DatabaseError
 from lorax_batch_scheduler.postgres.binaries import find_binaries
 from lorax_batch_scheduler.postgres.checkup import read_database_facts
 from lorax_batch_scheduler.postgres.embedded_address import embedded_dsn
+from lorax_batch_scheduler.postgres.tls_dsn import with_tls
 
 from lorax_batch_server.data_directory import DataDirectory
 from lorax_batch_server.doctor.finding import Finding, ok, warning, wrong
@@ -25,7 +26,12 @@ LEAST_FREE_SHARE: Final = 0.05
 async def check_database(settings: Settings) -> AsyncIterator[Finding]:
     """Yield what is found; nothing is changed."""
     if settings.database_url is not None:
-        async for finding in _check(settings.database_url.get_secret_value(), "check database_url and the server"):
+        try:
+            given = with_tls(settings.database_url.get_secret_value(), settings.client_tls("database"))
+        except ConfigurationError as error:
+            yield wrong(DATABASE, str(error), "correct that file, or the setting")
+            return
+        async for finding in _check(given, "check database_url and the server"):
             yield finding
         return
     dsn = embedded_dsn(DataDirectory(settings.data_dir).postgres)

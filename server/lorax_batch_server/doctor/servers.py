@@ -32,7 +32,7 @@ async def check_servers(settings: Settings) -> AsyncIterator[Finding]:
         cluster = ", and a Kubernetes cluster" if plan.kubernetes is not None else ""
         yield ok(FLEET, f"{len(plan.static)} fixed servers, {len(plan.command)} slots of commands{cluster}")
     async with asyncio.TaskGroup() as group:
-        asked = [group.create_task(_check_server(slot)) for slot in slots]
+        asked = [group.create_task(_check_server(slot, settings)) for slot in slots]
     for answer in asked:
         yield answer.result()
 
@@ -45,11 +45,13 @@ def _check_catalogue(settings: Settings) -> Finding:
     return ok(CATALOGUE, f"'{settings.catalogue}' can be read")
 
 
-async def _check_server(slot: Slot) -> Finding:
+async def _check_server(slot: Slot, settings: Settings) -> Finding:
     check = f"server {slot.url}"
-    probe = ServerProbe(slot.url)
     try:
+        probe = ServerProbe(slot.url, tls=settings.client_tls("server"))
         limits = await probe.read_limits()
+    except ConfigurationError as error:
+        return wrong(check, str(error), "correct that file, or the setting")
     except ServerUnreachableError as error:
         advice = "start it, or correct its URL; rows wait until it answers"
         return warning(check, str(error), advice)

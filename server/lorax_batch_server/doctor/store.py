@@ -34,16 +34,17 @@ async def check_store(settings: Settings) -> AsyncIterator[Finding]:
             yield ok(STORE, f"'{folder}' is made by the first start")
             return
         url = str(folder)
-    yield await _try(url)
+    yield await _try(url, settings)
     address = clock_address(url)
     if address is not None:
         yield await _check_clock(address)
 
 
-async def _try(url: str) -> Finding:
+async def _try(url: str, settings: Settings) -> Finding:
     advice = "check object_store, the bucket, and that the credentials may put, get, list and delete objects"
     try:
-        async with asyncio.timeout(TIMEOUT_S), open_object_store(url) as store:
+        tls = settings.client_tls("object_store")
+        async with asyncio.timeout(TIMEOUT_S), open_object_store(url, tls=tls) as store:
             return await _probe(store)
     except (ConfigurationError, ObjectStoreError, InvalidInputError, OSError) as error:
         return wrong(STORE, str(error), advice)
