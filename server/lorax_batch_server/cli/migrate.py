@@ -13,7 +13,10 @@ def migrate(config: ConfigOption = None, database_url: DatabaseOption = None) ->
     settings = own_settings(config, database_url=database_url)
     if settings.database_url is None:
         raise CommandError("no --database-url (LORAX_BATCH_DATABASE_URL): the embedded PostgreSQL migrates by itself")
-    versions = asyncio.run(_migrate(settings.database_url.get_secret_value()))
+    from lorax_batch_scheduler.postgres.tls_dsn import with_tls
+
+    dsn = with_tls(settings.database_url.get_secret_value(), settings.client_tls("database"))
+    versions = asyncio.run(_migrate(dsn))
     typer.echo(f"applied {', '.join(map(str, versions))}" if versions else "the schema is up to date")
 
 
