@@ -7,14 +7,19 @@ from typing import Final
 
 import msgspec
 
+from lorax_batch_scheduler.errors import QuotaExceededError
+
 DEFAULT_TENANT: Final = "default"
 """Owns what nobody else does: all that was made before there were tenants, or without keys."""
 TENANT_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 """Lower-case letters, digits and dashes inside, at most 63: also good as a label, a path or a host name."""
 
 
+_DELETE: Final = "delete datasets or ended jobs"
+
+
 class Role(StrEnum):
-    """What a key may do; each role may do all that the ones before it may. The same words in SQL and in the contract."""
+    """What a key may do; each may do all that the ones before it may. The same words in SQL and in the contract."""
 
     READ = "READ"
     """See its tenant's datasets, jobs and results."""
@@ -65,6 +70,22 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     usage: TenantUsage
     create_time: datetime
     update_time: datetime
+
+
+class Storage(msgspec.Struct, frozen=True, kw_only=True):
+    """What a tenant has stored, and what it may store."""
+
+    tenant: str
+    limit: int | None = None
+    """Bytes; None: any number, and `used` is not counted."""
+    used: int = 0
+
+    def check(self, asked: int) -> None:
+        """Raise `QuotaExceededError` when so many bytes more are too many."""
+        if self.limit is not None and self.used + asked > self.limit:
+            raise QuotaExceededError(
+                self.tenant, "stored_bytes", limit=self.limit, used=self.used, asked=asked, way_out=_DELETE
+            )
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Protocol
 
+import structlog
 from lorax_batch_scheduler.clock import Clock
 
 from lorax_batch_server.access_rules import NEEDED_ROLES
@@ -53,6 +54,7 @@ class KeyAccess:
 
     async def admit(self, method: str, metadata: Metadata) -> Caller:
         key = await self._ring.find(secret_sha256(sent_secret(metadata)))
+        structlog.contextvars.bind_contextvars(tenant=key.tenant, key_id=key.key_id)
         needed = NEEDED_ROLES.get(method)
         if needed is None or not key.role.allows(needed):
             raise RoleTooLowError(method.rpartition("/")[2], key.role, needed or "that nobody has")

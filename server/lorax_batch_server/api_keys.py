@@ -7,7 +7,7 @@ from typing import Final
 
 from lorax_batch_server.errors import KeyMissingError
 
-SECRET_PREFIX: Final = "lxb_"
+SECRET_PREFIX: Final = "lxb_"  # noqa: S105 - no secret, but how all of them begin
 """By which people, and programs that look for leaked secrets, know one."""
 MAX_SECRET_CHARACTERS: Final = 200
 HEADER: Final = "authorization"
@@ -25,7 +25,7 @@ def new_key_id() -> str:
 
 
 def secret_sha256(secret: str) -> bytes:
-    """Return what is stored of a secret. Looked up by this, one that is sent tells nothing by the time that it takes."""
+    """Return what is stored of a secret. Looked up by this, what is sent tells nothing by the time that it takes."""
     return hashlib.sha256(secret.encode()).digest()
 
 

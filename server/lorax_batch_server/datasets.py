@@ -81,7 +81,7 @@ class DatasetsService(datasets_pb2_grpc.DatasetsServicer):
         if known is None:
             source = await self._parts.resolve_import(request.path)
             # How much it is shows when it is read.
-            await self._datasets.check_stored_bytes(new.tenant, 1)
+            (await self._datasets.storage(new.tenant)).check(1)
             known = await self._datasets.create_dataset(msgspec.structs.replace(new, source_path=source))
         return pb.ImportDatasetResponse(dataset=dataset_message(known))
 
@@ -132,7 +132,8 @@ class DatasetsService(datasets_pb2_grpc.DatasetsServicer):
         dataset = await self._of_id("start.dataset_id", start.dataset_id) if new is None else None
         tenant = dataset.tenant if dataset is not None else current_caller().tenant
         # Before anything is stored: at least a byte will come.
-        await self._datasets.check_stored_bytes(tenant, max(start.total_bytes - start.offset, 1))
+        expected = max(start.total_bytes - start.offset, 1)
+        allowance = await StorageAllowance.begin(self._datasets, tenant, expected=expected)
         if dataset is None:
             assert new is not None
             dataset = await self._datasets.create_dataset(new)
@@ -140,7 +141,6 @@ class DatasetsService(datasets_pb2_grpc.DatasetsServicer):
         structlog.contextvars.bind_contextvars(dataset_id=dataset_id)
         upload = await self._parts.begin_upload(dataset_id, offset=start.offset)
         checksum = UploadChecksum(self._datasets, self._parts.objects, dataset_id, offset=start.offset)
-        allowance = StorageAllowance(self._datasets, tenant)
         finished = await self._take_bytes(upload, checksum, allowance, requests, start.offset)
         if finished is not None:
             return finished

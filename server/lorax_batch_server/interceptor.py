@@ -123,8 +123,6 @@ class _Admission:
         """Tell handler and log who calls, and return what the call runs under."""
         caller = await self.access.admit(self.method, self.metadata)
         set_caller(caller)
-        if caller.key_id:
-            structlog.contextvars.bind_contextvars(tenant=caller.tenant, key_id=caller.key_id)
         return self.access.while_good(caller) if for_long else nullcontext()
 
 

@@ -14,6 +14,7 @@ from lorax_batch_scheduler.objects.urls import open_object_store
 from lorax_batch_scheduler.ports import ObjectStore
 from lorax_batch_scheduler.ports.caller_buckets import CallerBuckets
 from lorax_batch_scheduler.postgres.collection_store import PostgresCollectionStore
+from lorax_batch_scheduler.postgres.access_store import PostgresAccessStore
 from lorax_batch_scheduler.postgres.database import Database
 from lorax_batch_scheduler.postgres.database_watch import database_time
 from lorax_batch_scheduler.postgres.dataset_store import PostgresDatasetStore
@@ -60,6 +61,7 @@ class Stores:
     fleet: PostgresFleetStore
     learned: PostgresLearnedStore
     planning_turns: PostgresPlanningTurns
+    access: PostgresAccessStore
 
 
 @asynccontextmanager
@@ -102,6 +104,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             fleet=PostgresFleetStore(database, listener),
             learned=PostgresLearnedStore(database),
             planning_turns=PostgresPlanningTurns(database),
+            access=PostgresAccessStore(database, listener),
         )
 
 

@@ -84,7 +84,9 @@ def _quotas(checks: Checks, message: pb.Quotas, names: "tuple[str, ...] | list[s
         found[name] = limit
         field = f"tenant.quotas.{name}"
         if limit == 0:
-            checks.fail(field, "0 would allow nothing: leave it unset for no limit; to shut a tenant out, revoke its keys")
+            checks.fail(
+                field, "0 would allow nothing: leave it unset for no limit; to shut a tenant out, revoke its keys"
+            )
         elif limit is not None and name == "requests_per_second":
             checks.number(field, limit, low=MIN_REQUESTS_PER_SECOND, high=MAX_REQUESTS_PER_SECOND)
         elif limit is not None:

@@ -61,11 +61,13 @@ def page(size: int, token: str = "") -> None:
 
 
 def start(**fields: Any) -> None:
-    dataset_requests.check_start(datasets_pb2.UploadStart(**fields), new_id="ds", max_bytes=10_000)
+    dataset_requests.check_start(datasets_pb2.UploadStart(**fields), tenant="default", new_id="ds", max_bytes=10_000)
 
 
 def imported(**fields: Any) -> None:
-    dataset_requests.check_import(datasets_pb2.ImportDatasetRequest(**({"path": "/x"} | fields)), new_id="ds")
+    dataset_requests.check_import(
+        datasets_pb2.ImportDatasetRequest(**({"path": "/x"} | fields)), tenant="default", new_id="ds"
+    )
 
 
 def labels(count: int) -> dict[str, str]:

@@ -21,6 +21,7 @@ from lorax_batch_client.result import ResultBlock, ResultKind, ResultOrder, Resu
 from lorax_batch_client.retry_policy import RetryPolicy
 from lorax_batch_client.server_config import ServerConfig
 from lorax_batch_client.sync.client import Client
+from lorax_batch_client.tenant import Key, NewKey, Quotas, Role, Tenant, TenantUsage
 
 __all__ = [
     "AsyncClient",
@@ -46,17 +47,21 @@ __all__ = [
     "JobSnapshot",
     "JobState",
     "JobStateChanged",
+    "Key",
     "ModelCount",
+    "NewKey",
     "OnInvalid",
     "Progress",
     "Queue",
     "QueueChanged",
+    "Quotas",
     "ResultBlock",
     "ResultFile",
     "ResultKind",
     "ResultOrder",
     "ResultRow",
     "RetryPolicy",
+    "Role",
     "RowError",
     "Server",
     "ServerChanged",
@@ -66,5 +71,7 @@ __all__ = [
     "Slot",
     "SlotChanged",
     "SlotRemoved",
+    "Tenant",
+    "TenantUsage",
     "Usage",
 ]

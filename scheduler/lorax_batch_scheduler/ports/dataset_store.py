@@ -5,7 +5,7 @@ from typing import Protocol
 
 from lorax_batch_scheduler.dataset import ChunkEntry, Dataset, DatasetSummary, InvalidReport, NewDataset, UploadPart
 from lorax_batch_scheduler.ports.page import Page
-from lorax_batch_scheduler.tenant import DEFAULT_TENANT
+from lorax_batch_scheduler.tenant import DEFAULT_TENANT, Storage
 
 
 class DatasetStore(Protocol):
@@ -29,8 +29,8 @@ class DatasetStore(Protocol):
         """Return datasets of a tenant or of all, newest first. Raises `InvalidInputError` for a token that is not ours."""
         ...
 
-    async def check_stored_bytes(self, tenant: str, asked: int) -> None:
-        """Raise `QuotaExceededError` when a tenant may not store so many bytes more."""
+    async def storage(self, tenant: str) -> Storage:
+        """Return what a tenant has stored, and what it may store."""
         ...
 
     async def begin_upload(self, dataset_id: str, *, offset: int) -> int:

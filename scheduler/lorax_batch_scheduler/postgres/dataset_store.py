@@ -24,11 +24,11 @@ from lorax_batch_scheduler.postgres.database import Connection, Database
 from lorax_batch_scheduler.postgres.job_move import add_job_chunks, move_job
 from lorax_batch_scheduler.postgres.listener import Listener
 from lorax_batch_scheduler.postgres.page_token import decode_page_token, encode_page_token
-from lorax_batch_scheduler.postgres.quotas import check_stored_bytes
+from lorax_batch_scheduler.postgres.quotas import read_storage
 from lorax_batch_scheduler.postgres.records import scoped_request_id, to_dataset
 from lorax_batch_scheduler.postgres.removal_store import plan_removal
 from lorax_batch_scheduler.postgres.statements import SQL
-from lorax_batch_scheduler.tenant import DEFAULT_TENANT
+from lorax_batch_scheduler.tenant import DEFAULT_TENANT, Storage
 
 _CHUNK_COLUMNS = (
     "dataset_id", "chunk_no", "kind", "endpoint", "model", "adapter_source", "row_count", "prompt_tokens", "max_tokens",
@@ -48,7 +48,14 @@ class PostgresDatasetStore:
         request = scoped_request_id(new.tenant, new.request_id)
         async with self._database.transaction() as connection:
             record = await connection.fetchrow(
-                SQL.create_dataset, new.dataset_id, new.name, state, new.on_invalid, new.source_path, request, new.tenant
+                SQL.create_dataset,
+                new.dataset_id,
+                new.name,
+                state,
+                new.on_invalid,
+                new.source_path,
+                request,
+                new.tenant,
             )
             if record is None:
                 record = await connection.fetchrow(SQL.dataset_by_request, request)
@@ -78,9 +85,9 @@ class PostgresDatasetStore:
         token = encode_page_token(records[page_size - 1]["dataset_no"]) if len(records) > page_size else ""
         return Page(items=[to_dataset(record) for record in records[:page_size]], next_token=token)
 
-    async def check_stored_bytes(self, tenant: str, asked: int) -> None:
+    async def storage(self, tenant: str) -> Storage:
         async with self._database.connection() as connection:
-            await check_stored_bytes(connection, tenant, asked)
+            return await read_storage(connection, tenant)
 
     async def begin_upload(self, dataset_id: str, *, offset: int) -> int:
         async with self._database.transaction() as connection:

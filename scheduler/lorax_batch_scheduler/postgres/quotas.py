@@ -5,9 +5,9 @@ import asyncpg
 from lorax_batch_scheduler.errors import QuotaExceededError
 from lorax_batch_scheduler.postgres.database import Connection
 from lorax_batch_scheduler.postgres.statements import SQL
+from lorax_batch_scheduler.tenant import Storage
 
 _END_JOBS = "wait until jobs have ended, or cancel some"
-_DELETE = "delete datasets or ended jobs"
 
 
 async def hold_quotas(connection: Connection, tenant: str) -> asyncpg.Record | None:
@@ -23,20 +23,21 @@ async def check_job(connection: Connection, quotas: asyncpg.Record | None, tenan
     assert usage is not None
     tokens = await connection.fetchval(SQL.job_tokens, job_id)
     for quota, asked in (("queued_jobs", 1), ("queued_tokens", tokens)):
-        _check(tenant, quota, quotas[quota], usage[quota] - asked, asked, _END_JOBS)
+        _check(tenant, quota, quotas[quota], usage[quota] - asked, asked)
     # Its results will come on top of what is stored: none may begin when nothing is left.
-    _check(tenant, "stored_bytes", quotas["stored_bytes"], usage["stored_bytes"], 1, _DELETE)
+    Storage(tenant=tenant, limit=quotas["stored_bytes"], used=usage["stored_bytes"]).check(1)
 
 
-async def check_stored_bytes(connection: Connection, tenant: str, asked: int) -> None:
-    """Raise `QuotaExceededError` when a tenant may not store so many bytes more."""
+async def read_storage(connection: Connection, tenant: str) -> Storage:
+    """Return what a tenant has stored, counted only where there is a limit."""
     limit = await connection.fetchval(SQL.stored_bytes_quota, tenant)
-    if limit is not None:
-        usage = await connection.fetchrow(SQL.tenant_usage, [tenant])
-        assert usage is not None
-        _check(tenant, "stored_bytes", limit, usage["stored_bytes"], asked, _DELETE)
+    if limit is None:
+        return Storage(tenant=tenant)
+    usage = await connection.fetchrow(SQL.tenant_usage, [tenant])
+    assert usage is not None
+    return Storage(tenant=tenant, limit=limit, used=usage["stored_bytes"])
 
 
-def _check(tenant: str, quota: str, limit: int | None, used: int, asked: int, way_out: str) -> None:
+def _check(tenant: str, quota: str, limit: int | None, used: int, asked: int) -> None:
     if limit is not None and used + asked > limit:
-        raise QuotaExceededError(tenant, quota, limit=limit, used=used, asked=asked, way_out=way_out)
+        raise QuotaExceededError(tenant, quota, limit=limit, used=used, asked=asked, way_out=_END_JOBS)

@@ -9,6 +9,7 @@ from lorax_batch_server.cli import (
     fleet,
     health,
     jobs,
+    keys,
     migrate,
     plan,
     rehearse,
@@ -16,8 +17,10 @@ from lorax_batch_server.cli import (
     serve,
     simulator,
     store,
+    tenants,
     validate,
 )
+from lorax_batch_server.cli.api_key import add_key_options
 from lorax_batch_server.cli.reporting_group import ReportingGroup
 
 application = typer.Typer(
@@ -41,3 +44,6 @@ application.add_typer(datasets.commands, name="datasets", help="Upload, list, sh
 application.add_typer(jobs.commands, name="jobs", help="Create, watch and control jobs, and get their results.")
 application.add_typer(store.commands, name="store", help="Look after the service's object store.")
 application.add_typer(fleet.commands, name="fleet", help="Show where LoRAX servers run and how they do.")
+application.add_typer(tenants.commands, name="tenants", help="Say who shares the service, and what each may use.")
+application.add_typer(keys.commands, name="keys", help="Make, list and revoke API keys.")
+add_key_options(application)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lorax_batch_server.cli.api_key import chosen_key
 from lorax_batch_server.cli.reporting_group import CommandError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def open_client(target: str, *, sleep: Callable[[float], object] = time.sleep) -
     """Return a client of the service at `target`."""
     from lorax_batch_client import Client
 
-    return Client(checked_target(target), sleep=sleep)
+    return Client(checked_target(target), api_key=chosen_key(), sleep=sleep)
 
 
 def checked_target(target: str) -> str:

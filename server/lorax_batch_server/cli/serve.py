@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from lorax_batch_server.cli.api_key import KEY_FILE_VARIABLE, KEY_VARIABLE
+
 ServerOption = Annotated[
     list[str],
     typer.Option("--server", metavar="URL[,model=NAME][,max-in-flight=N]", help="A LoRAX server; may be repeated."),
@@ -36,6 +38,12 @@ def serve(
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file with settings.")] = None,
     catalogue: Annotated[Path | None, typer.Option(help="A TOML file with further base models.")] = None,
+    auth: Annotated[
+        str | None, typer.Option(metavar="off|keys", help="keys: every call needs an API key (see `keys create`).")
+    ] = None,
+    operator_key_file: Annotated[
+        Path | None, typer.Option(help="An operator's first key; made when there is no such file.")
+    ] = None,
     allow_insecure: Annotated[
         bool, typer.Option("--allow-insecure", help="Listen beyond loopback without TLS: anybody can do anything.")
     ] = False,
@@ -60,6 +68,8 @@ def serve(
         "fleet": fleet,
         "unfit_jobs": unfit_jobs,
         "catalogue": catalogue,
+        "auth": auth,
+        "operator_key_file": operator_key_file,
         "allow_insecure": allow_insecure or None,
         "accept_unlisted_models": accept_unlisted_models or None,
         "log_level": log_level,
@@ -87,4 +97,4 @@ def other_variables() -> frozenset[str]:
     from lorax_batch_scheduler.failpoints import LOG_VARIABLE, VARIABLE
     from lorax_batch_scheduler.postgres.binaries import BIN_VARIABLE
 
-    return frozenset({"LORAX_BATCH_TARGET", BIN_VARIABLE, VARIABLE, LOG_VARIABLE})
+    return frozenset({"LORAX_BATCH_TARGET", KEY_VARIABLE, KEY_FILE_VARIABLE, BIN_VARIABLE, VARIABLE, LOG_VARIABLE})

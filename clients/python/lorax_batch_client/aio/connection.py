@@ -15,11 +15,13 @@ from lorax_batch_client.channel import (
     ATTEMPTS_OF_MANY,
     DEFAULT_TARGET,
     channel_options,
+    key_metadata,
     may_be_sent_twice,
 )
 from lorax_batch_client.cursor import Cursor
 from lorax_batch_client.error_mapping import error_from_rpc
-from lorax_batch_client.errors import BrokenStreamError, ClientError, UnavailableError
+from lorax_batch_client.errors import BrokenStreamError, ClientError, ResourceExhaustedError, UnavailableError
+from lorax_batch_client.rate_pause import RatePause
 from lorax_batch_client.retry_policy import Patience, RetryPolicy
 from lorax_batch_client.targets import Targets
 
@@ -39,6 +41,7 @@ class Connection:
         timeout: timedelta = timedelta(seconds=30),
         retry: RetryPolicy | None = None,
         credentials: grpc.ChannelCredentials | None = None,
+        api_key: str = "",
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._targets = Targets(target)
@@ -46,6 +49,7 @@ class Connection:
         self._timeout_seconds = timeout.total_seconds()
         self._retry = retry or RetryPolicy()
         self._credentials = credentials
+        self._metadata = key_metadata(api_key)
         self._sleep = sleep
         self._opened: dict[str, aio.Channel] = {}
 
@@ -85,14 +89,17 @@ class Connection:
     ) -> ResponseT:
         """Call the replica in use; the next ones where it can't be reached and a second call does no harm."""
         tries = len(self._targets) if may_be_sent_twice(request) else 1
+        pause = RatePause(self._timeout_seconds)
         while True:
-            tries -= 1
             try:
                 with self._mapped_errors():
-                    return await method()(request, timeout=self._timeout_seconds)
+                    return await method()(request, timeout=self._timeout_seconds, metadata=self._metadata)
             except UnavailableError:
+                tries -= 1
                 if not tries:
                     raise
+            except ResourceExhaustedError as error:
+                await self._sleep(pause.after(error))
 
     async def _read(
         self,
@@ -118,7 +125,7 @@ class Connection:
     async def _read_once(
         self, method: "aio.UnaryStreamMultiCallable[RequestT, ResponseT]", request: RequestT
     ) -> AsyncGenerator[ResponseT, None]:
-        call = method(request)
+        call = method(request, metadata=self._metadata)
         try:
             with self._mapped_errors():
                 async for message in call:
