@@ -26,7 +26,10 @@ class DatasetStore(Protocol):
         ...
 
     async def list_datasets(self, *, page_size: int, page_token: str, tenant: str | None = None) -> Page[Dataset]:
-        """Return datasets of a tenant or of all, newest first. Raises `InvalidInputError` for a token that is not ours."""
+        """Return datasets of a tenant or of all, newest first.
+
+        Raises `InvalidInputError` for a token that is not ours.
+        """
         ...
 
     async def storage(self, tenant: str) -> Storage:
