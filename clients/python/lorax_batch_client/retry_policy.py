@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from lorax_batch_client.errors import BrokenStreamError, ClientError, ResourceExhaustedError, UnavailableError
+from lorax_batch_client.errors import BrokenStreamError, ClientError, UnavailableError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ class Patience:
         """
         if not error.transient and error.facts.retry_after is None:
             raise error
-        if isinstance(error, ResourceExhaustedError) and not error.is_rate_limit:
+        if error.reason == "QUOTA_EXCEEDED":
             raise error  # until something of the tenant's ends or is deleted, which may be days
         if error.reason:
             self.note_contact()  # gRPC's own errors have no reason
