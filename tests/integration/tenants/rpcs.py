@@ -30,7 +30,7 @@ Make = Callable[[Shared, str], Message | list[Message]]
 
 def every_method() -> dict[str, MethodDescriptor]:
     """Return all methods of the contract by service and name: those of every module in its package."""
-    found = {}
+    found: dict[str, MethodDescriptor] = {}
     for module in pkgutil.iter_modules(v1.__path__):
         if module.name.endswith("_pb2"):
             descriptor = importlib.import_module(f"lorax_batch.v1.{module.name}").DESCRIPTOR

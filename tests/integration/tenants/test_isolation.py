@@ -20,7 +20,7 @@ def watch(shared: Shared, key: Metadata, **fields: Any) -> Any:
 
 
 async def until_heartbeat(stream: Any) -> list[pb.WatchJobsResponse]:
-    found = []
+    found: list[pb.WatchJobsResponse] = []
     async for message in stream:
         if message.WhichOneof("event") == "heartbeat":
             return found
@@ -28,7 +28,7 @@ async def until_heartbeat(stream: Any) -> list[pb.WatchJobsResponse]:
     raise AssertionError("ended")
 
 
-async def next_of(stream: Any, kind: str) -> pb.WatchJobsResponse:
+async def next_of(stream: Any, kind: str) -> Any:
     async for message in stream:
         if message.WhichOneof("event") == kind:
             return message
@@ -135,7 +135,7 @@ async def test_a_dataset_named_like_anothers_id_opens_nothing(shared: Shared, ca
 
 
 async def test_a_request_id_is_its_tenants(shared: Shared) -> None:
-    made = {}
+    made: dict[str, str] = {}
     for tenant in (*TENANTS, *TENANTS):
         submit = shared.keys[f"{tenant} submit"]
         order = pb.CreateJobRequest(dataset=f"ds_{tenant}", server_config=MODEL, request_id="nightly")
