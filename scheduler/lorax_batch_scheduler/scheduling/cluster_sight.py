@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
 
 from lorax_batch_scheduler.catalogue import BaseModel
 from lorax_batch_scheduler.clock import Clock
@@ -20,7 +19,6 @@ from lorax_batch_scheduler.scheduling.job_book import JobBook, KnownJob
 from lorax_batch_scheduler.scheduling.learner import Learner, gpu_of
 from lorax_batch_scheduler.scheduling.slot_sight import ANY_MEMORY, FamilySeen, slot_here, slots_elsewhere
 from lorax_batch_scheduler.scheduling.work_left import WorkLeft
-
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
