@@ -100,6 +100,10 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     expire_time: datetime | None = None
     revoke_time: datetime | None = None
 
+    def is_good(self, now: datetime) -> bool:
+        """Whether calls may be made with it."""
+        return self.revoke_time is None and (self.expire_time is None or self.expire_time > now)
+
 
 class NewKey(msgspec.Struct, frozen=True, kw_only=True):
     """What an operator asks for, checked."""

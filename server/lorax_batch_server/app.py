@@ -26,8 +26,8 @@ from lorax_batch_server.hosts import check_fleet
 from lorax_batch_server.key_ring import KeyRing
 from lorax_batch_server.listen_address import ListenAddress
 from lorax_batch_server.metrics import ApiMetrics, MetricsListener
+from lorax_batch_server.operator_key import ensure_operator_key, warn_without_operators
 from lorax_batch_server.scheduler_metrics import ObjectCallsCollector, SchedulerCollector
-from lorax_batch_server.operator_key import ensure_operator_key
 from lorax_batch_server.scheduler_part import SchedulerPart
 from lorax_batch_server.server import ApiServer
 from lorax_batch_server.settings import Settings
@@ -145,6 +145,8 @@ class Service:
         settings, stores = self._settings, self._stores
         if settings.operator_key_file is not None:
             await ensure_operator_key(stores.access, settings.operator_key_file)
+        if self._keys is not None:
+            await warn_without_operators(stores.access, stores.clock.now())
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
             # Whatever goes wrong: a listener that is left behind by its loop crashes the interpreter.
             stack.push_async_callback(self._server.stop, 0.0)

@@ -1,6 +1,7 @@
 """The first operator's key: read from a file, or made and written there, so that others can be made with it."""
 
 import os
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -39,6 +40,13 @@ async def ensure_operator_key(store: AccessStore, path: Path) -> None:
         _log.info("operator_key_added", key_id=key.key_id, file=str(path))
     elif key.revoke_time is not None:
         _log.warning("operator_key_revoked", key_id=key.key_id, file=str(path), advice="put another key into the file")
+
+
+async def warn_without_operators(store: AccessStore, now: datetime) -> None:
+    """Say so in the log when no good key is an operator's: nobody could make any."""
+    keys = (await store.access_table()).keys.values()
+    if not any(key.role is Role.OPERATE and key.is_good(now) for key in keys):
+        _log.warning("no_operator_key", advice="give --operator-key-file (setting operator_key_file)")
 
 
 def _read(path: Path) -> str:

@@ -2,13 +2,15 @@
 
 import asyncio
 import stat
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from lorax_batch_scheduler.errors import ConfigurationError
 from lorax_batch_scheduler.tenant import ApiKey, Role
 from lorax_batch_server.api_keys import new_secret, secret_sha256
-from lorax_batch_server.operator_key import ensure_operator_key
+from lorax_batch_server.operator_key import ensure_operator_key, warn_without_operators
+from structlog.testing import capture_logs
 
 from tests.integration.postgres.conftest import Stores
 
@@ -53,6 +55,17 @@ async def test_a_revoked_key_does_not_come_back_with_the_next_start(stores: Stor
     revoked = await stores.access.revoke_key(key.key_id)
     await ensure_operator_key(stores.access, file)
     assert await keys(stores) == [revoked]
+
+
+async def test_it_is_said_when_nobody_could_make_a_key(stores: Stores, tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    with capture_logs() as said:
+        await warn_without_operators(stores.access, now)
+    assert [entry["event"] for entry in said] == ["no_operator_key"]
+    await ensure_operator_key(stores.access, tmp_path / "operator.key")
+    with capture_logs() as said:
+        await warn_without_operators(stores.access, now)
+    assert said == []
 
 
 @pytest.mark.parametrize("content", [b"", b"short\n", b"two words" * 5, b"x" * 300, b"\xff" * 40])

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -13,12 +14,12 @@ from lorax_batch.v1 import datasets_pb2, tenants_pb2
 from lorax_batch_scheduler.clock import SystemClock
 from lorax_batch_scheduler.tenant import ApiKey, Role
 from lorax_batch_server.api_keys import secret_sha256
-from lorax_batch_server.errors import KeyUnknownError
+from lorax_batch_server.errors import KeyRevokedError, KeyUnknownError
 from lorax_batch_server.key_ring import KeyRing
 
 from tests.integration.api.conftest import refusal
 from tests.integration.postgres.conftest import Stores
-from tests.integration.tenants.conftest import Shared, bearer
+from tests.integration.tenants.conftest import POLL_S, Shared, bearer
 
 
 async def made(shared: Shared, **fields: object) -> tenants_pb2.CreateKeyResponse:
@@ -96,6 +97,40 @@ async def test_an_upload_ends_with_its_key(keyed: Shared) -> None:
             while True:  # it would go on sending
                 await upload.write(datasets_pb2.UploadDatasetRequest(data=b"x"))
     assert (await refusal(upload)).reason == "API_KEY_REVOKED"
+
+
+class DeafStore:
+    """Never tells of a change."""
+
+    def __init__(self, stores: Stores) -> None:
+        self._store = stores.access
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    def on_change(self, hear: object) -> object:
+        return lambda: None
+
+
+async def stay_open(ring: KeyRing, key_id: str, *, begun: Awaitable[object]) -> None:
+    """Run a stream that does not end by itself; await `begun` when it is open."""
+    async with ring.while_good(key_id):
+        await begun
+        await asyncio.Event().wait()
+
+
+async def test_a_lost_notification_is_made_good_by_the_poll(keyed: Shared) -> None:
+    ring = KeyRing(DeafStore(keyed.stores), SystemClock(), poll_s=POLL_S)  # type: ignore[arg-type]  # the rest is there
+    secret = secret_sha256((await made(keyed)).secret)
+    key = await ring.find(secret)
+    running = asyncio.create_task(ring.run())
+    async with asyncio.timeout(10):
+        with pytest.raises(KeyRevokedError):
+            await stay_open(ring, key.key_id, begun=revoke(keyed, key.key_id))
+    with pytest.raises(KeyRevokedError):
+        await ring.find(secret)
+    running.cancel()
+    await asyncio.wait([running])
 
 
 async def test_another_process_knows_a_key_that_was_made_a_moment_ago(keyed: Shared) -> None:
