@@ -134,13 +134,16 @@ async def _tenant(connection: Connection, tenant: str) -> Tenant:
 
 async def _with_usage(connection: Connection, records: Sequence[asyncpg.Record]) -> list[Tenant]:
     names = [record["tenant"] for record in records]
-    usage = {record["tenant"]: record for record in await connection.fetch(SQL.tenant_usage, names)}
+    usage: dict[str, dict[str, int]] = {name: {} for name in names}
+    for query in (SQL.queued_work, SQL.stored_bytes):
+        for record in await connection.fetch(query, names):
+            usage[record["tenant"]] |= dict(record)
     return [
         Tenant(
             tenant=record["tenant"],
             quotas=msgspec.convert(dict(record), Quotas),
             share_weight=record["share_weight"],
-            usage=msgspec.convert(dict(usage[record["tenant"]]), TenantUsage),
+            usage=msgspec.convert(usage[record["tenant"]], TenantUsage),
             create_time=record["create_time"],
             update_time=record["update_time"],
         )

@@ -332,25 +332,25 @@ SELECT * FROM tenants WHERE tenant = ANY ($1::text[])
 -- A page, newest first.
 SELECT * FROM tenants WHERE tenant_no < $1 ORDER BY tenant_no DESC LIMIT $2
 
--- tenant_usage --
--- What tenants use of their quotas. Of a dataset that is still checked a token is taken to be four bytes.
-WITH queued AS (
-    SELECT jobs.tenant, count(*) AS jobs,
-           sum(CASE WHEN jobs.state = 'VALIDATING' THEN coalesce(datasets.stored_bytes, 0) / 4
-                    ELSE div(allowed_tokens::numeric * (total - result_count), greatest(total, 1)) END) AS tokens
-    FROM jobs LEFT JOIN datasets USING (dataset_id)
-    WHERE jobs.tenant = ANY ($1::text[]) AND end_time IS NULL GROUP BY jobs.tenant
-), uploaded AS (
+-- queued_work --
+-- The unfinished jobs of tenants that have some. Of a dataset that is still checked a token is taken to be four bytes.
+SELECT jobs.tenant, count(*) AS queued_jobs,
+       sum(CASE WHEN jobs.state = 'VALIDATING' THEN coalesce(datasets.stored_bytes, 0) / 4
+                ELSE div(allowed_tokens::numeric * (total - result_count), greatest(total, 1)) END)::bigint AS queued_tokens
+FROM jobs LEFT JOIN datasets USING (dataset_id)
+WHERE jobs.tenant = ANY ($1::text[]) AND end_time IS NULL GROUP BY jobs.tenant
+
+-- stored_bytes --
+-- Of tenants that have something. Reads every ended job of theirs: 0.2 s for 200,000.
+WITH uploaded AS (
     SELECT tenant, sum(stored_bytes) AS bytes FROM datasets WHERE tenant = ANY ($1::text[]) GROUP BY tenant
 ), written AS (
     SELECT tenant, sum(coalesce((output_file ->> 'byte_count')::bigint, 0)
                        + coalesce((error_file ->> 'byte_count')::bigint, 0)) AS bytes
     FROM jobs WHERE tenant = ANY ($1::text[]) AND end_time IS NOT NULL GROUP BY tenant
 )
-SELECT tenant, coalesce(queued.jobs, 0) AS queued_jobs, coalesce(queued.tokens, 0)::bigint AS queued_tokens,
-       (coalesce(uploaded.bytes, 0) + coalesce(written.bytes, 0))::bigint AS stored_bytes
-FROM unnest($1::text[]) AS tenant
-    LEFT JOIN queued USING (tenant) LEFT JOIN uploaded USING (tenant) LEFT JOIN written USING (tenant)
+SELECT tenant, (coalesce(uploaded.bytes, 0) + coalesce(written.bytes, 0))::bigint AS stored_bytes
+FROM uploaded FULL JOIN written USING (tenant)
 
 -- hold_quotas --
 -- Until the end of the transaction, so that two jobs of a tenant do not both take what is left; nothing without quotas.

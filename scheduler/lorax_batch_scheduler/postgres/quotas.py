@@ -19,23 +19,25 @@ async def check_job(connection: Connection, quotas: asyncpg.Record | None, tenan
     """Raise `QuotaExceededError` when the job that was just stored is too much for its tenant."""
     if quotas is None:
         return
-    usage = await connection.fetchrow(SQL.tenant_usage, [tenant])
-    assert usage is not None
+    queued = await connection.fetchrow(SQL.queued_work, [tenant])
+    assert queued is not None, "the job itself is there"
     tokens = await connection.fetchval(SQL.job_tokens, job_id)
     for quota, asked in (("queued_jobs", 1), ("queued_tokens", tokens)):
-        _check(tenant, quota, quotas[quota], usage[quota] - asked, asked)
+        _check(tenant, quota, quotas[quota], queued[quota] - asked, asked)
     # Its results will come on top of what is stored: none may begin when nothing is left.
-    Storage(tenant=tenant, limit=quotas["stored_bytes"], used=usage["stored_bytes"]).check(1)
+    (await _storage(connection, tenant, quotas["stored_bytes"])).check(1)
 
 
 async def read_storage(connection: Connection, tenant: str) -> Storage:
     """Return what a tenant has stored, counted only where there is a limit."""
-    limit = await connection.fetchval(SQL.stored_bytes_quota, tenant)
+    return await _storage(connection, tenant, await connection.fetchval(SQL.stored_bytes_quota, tenant))
+
+
+async def _storage(connection: Connection, tenant: str, limit: int | None) -> Storage:
     if limit is None:
         return Storage(tenant=tenant)
-    usage = await connection.fetchrow(SQL.tenant_usage, [tenant])
-    assert usage is not None
-    return Storage(tenant=tenant, limit=limit, used=usage["stored_bytes"])
+    stored = await connection.fetchrow(SQL.stored_bytes, [tenant])
+    return Storage(tenant=tenant, limit=limit, used=stored["stored_bytes"] if stored else 0)
 
 
 def _check(tenant: str, quota: str, limit: int | None, used: int, asked: int) -> None:
