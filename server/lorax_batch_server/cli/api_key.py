@@ -14,6 +14,8 @@ from lorax_batch_server.cli.reporting_group import CommandError
 
 KEY_VARIABLE: Final = "LORAX_BATCH_API_KEY"
 KEY_FILE_VARIABLE: Final = "LORAX_BATCH_API_KEY_FILE"
+MAX_FILE_CHARACTERS: Final = 1_000
+"""More than any key has, white space included."""
 KeyOption = Annotated[
     str,
     typer.Option(
@@ -42,7 +44,7 @@ def chosen_key() -> str:
     key, file = _given.get()
     if not key and not file:
         key, file = os.environ.get(KEY_VARIABLE, ""), os.environ.get(KEY_FILE_VARIABLE, "")
-    return _checked(key.strip() if key or not file else _read(Path(file)))
+    return _checked(key.strip() if key or not file else _read(file))
 
 
 def _commands(application: typer.Typer) -> Iterator[Any]:
@@ -72,13 +74,21 @@ def _with_key(command: Callable[..., Any]) -> Callable[..., Any]:
     return keyed
 
 
-def _read(path: Path) -> str:
+def _read(file: str) -> str:
+    if "\0" in file:
+        raise CommandError("--api-key-file: holds a NUL character: remove it")
     try:
-        return path.read_text(encoding="ascii").strip()
+        with Path(file).open(encoding="ascii") as opened:
+            text = opened.read(MAX_FILE_CHARACTERS + 1)
     except UnicodeDecodeError as error:
-        raise CommandError(f"--api-key-file: {path} holds more than a key") from error
+        raise CommandError(f"--api-key-file: {file} holds more than a key") from error
     except OSError as error:
-        raise CommandError(f"--api-key-file: {path} can't be read: {error.strerror}") from error
+        raise CommandError(f"--api-key-file: {file} can't be read: {error.strerror}") from error
+    if len(text) > MAX_FILE_CHARACTERS:
+        raise CommandError(
+            f"--api-key-file: {file} holds more than {MAX_FILE_CHARACTERS} characters: give a key's file"
+        )
+    return text.strip()
 
 
 def _checked(key: str) -> str:

@@ -120,6 +120,12 @@ async def test_a_key_that_can_not_be_read_is_said_with_its_file(command: Command
     ended = await command("jobs", "list", "--api-key-file", str(tmp_path / "none"))
     assert "--api-key-file: " in ended.stderr
     assert "can't be read: No such file or directory" in ended.stderr
+    for content, told in (("x" * 1_001, "holds more than 1000 characters"), ("ä", "holds more than a key")):
+        (tmp_path / "odd").write_text(content)
+        ended = await command("jobs", "list", "--api-key-file", str(tmp_path / "odd"))
+        assert told in ended.stderr
+    ended = await command("jobs", "list", "--api-key-file", "a\0b")
+    assert "--api-key-file: holds a NUL character" in ended.stderr
     ended = await command("jobs", "list", "--api-key", "a b")
     assert "the API key holds characters that no key has" in ended.stderr
     ended = await command("jobs", "list", LORAX_BATCH_API_KEY="")
