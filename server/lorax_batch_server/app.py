@@ -34,8 +34,8 @@ from lorax_batch_server.settings import Settings
 from lorax_batch_server.stop_signals import StopSignals
 from lorax_batch_server.stopping import Stopping
 from lorax_batch_server.stores import Stores, open_stores
-from lorax_batch_server.tracer import open_tracer
 from lorax_batch_server.tenants import TenantsService
+from lorax_batch_server.tracer import open_tracer
 
 API_GRACE_S: Final = 5.0
 """How long unary calls may take to end in a shutdown; streams end at once and go on elsewhere."""
