@@ -125,3 +125,11 @@ class AccessTable(msgspec.Struct, frozen=True, kw_only=True):
     """By the SHA-256 of their secrets; revoked and expired ones too."""
     request_rates: dict[str, float]
     """Requests a second by tenant; those that are missing have no limit."""
+
+
+def scoped_request_id(tenant: str, request_id: str | None) -> str | None:
+    """Return what a tenant's request_id is stored as: no two tenants have the same."""
+    if request_id is None or tenant == DEFAULT_TENANT:
+        return request_id
+    # Requests are checked for control characters, so that no caller can name one of another tenant.
+    return f"{tenant}\x1f{request_id}"

@@ -8,11 +8,13 @@ _PACKAGE: Final = "/lorax_batch.v1."
 _READ: Final = {
     "BatchInference": ("GetJob", "ListJobs", "WatchJobs", "StreamResults", "DownloadResults"),
     "Datasets": ("GetUploadStatus", "GetDataset", "ListDatasets"),
+    "Exports": ("CreateDownloadLink", "GetExport", "ListExports"),
     "Tenants": ("GetTenant",),
 }
 _SUBMIT: Final = {
     "BatchInference": ("CreateJob", "UpdateJob", "CancelJob", "PauseJob", "ResumeJob", "RetryJob", "DeleteJob"),
     "Datasets": ("UploadDataset", "ImportDataset", "DeleteDataset"),
+    "Exports": ("CreateExport",),
 }
 _OPERATE: Final = {
     "Fleet": ("ListSlots", "ListServers", "DrainSlot", "UndrainSlot", "WatchFleet"),

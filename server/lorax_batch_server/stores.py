@@ -13,8 +13,8 @@ from lorax_batch_scheduler.objects.counted import CountedObjectStore
 from lorax_batch_scheduler.objects.urls import open_object_store
 from lorax_batch_scheduler.ports import ObjectStore
 from lorax_batch_scheduler.ports.caller_buckets import CallerBuckets
-from lorax_batch_scheduler.postgres.collection_store import PostgresCollectionStore
 from lorax_batch_scheduler.postgres.access_store import PostgresAccessStore
+from lorax_batch_scheduler.postgres.collection_store import PostgresCollectionStore
 from lorax_batch_scheduler.postgres.database import Database
 from lorax_batch_scheduler.postgres.database_watch import database_time
 from lorax_batch_scheduler.postgres.dataset_store import PostgresDatasetStore

@@ -1,7 +1,7 @@
 """What the scheduler needs of the outside, as protocols with their values."""
 
-from lorax_batch_scheduler.ports.collection_store import CollectionPass, CollectionStore, StoredObject, UnnamedObject
 from lorax_batch_scheduler.ports.access_store import AccessStore
+from lorax_batch_scheduler.ports.collection_store import CollectionPass, CollectionStore, StoredObject, UnnamedObject
 from lorax_batch_scheduler.ports.dataset_store import DatasetStore
 from lorax_batch_scheduler.ports.fleet_store import FleetReport, FleetStore
 from lorax_batch_scheduler.ports.job_store import EventStore, JobStore

@@ -25,10 +25,10 @@ from lorax_batch_scheduler.postgres.job_move import add_job_chunks, move_job
 from lorax_batch_scheduler.postgres.listener import Listener
 from lorax_batch_scheduler.postgres.page_token import decode_page_token, encode_page_token
 from lorax_batch_scheduler.postgres.quotas import read_storage
-from lorax_batch_scheduler.postgres.records import scoped_request_id, to_dataset
+from lorax_batch_scheduler.postgres.records import to_dataset
 from lorax_batch_scheduler.postgres.removal_store import plan_removal
 from lorax_batch_scheduler.postgres.statements import SQL
-from lorax_batch_scheduler.tenant import DEFAULT_TENANT, Storage
+from lorax_batch_scheduler.tenant import DEFAULT_TENANT, Storage, scoped_request_id
 
 _CHUNK_COLUMNS = (
     "dataset_id", "chunk_no", "kind", "endpoint", "model", "adapter_source", "row_count", "prompt_tokens", "max_tokens",

@@ -23,10 +23,10 @@ from lorax_batch_scheduler.postgres.job_move import add_job_chunks, append_event
 from lorax_batch_scheduler.postgres.listener import Listener
 from lorax_batch_scheduler.postgres.page_token import decode_page_token, encode_page_token
 from lorax_batch_scheduler.postgres.quotas import check_job, hold_quotas
-from lorax_batch_scheduler.postgres.records import scoped_request_id, to_job
+from lorax_batch_scheduler.postgres.records import to_job
 from lorax_batch_scheduler.postgres.removal_store import plan_removal
 from lorax_batch_scheduler.postgres.statements import SQL
-from lorax_batch_scheduler.tenant import DEFAULT_TENANT
+from lorax_batch_scheduler.tenant import DEFAULT_TENANT, scoped_request_id
 
 
 class PostgresJobStore:

@@ -7,7 +7,6 @@ from lorax_batch_scheduler.dataset import ChunkKind, Dataset
 from lorax_batch_scheduler.job import Counts, Job
 from lorax_batch_scheduler.ports.lease import LeasedChunk
 from lorax_batch_scheduler.postgres.bits import from_varbit
-from lorax_batch_scheduler.tenant import DEFAULT_TENANT
 
 
 def to_dataset(record: asyncpg.Record) -> Dataset:
@@ -58,11 +57,3 @@ def to_leased_chunk(record: asyncpg.Record) -> LeasedChunk:
 def pack_key(storage_prefix: str, pack: int) -> str:
     """Return the key of the object that holds a pack of chunks."""
     return f"{storage_prefix}pack-{pack:05d}"
-
-
-def scoped_request_id(tenant: str, request_id: str | None) -> str | None:
-    """Return what a tenant's request_id is stored as: no two tenants have the same."""
-    if request_id is None or tenant == DEFAULT_TENANT:
-        return request_id
-    # Requests are checked for control characters, so that no caller can name one of another tenant.
-    return f"{tenant}\x1f{request_id}"

@@ -63,6 +63,9 @@ class Shared:
         await self.stores.jobs.move_job(done, JobEvent.START)
         await run_rows(self.stores, done, 3, failed={1})
         await settle(self.api, done, JobEvent.ROWS_DONE)
+        await self.stores.exports.create_export(
+            f"exp_{tenant}", job_id=done, destination="s3://bucket/", request_id=None
+        )
         await self.stores.queued_job(f"job_{tenant}", f"ds_{tenant}", tenant=tenant)
 
 

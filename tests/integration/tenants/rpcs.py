@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 from lorax_batch import v1
 from lorax_batch.v1 import batch_inference_pb2 as jobs
 from lorax_batch.v1 import datasets_pb2 as datasets
+from lorax_batch.v1 import exports_pb2 as exports
 from lorax_batch.v1 import fleet_pb2 as fleet
 from lorax_batch.v1 import job_pb2
 from lorax_batch.v1 import tenants_pb2 as tenants
@@ -102,6 +103,17 @@ RPCS: Final[dict[str, Rpc]] = {
     "Datasets/DeleteDataset": Rpc(
         Role.SUBMIT, lambda _, owner: datasets.DeleteDatasetRequest(dataset_id=f"ds_{owner}_free")
     ),
+    "Exports/CreateDownloadLink": Rpc(
+        Role.READ, _job(exports.CreateDownloadLinkRequest, "_done"), True, grpc.StatusCode.FAILED_PRECONDITION
+    ),
+    "Exports/CreateExport": Rpc(
+        Role.SUBMIT,
+        _job(exports.CreateExportRequest, "_done", destination="s3://elsewhere/x"),
+        True,
+        grpc.StatusCode.PERMISSION_DENIED,
+    ),
+    "Exports/GetExport": Rpc(Role.READ, lambda _, owner: exports.GetExportRequest(export_id=f"exp_{owner}")),
+    "Exports/ListExports": Rpc(Role.READ, _job(exports.ListExportsRequest, "_done")),
     "Fleet/ListSlots": Rpc(Role.OPERATE, lambda *_: fleet.ListSlotsRequest(), names_things=False),
     "Fleet/ListServers": Rpc(Role.OPERATE, lambda *_: fleet.ListServersRequest(), names_things=False),
     "Fleet/DrainSlot": Rpc(
