@@ -5,6 +5,8 @@ from enum import StrEnum
 
 import msgspec
 
+from lorax_batch_scheduler.tenant import DEFAULT_TENANT
+
 
 class DatasetState(StrEnum):
     """Where a dataset is; the same words in SQL and in the contract."""
@@ -59,6 +61,7 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
     """A dataset as it is stored."""
 
     dataset_id: str
+    tenant: str = DEFAULT_TENANT
     name: str
     state: DatasetState
     on_invalid: OnInvalid
@@ -80,12 +83,15 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
     storage_prefix: str = ""
     """Where its chunks are in the object store; ends in `/`."""
     finish_time: datetime | None = None
+    max_rows: int | None = None
+    """Its tenant's quota, told to who ingests it; None: no limit."""
 
 
 class NewDataset(msgspec.Struct, frozen=True, kw_only=True):
     """What a caller asks for, checked."""
 
     dataset_id: str
+    tenant: str = DEFAULT_TENANT
     name: str
     on_invalid: OnInvalid = OnInvalid.FAIL
     source_path: str | None = None

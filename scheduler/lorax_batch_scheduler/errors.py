@@ -49,6 +49,17 @@ class SecretUnreadableError(LoraxBatchError):
         self.place = place
 
 
+class AlreadyExistsError(LoraxBatchError):
+    """There is one of that name already."""
+
+    reason = "ALREADY_EXISTS"
+
+    def __init__(self, kind: str, name: str, way_out: str = "") -> None:
+        super().__init__(f"there is a {kind} '{name}' already" + (f": {way_out}" if way_out else ""))
+        self.kind = kind
+        self.name = name
+
+
 class ConfigurationError(LoraxBatchError):
     """The service can't start as it is configured; the message says what to change."""
 
@@ -120,6 +131,29 @@ class BusyError(LoraxBatchError):
     """Somebody else is doing this right now; try again later."""
 
     reason = "BUSY"
+
+
+class QuotaExceededError(LoraxBatchError):
+    """A tenant has used up what it may use; nothing was changed."""
+
+    reason = "QUOTA_EXCEEDED"
+
+    def __init__(self, tenant: str, quota: str, *, limit: int, used: int, asked: int, way_out: str) -> None:
+        super().__init__(
+            f"tenant '{tenant}' may have {limit:,} {QUOTA_NOUNS[quota]} (quota {quota}), has {used:,}, and asks for "
+            f"{asked:,} more: {way_out}, or ask an operator for more"
+        )
+        self.tenant = tenant
+        self.quota = quota
+        self.limit = limit
+        self.used = used
+
+
+QUOTA_NOUNS = {
+    "queued_jobs": "jobs that have not ended",
+    "queued_tokens": "tokens in jobs that have not ended",
+    "stored_bytes": "bytes of datasets and results",
+}
 
 
 class SequenceTooOldError(LoraxBatchError):

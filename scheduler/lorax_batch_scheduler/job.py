@@ -8,6 +8,7 @@ import msgspec
 from lorax_batch_scheduler.errors import StateConflictError
 from lorax_batch_scheduler.job_secrets import JobSecrets
 from lorax_batch_scheduler.server_config import ServerConfig
+from lorax_batch_scheduler.tenant import DEFAULT_TENANT
 
 
 class AdmissionAnswer(StrEnum):
@@ -165,6 +166,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """A job as it is stored, with its committed counts. Never holds the token."""
 
     job_id: str
+    tenant: str = DEFAULT_TENANT
+    share_weight: float = 1.0
+    """Of its tenant, when the job was read."""
     dataset_id: str
     server_config: ServerConfig
     base_model_id: str
@@ -221,6 +225,7 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     """What a caller asks for, checked."""
 
     job_id: str
+    tenant: str = DEFAULT_TENANT
     dataset_id: str
     server_config: ServerConfig
     base_model_id: str
@@ -272,6 +277,7 @@ class StateChange(msgspec.Struct, frozen=True, kw_only=True):
     time: datetime
     job: Job | None
     """The job right after the move; None: it was deleted."""
+    tenant: str = DEFAULT_TENANT
 
 
 class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -282,6 +288,7 @@ class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     dataset_id: str | None = None
     base_model_id: str | None = None
+    tenant: str | None = None
 
     def matches(self, job: Job) -> bool:
         """Tell whether the job is selected."""
@@ -291,4 +298,5 @@ class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
             and all(job.labels.get(key) == value for key, value in self.labels.items())
             and (self.dataset_id is None or job.dataset_id == self.dataset_id)
             and (self.base_model_id is None or job.base_model_id == self.base_model_id)
+            and (self.tenant is None or job.tenant == self.tenant)
         )

@@ -17,14 +17,17 @@ from lorax_batch_scheduler.removals import Removals
 from lorax_batch_scheduler.telemetry.tracing import Tracer
 from prometheus_client import CollectorRegistry, ProcessCollector
 
+from lorax_batch_server.access import KeyAccess
 from lorax_batch_server.api_part import ApiPart
 from lorax_batch_server.collection import make_collector
 from lorax_batch_server.fleet import FleetService
 from lorax_batch_server.fleet_watch import FleetHub
 from lorax_batch_server.hosts import check_fleet
+from lorax_batch_server.key_ring import KeyRing
 from lorax_batch_server.listen_address import ListenAddress
 from lorax_batch_server.listener_guard import check_listener
 from lorax_batch_server.metrics import ApiMetrics, MetricsListener
+from lorax_batch_server.operator_key import ensure_operator_key, warn_without_operators
 from lorax_batch_server.scheduler_metrics import ObjectCallsCollector, SchedulerCollector
 from lorax_batch_server.scheduler_part import SchedulerPart
 from lorax_batch_server.server import ApiServer
@@ -33,6 +36,7 @@ from lorax_batch_server.settings import Settings
 from lorax_batch_server.stop_signals import StopSignals
 from lorax_batch_server.stopping import Stopping
 from lorax_batch_server.stores import Stores, open_stores
+from lorax_batch_server.tenants import TenantsService
 from lorax_batch_server.tracer import open_tracer
 
 API_GRACE_S: Final = 5.0
@@ -86,7 +90,7 @@ def _check_listener(settings: Settings) -> ServerCertificates | None:
     check_listener(
         settings.listen_address,
         tls=certificates is not None,
-        auth=certificates is not None and certificates.asks_callers,
+        auth=settings.auth == "keys" or (certificates is not None and certificates.asks_callers),
         allow_insecure=settings.allow_insecure,
     )
     return certificates
@@ -142,6 +146,7 @@ class Service:
         if self._scheduling is not None:
             scheduling = self._scheduling
             self._registry.register(SchedulerCollector(scheduling.tally, lambda: scheduling.sample))
+        self._keys = KeyRing(stores.access, clock) if settings.auth == "keys" else None
         self._fleet_hub = FleetHub(stores.fleet, stopping)
         self._server = ApiServer(
             FleetService(stores.fleet, self._fleet_hub, clock),
@@ -150,11 +155,17 @@ class Service:
             exports=self._api.exports if self._api is not None else None,
             metrics=metrics,
             stopping=stopping,
+            tenants=TenantsService(stores.access, clock) if self._api is not None else None,
+            access=KeyAccess(self._keys, clock) if self._keys is not None else None,
         )
 
     async def run(self, signals: StopSignals, on_ready: OnReady) -> None:
         """Serve until asked to stop, then drain."""
         settings, stores = self._settings, self._stores
+        if settings.operator_key_file is not None:
+            await ensure_operator_key(stores.access, settings.operator_key_file)
+        if self._keys is not None:
+            await warn_without_operators(stores.access, stores.clock.now())
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
             # Whatever goes wrong: a listener that is left behind by its loop crashes the interpreter.
             stack.push_async_callback(self._server.stop, 0.0)
@@ -171,6 +182,8 @@ class Service:
             if self._scheduling is not None:
                 background.append(group.create_task(self._collector.run()))
             background.append(group.create_task(self._fleet_hub.run()))
+            if self._keys is not None:
+                background.append(group.create_task(self._keys.run()))
             if self._api is not None:
                 background.append(group.create_task(self._api.run()))
             scheduling = group.create_task(self._scheduling.run()) if self._scheduling is not None else None

@@ -9,12 +9,13 @@ from lorax_batch.v1 import batch_inference_pb2 as pb
 from lorax_batch.v1 import batch_inference_pb2_grpc, job_pb2
 from lorax_batch_scheduler.catalogue import Catalogue
 from lorax_batch_scheduler.clock import Clock
-from lorax_batch_scheduler.errors import StateConflictError
+from lorax_batch_scheduler.errors import NotFoundError, StateConflictError
 from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.job import Job, JobEvent, JobState
 from lorax_batch_scheduler.ports import JobStore, Page
 from lorax_batch_scheduler.removals import Removals
 
+from lorax_batch_server.caller import current_caller
 from lorax_batch_server.checks import Checks, known_id
 from lorax_batch_server.download import Download
 from lorax_batch_server.input_order import InputOrder
@@ -75,12 +76,12 @@ class BatchInferenceService(batch_inference_pb2_grpc.BatchInferenceServicer):
         return pb.CreateJobResponse(job=self._message(await self._parts.intake.create(request, caller_trace(context))))
 
     async def GetJob(self, request: pb.GetJobRequest, context: _Context) -> pb.GetJobResponse:
-        return self._polled.of(await self._reads.job(_job_id(request.job_id)), self._job_response)
+        return self._polled.of(await self._shown_job(request.job_id), self._job_response)
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: _Context) -> pb.ListJobsResponse:
         checks = Checks()
         size = checks.page(request.page_size, request.page_token, default=DEFAULT_PAGE_SIZE)
-        where = check_filter(checks, request.filter, catalogue=self._parts.catalogue)
+        where = check_filter(checks, request.filter, catalogue=self._parts.catalogue, sees=current_caller().sees)
         checks.done()
         page = await self._reads.page(where, page_size=size, page_token=request.page_token)
         return self._pages.of(page, self._page_response)
@@ -88,7 +89,7 @@ class BatchInferenceService(batch_inference_pb2_grpc.BatchInferenceServicer):
     async def UpdateJob(self, request: pb.UpdateJobRequest, context: _Context) -> pb.UpdateJobResponse:
         update = check_update(request, now=self._parts.clock.now())
         job = await self._jobs.update_job(
-            _job_id(update.job_id),
+            await self._job_id(update.job_id),
             priority=update.priority,
             deadline=update.deadline,
             clear_deadline=update.clear_deadline,
@@ -117,20 +118,21 @@ class BatchInferenceService(batch_inference_pb2_grpc.BatchInferenceServicer):
     @failpoint(before="retry.before_store", after="retry.after_store")
     async def RetryJob(self, request: pb.RetryJobRequest, context: _Context) -> pb.RetryJobResponse:
         request_id = check_request_id(request.request_id)
-        known = await self._jobs.find_job_by_request(request_id) if request_id else None
-        job = known or await self._jobs.retry_job(
-            _job_id(request.job_id), new_job_id=self._parts.new_id(), request_id=request_id
-        )
+        tenant = current_caller().tenant
+        job = await self._jobs.find_job_by_request(request_id, tenant=tenant) if request_id else None
+        if job is None:
+            job_id = await self._job_id(request.job_id)
+            job = await self._jobs.retry_job(job_id, new_job_id=self._parts.new_id(), request_id=request_id)
         return pb.RetryJobResponse(job=self._message(job))
 
     async def DeleteJob(self, request: pb.DeleteJobRequest, context: _Context) -> pb.DeleteJobResponse:
-        job_id = _job_id(request.job_id)
+        job_id = await self._job_id(request.job_id)
         await self._delete(job_id)
         await self._parts.removals.of(job_id)
         return pb.DeleteJobResponse()
 
     async def WatchJobs(self, request: pb.WatchJobsRequest, context: _Context) -> AsyncIterator[pb.WatchJobsResponse]:
-        where, after = check_watch(request, catalogue=self._parts.catalogue)
+        where, after = check_watch(request, catalogue=self._parts.catalogue, sees=current_caller().sees)
         with self._parts.metrics.watcher():
             async for happening in self._parts.hub.watch(where, after):
                 yield self._watched.response(happening, now=self._parts.clock.now())
@@ -139,7 +141,7 @@ class BatchInferenceService(batch_inference_pb2_grpc.BatchInferenceServicer):
         self, request: pb.StreamResultsRequest, context: _Context
     ) -> AsyncIterator[pb.StreamResultsResponse]:
         order = check_stream(request)
-        job_id = _job_id(request.job_id)
+        job_id = await self._job_id(request.job_id)
         if order.by_input:
             stream = self._parts.input_order.rows(job_id, after=order.after, error=order.error)
         else:
@@ -153,7 +155,7 @@ class BatchInferenceService(batch_inference_pb2_grpc.BatchInferenceServicer):
         self, request: pb.DownloadResultsRequest, context: _Context
     ) -> AsyncIterator[pb.DownloadResultsResponse]:
         error = check_download(request)
-        job_id = _job_id(request.job_id)
+        job_id = await self._job_id(request.job_id)
         async for piece in self._parts.download.pieces(job_id, error=error, offset=request.offset):
             self._parts.metrics.sent_results(len(piece.data))
             yield download_response(piece)
@@ -175,14 +177,23 @@ class BatchInferenceService(batch_inference_pb2_grpc.BatchInferenceServicer):
 
     async def _move(self, job_id: str, event: JobEvent, reason: str, *, idempotent_in: tuple[JobState, ...]) -> Job:
         """Move a job; one that is already where the caller wants it stays as it is."""
+        job_id = await self._job_id(job_id)
         try:
-            return await self._jobs.move_job(_job_id(job_id), event, reason=reason)
+            return await self._jobs.move_job(job_id, event, reason=reason)
         except StateConflictError:
             job = await self._jobs.get_job(job_id)
             if job.state in idempotent_in:
                 return job
             raise
 
+    async def _job_id(self, value: str) -> str:
+        """Return an id that may be of a job which the caller sees. Raises `NotFoundError`."""
+        if current_caller().sees is not None:
+            await self._shown_job(value)
+        return known_id("job", "job_id", value)
 
-def _job_id(value: str) -> str:
-    return known_id("job", "job_id", value)
+    async def _shown_job(self, job_id: str) -> Job:
+        job = await self._reads.job(known_id("job", "job_id", job_id))
+        if not current_caller().is_shown(job.tenant):
+            raise NotFoundError("job", job_id)
+        return job

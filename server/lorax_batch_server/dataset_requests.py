@@ -18,7 +18,7 @@ MAX_PATH_CHARACTERS: Final = 4_096
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
-def check_start(start: pb.UploadStart, *, new_id: str, max_bytes: int) -> NewDataset | None:
+def check_start(start: pb.UploadStart, *, new_id: str, tenant: str, max_bytes: int) -> NewDataset | None:
     """Return the dataset to begin; None: one is continued. Raises `InvalidRequestError`."""
     checks = Checks()
     if start.offset < 0:
@@ -39,6 +39,7 @@ def check_start(start: pb.UploadStart, *, new_id: str, max_bytes: int) -> NewDat
     checks.done()
     return NewDataset(
         dataset_id=new_id,
+        tenant=tenant,
         name=start.name or new_id,
         on_invalid=on_invalid,
         request_id=start.request_id or None,
@@ -54,7 +55,7 @@ def check_sha256(sha256: str) -> str | None:
     return sha256 or None
 
 
-def check_import(request: pb.ImportDatasetRequest, *, new_id: str) -> NewDataset:
+def check_import(request: pb.ImportDatasetRequest, *, new_id: str, tenant: str) -> NewDataset:
     """Return the dataset to make, its `source_path` as the caller wrote it. Raises `InvalidRequestError`."""
     checks = Checks()
     checks.text("path", request.path, limit=MAX_PATH_CHARACTERS, required=True)
@@ -64,6 +65,7 @@ def check_import(request: pb.ImportDatasetRequest, *, new_id: str) -> NewDataset
     checks.done()
     return NewDataset(
         dataset_id=new_id,
+        tenant=tenant,
         name=request.name or request.path.rpartition("/")[2][:MAX_NAME_CHARACTERS],
         on_invalid=on_invalid,
         source_path=request.path,

@@ -16,10 +16,12 @@ from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.ports import DatasetStore, ObjectStore
 from lorax_batch_scheduler.removals import Removals
 
+from lorax_batch_server.caller import current_caller
 from lorax_batch_server.checks import MAX_REQUEST_ID_CHARACTERS, Checks, known_id
 from lorax_batch_server.dataset_requests import check_import, check_sha256, check_start, too_large
 from lorax_batch_server.errors import DatasetInUseError, IdleError
 from lorax_batch_server.metrics import ApiMetrics
+from lorax_batch_server.storage_allowance import StorageAllowance
 from lorax_batch_server.timestamps import timestamp
 from lorax_batch_server.translate_dataset import STATE_NUMBERS, dataset_message
 from lorax_batch_server.upload_checksum import UploadChecksum
@@ -74,27 +76,30 @@ class DatasetsService(datasets_pb2_grpc.DatasetsServicer):
         )
 
     async def ImportDataset(self, request: pb.ImportDatasetRequest, context: _Context) -> pb.ImportDatasetResponse:
-        new = check_import(request, new_id=self._parts.new_id())
-        known = await self._datasets.find_dataset_by_request(new.request_id) if new.request_id else None
+        new = check_import(request, new_id=self._parts.new_id(), tenant=current_caller().tenant)
+        known = await self._known(new)
         if known is None:
             source = await self._parts.resolve_import(request.path)
+            # How much it is shows when it is read.
+            (await self._datasets.storage(new.tenant)).check(1)
             known = await self._datasets.create_dataset(msgspec.structs.replace(new, source_path=source))
         return pb.ImportDatasetResponse(dataset=dataset_message(known))
 
     async def GetDataset(self, request: pb.GetDatasetRequest, context: _Context) -> pb.GetDatasetResponse:
-        dataset = await self._datasets.get_dataset(known_id("dataset", "dataset", request.dataset))
-        return pb.GetDatasetResponse(dataset=dataset_message(dataset))
+        return pb.GetDatasetResponse(dataset=dataset_message(await self._find("dataset", request.dataset)))
 
     async def ListDatasets(self, request: pb.ListDatasetsRequest, context: _Context) -> pb.ListDatasetsResponse:
         checks = Checks()
         size = checks.page(request.page_size, request.page_token, default=DEFAULT_PAGE_SIZE)
         checks.done()
-        page = await self._datasets.list_datasets(page_size=size, page_token=request.page_token)
+        page = await self._datasets.list_datasets(
+            page_size=size, page_token=request.page_token, tenant=current_caller().sees
+        )
         messages = [dataset_message(dataset, in_full=False) for dataset in page.items]
         return pb.ListDatasetsResponse(datasets=messages, next_page_token=page.next_token)
 
     async def DeleteDataset(self, request: pb.DeleteDatasetRequest, context: _Context) -> pb.DeleteDatasetResponse:
-        dataset_id = known_id("dataset", "dataset_id", request.dataset_id)
+        dataset_id = (await self._of_id("dataset_id", request.dataset_id)).dataset_id
         try:
             await self._delete(dataset_id)
         except StateConflictError as error:
@@ -115,19 +120,28 @@ class DatasetsService(datasets_pb2_grpc.DatasetsServicer):
         if first is None or first.WhichOneof("part") != "start":
             raise InvalidInputError("start", "must be the first message of an upload")
         start = first.start
-        new = check_start(start, new_id=self._parts.new_id(), max_bytes=self._parts.max_dataset_bytes)
+        new = check_start(
+            start,
+            new_id=self._parts.new_id(),
+            tenant=current_caller().tenant,
+            max_bytes=self._parts.max_dataset_bytes,
+        )
         known = await self._complete_already(new)
         if known is not None:
             return known
-        dataset_id = (
-            known_id("dataset", "start.dataset_id", start.dataset_id)
-            if new is None
-            else (await self._datasets.create_dataset(new)).dataset_id
-        )
+        dataset = await self._of_id("start.dataset_id", start.dataset_id) if new is None else None
+        tenant = dataset.tenant if dataset is not None else current_caller().tenant
+        # Before anything is stored: at least a byte will come.
+        expected = max(start.total_bytes - start.offset, 1)
+        allowance = await StorageAllowance.begin(self._datasets, tenant, expected=expected)
+        if dataset is None:
+            assert new is not None
+            dataset = await self._datasets.create_dataset(new)
+        dataset_id = dataset.dataset_id
         structlog.contextvars.bind_contextvars(dataset_id=dataset_id)
         upload = await self._parts.begin_upload(dataset_id, offset=start.offset)
         checksum = UploadChecksum(self._datasets, self._parts.objects, dataset_id, offset=start.offset)
-        finished = await self._take_bytes(upload, checksum, requests, start.offset)
+        finished = await self._take_bytes(upload, checksum, allowance, requests, start.offset)
         if finished is not None:
             return finished
         await upload.pause()
@@ -137,11 +151,34 @@ class DatasetsService(datasets_pb2_grpc.DatasetsServicer):
         """Return the dataset that an earlier call with this `request_id` has uploaded whose answer was lost."""
         if new is None or new.request_id is None:
             return None
-        known = await self._datasets.find_dataset_by_request(new.request_id)
+        known = await self._known(new)
         return known if known is not None and known.state is not DatasetState.UPLOADING else None
 
+    async def _known(self, new: NewDataset) -> Dataset | None:
+        """Return the dataset that an earlier call with this `request_id` has made."""
+        if new.request_id is None:
+            return None
+        return await self._datasets.find_dataset_by_request(new.request_id, tenant=new.tenant)
+
+    async def _find(self, field: str, reference: str) -> Dataset:
+        """Return a dataset that the caller sees, by id or name. Raises `NotFoundError`."""
+        caller, name = current_caller(), known_id("dataset", field, reference)
+        return await self._datasets.get_dataset(name, names_of=caller.tenant, ids_of=caller.sees)
+
+    async def _of_id(self, field: str, dataset_id: str) -> Dataset:
+        """Return a dataset that the caller sees, by id alone: one of the caller's may have another's id as its name."""
+        dataset = await self._find(field, dataset_id)
+        if dataset.dataset_id != dataset_id:
+            raise NotFoundError("dataset", dataset_id)
+        return dataset
+
     async def _take_bytes(
-        self, upload: DatasetUpload, checksum: UploadChecksum, requests: _Requests, offset: int
+        self,
+        upload: DatasetUpload,
+        checksum: UploadChecksum,
+        allowance: StorageAllowance,
+        requests: _Requests,
+        offset: int,
     ) -> Dataset | None:
         """Return the dataset when the upload was finished, None when the stream ended before."""
         while (request := await self._next(requests)) is not None:
@@ -150,6 +187,7 @@ class DatasetsService(datasets_pb2_grpc.DatasetsServicer):
                     offset += len(request.data)
                     if offset > self._parts.max_dataset_bytes:
                         raise InvalidInputError("data", too_large(offset, self._parts.max_dataset_bytes))
+                    await allowance.take(len(request.data))
                     await checksum.update(request.data)
                     await upload.write(request.data)
                     self._parts.metrics.received_upload(len(request.data))
@@ -180,8 +218,8 @@ class DatasetsService(datasets_pb2_grpc.DatasetsServicer):
         checks.text("request_id", request_id, limit=MAX_REQUEST_ID_CHARACTERS)
         checks.done()
         if dataset_id:
-            return await self._datasets.get_dataset(known_id("dataset", "dataset_id", dataset_id))
-        found = await self._datasets.find_dataset_by_request(request_id)
+            return await self._find("dataset_id", dataset_id)
+        found = await self._datasets.find_dataset_by_request(request_id, tenant=current_caller().tenant)
         if found is None:
             raise NotFoundError("upload", request_id)
         return found

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
-from lorax_batch_scheduler.errors import LoraxBatchError, StateConflictError
+from lorax_batch_scheduler.errors import LoraxBatchError, NotAllowedError, StateConflictError
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,64 @@ class NoLinksError(StateConflictError):
     """Files are kept where there are no links to them."""
 
     reason = "NO_LINKS"
+
+
+class UnauthenticatedError(LoraxBatchError):
+    """Nobody knows who calls."""
+
+
+class KeyMissingError(UnauthenticatedError):
+    """The call has no key."""
+
+    reason = "API_KEY_MISSING"
+
+
+class KeyUnknownError(UnauthenticatedError):
+    """The call has a key that this service has never given out: look for a typing error, or ask an operator for one."""
+
+    reason = "API_KEY_UNKNOWN"
+
+
+class KeyRevokedError(UnauthenticatedError):
+    """The call's key was revoked."""
+
+    reason = "API_KEY_REVOKED"
+
+    def __init__(self, key_id: str, time: datetime) -> None:
+        super().__init__(f"key '{key_id}' was revoked at {time.isoformat(timespec='seconds')}: ask an operator for one")
+
+
+class KeyExpiredError(UnauthenticatedError):
+    """The call's key has expired."""
+
+    reason = "API_KEY_EXPIRED"
+
+    def __init__(self, key_id: str, time: datetime) -> None:
+        super().__init__(f"key '{key_id}' expired at {time.isoformat(timespec='seconds')}: ask an operator for another")
+
+
+class RoleTooLowError(NotAllowedError):
+    """The call's key is good, but not for this call."""
+
+    reason = "ROLE_TOO_LOW"
+
+    def __init__(self, method: str, role: str, needed: str) -> None:
+        super().__init__(f"{method} needs a key of the role {needed}, and this one has {role}")
+
+
+class RateLimitedError(LoraxBatchError):
+    """A tenant calls more often than it may."""
+
+    reason = "RATE_LIMITED"
+
+    def __init__(self, tenant: str, limit: float, retry_after_s: float) -> None:
+        super().__init__(
+            f"tenant '{tenant}' may make {limit:g} requests a second (quota requests_per_second): wait "
+            f"{retry_after_s:.3f} s, or ask an operator for more"
+        )
+        self.tenant = tenant
+        self.limit = limit
+        self.retry_after_s = retry_after_s
 
 
 class OutOfRangeError(LoraxBatchError):

@@ -9,14 +9,16 @@ import grpc
 from lorax_batch.v1 import exports_pb2 as pb
 from lorax_batch.v1 import exports_pb2_grpc
 from lorax_batch_scheduler.clock import Clock
-from lorax_batch_scheduler.errors import StateConflictError
+from lorax_batch_scheduler.errors import NotFoundError, StateConflictError
 from lorax_batch_scheduler.export import Export, ExportState
 from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.job import Job, ResultFile
 from lorax_batch_scheduler.ports import JobStore, ObjectStore
 from lorax_batch_scheduler.ports.caller_buckets import CallerBuckets
 from lorax_batch_scheduler.ports.export_store import ExportStore
+from lorax_batch_scheduler.tenant import scoped_request_id
 
+from lorax_batch_server.caller import current_caller
 from lorax_batch_server.checks import MAX_REQUEST_ID_CHARACTERS, Checks, known_id
 from lorax_batch_server.errors import NoLinksError
 from lorax_batch_server.result_requests import error_of_kind
@@ -55,7 +57,7 @@ class ExportsService(exports_pb2_grpc.ExportsServicer):
         self, request: pb.CreateDownloadLinkRequest, context: _Context
     ) -> pb.CreateDownloadLinkResponse:
         lifetime, error = _check_link(request)
-        job = await self._parts.jobs.get_job(known_id("job", "job_id", request.job_id))
+        job = await self._shown_job(request.job_id)
         file = _file_of(job, error=error)
         expires = self._parts.clock.now() + lifetime
         name = f"{job.job_id}-{'errors' if error else 'output'}.jsonl"
@@ -71,24 +73,36 @@ class ExportsService(exports_pb2_grpc.ExportsServicer):
         checks.text("destination", request.destination, limit=MAX_DESTINATION_CHARACTERS, required=True)
         checks.text("request_id", request.request_id, limit=MAX_REQUEST_ID_CHARACTERS)
         checks.done()
-        job_id = known_id("job", "job_id", request.job_id)
+        job = await self._shown_job(request.job_id)
         destination = self._parts.buckets.check_destination(request.destination)
-        return pb.CreateExportResponse(export=_message(await self._create(job_id, destination, request.request_id)))
+        return pb.CreateExportResponse(export=_message(await self._create(job, destination, request.request_id)))
 
     @failpoint(after="export.after_create")
-    async def _create(self, job_id: str, destination: str, request_id: str) -> Export:
+    async def _create(self, job: Job, destination: str, request_id: str) -> Export:
         return await self._parts.exports.create_export(
-            self._parts.new_id(), job_id=job_id, destination=destination, request_id=request_id or None
+            self._parts.new_id(),
+            job_id=job.job_id,
+            destination=destination,
+            request_id=scoped_request_id(job.tenant, request_id or None),
         )
 
     async def GetExport(self, request: pb.GetExportRequest, context: _Context) -> pb.GetExportResponse:
         export = await self._parts.exports.get_export(known_id("export", "export_id", request.export_id))
+        if not current_caller().is_shown((await self._parts.jobs.get_job(export.job_id)).tenant):
+            raise NotFoundError("export", export.export_id)
         return pb.GetExportResponse(export=_message(export))
 
     async def ListExports(self, request: pb.ListExportsRequest, context: _Context) -> pb.ListExportsResponse:
-        job = await self._parts.jobs.get_job(known_id("job", "job_id", request.job_id))
+        job = await self._shown_job(request.job_id)
         found = await self._parts.exports.exports_of(job.job_id, limit=LISTED)
         return pb.ListExportsResponse(exports=[_message(export) for export in found])
+
+    async def _shown_job(self, job_id: str) -> Job:
+        """Return a job that the caller sees. Raises `NotFoundError`."""
+        job = await self._parts.jobs.get_job(known_id("job", "job_id", job_id))
+        if not current_caller().is_shown(job.tenant):
+            raise NotFoundError("job", job_id)
+        return job
 
 
 def _check_link(request: pb.CreateDownloadLinkRequest) -> tuple[timedelta, bool]:

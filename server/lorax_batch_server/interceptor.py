@@ -3,13 +3,16 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing, contextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import grpc
 import structlog
 from google.protobuf.message import DecodeError
 
+from lorax_batch_server.access import Access, Metadata
+from lorax_batch_server.caller import set_caller
 from lorax_batch_server.errors import MalformedRequestError
 from lorax_batch_server.metrics import ApiMetrics
 from lorax_batch_server.outage import Outage
@@ -29,7 +32,8 @@ _Handler = Any
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Wraps the handlers of our services; health and reflection stay as they are."""
 
-    def __init__(self, metrics: ApiMetrics, stopping: Stopping, outage: Outage) -> None:
+    def __init__(self, metrics: ApiMetrics, stopping: Stopping, outage: Outage, access: Access) -> None:
+        self._access = access
         self._metrics = metrics
         self._stopping = stopping
         self._outage = outage
@@ -43,30 +47,34 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         method = handler_call_details.method
         if handler is None or not method.startswith(OUR_METHODS):
             return handler
-        name = method.rpartition("/")[2]
+        admission = _Admission(self._access, method, handler_call_details.invocation_metadata)
         serializer = handler.response_serializer
         if handler.request_streaming:
             return grpc.stream_unary_rpc_method_handler(
-                self._unary(name, handler.stream_unary, _each(handler.request_deserializer), bounded=True),
+                self._unary(admission, handler.stream_unary, _each(handler.request_deserializer), bounded=True),
                 response_serializer=serializer,
             )
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(
-                self._stream(name, handler.unary_stream, _one(handler.request_deserializer)),
+                self._stream(admission, handler.unary_stream, _one(handler.request_deserializer)),
                 response_serializer=serializer,
             )
         return grpc.unary_unary_rpc_method_handler(
-            self._unary(name, handler.unary_unary, _one(handler.request_deserializer), bounded=False),
+            self._unary(admission, handler.unary_unary, _one(handler.request_deserializer), bounded=False),
             response_serializer=serializer,
         )
 
     def _unary(
-        self, name: str, behaviour: Callable[..., Any], read: Callable[[Any], Any], *, bounded: bool
+        self, admission: "_Admission", behaviour: Callable[..., Any], read: Callable[[Any], Any], *, bounded: bool
     ) -> Callable[[Any, _Context], Awaitable[Any]]:
         async def call(raw: Any, context: _Context) -> Any:  # noqa: ANN401 - any message
-            with _Call(name, self._metrics, unary=not bounded).running() as watched:
+            with _Call(admission.name, self._metrics, unary=not bounded).running() as watched:
                 try:
-                    async with self._outage.cut_off(), self._stopping.cut_off() if bounded else nullcontext():
+                    async with (
+                        self._outage.cut_off(),
+                        self._stopping.cut_off() if bounded else nullcontext(),
+                        await admission.granted(for_long=bounded),
+                    ):
                         return await behaviour(watched.reading(read(raw)), context)
                 except Exception as error:
                     status = watched.failed(error)
@@ -75,15 +83,16 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return call
 
     def _stream(
-        self, name: str, behaviour: Callable[..., Any], read: Callable[[Any], Any]
+        self, admission: "_Admission", behaviour: Callable[..., Any], read: Callable[[Any], Any]
     ) -> Callable[[Any, _Context], Awaitable[None]]:
         async def call(raw: Any, context: _Context) -> None:  # noqa: ANN401 - any message
-            with _Call(name, self._metrics, unary=False).running() as watched:
+            with _Call(admission.name, self._metrics, unary=False).running() as watched:
                 try:
                     # An open stream stays: a watch goes on where it was when PostgreSQL is back.
                     self._outage.check()
                     async with (
                         self._stopping.cut_off(),
+                        await admission.granted(for_long=True),
                         # Closed here, not by the garbage collector: a broken connection must free what it holds.
                         aclosing(behaviour(watched.reading(read(raw)), context)) as responses,
                     ):
@@ -95,6 +104,26 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             await _abort(context, status)
 
         return call
+
+
+@dataclass(frozen=True, slots=True)
+class _Admission:
+    """What decides who makes a call."""
+
+    access: Access
+    method: str
+    metadata: Metadata
+
+    @property
+    def name(self) -> str:
+        """The method's name alone."""
+        return self.method.rpartition("/")[2]
+
+    async def granted(self, *, for_long: bool) -> AbstractAsyncContextManager[None]:
+        """Tell handler and log who calls, and return what the call runs under."""
+        caller = await self.access.admit(self.method, self.metadata)
+        set_caller(caller)
+        return self.access.while_good(caller) if for_long else nullcontext()
 
 
 class _Call:

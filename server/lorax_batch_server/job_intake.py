@@ -14,6 +14,7 @@ from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.job import Counts, Job, JobAdmission, JobState, NewJob
 from lorax_batch_scheduler.ports import DatasetStore, JobStore
 
+from lorax_batch_server.caller import current_caller
 from lorax_batch_server.checks import Checks, shown
 from lorax_batch_server.job_requests import JobOrder, check_create, check_request_id
 
@@ -70,14 +71,15 @@ class JobIntake:
             NotFoundError: no such dataset.
         """
         # A repeated call is answered even when its deadline has passed by now or the dataset is gone.
+        caller = current_caller()
         request_id = check_request_id(request.request_id)
         if request_id is not None and not request.validate_only:
-            known = await self._jobs.find_job_by_request(request_id)
+            known = await self._jobs.find_job_by_request(request_id, tenant=caller.tenant)
             if known is not None:
                 return known
         now = self._clock.now()
         order = check_create(request, catalogue=self._catalogue, max_parameters=self._terms.max_parameters, now=now)
-        dataset = await self._datasets.get_dataset(order.dataset)
+        dataset = await self._datasets.get_dataset(order.dataset, names_of=caller.tenant, ids_of=caller.sees)
         self._check_dataset(dataset, order)
         new = self._new_job(order, dataset, "" if request.validate_only else self._new_id())
         new = msgspec.structs.replace(new, traceparent=traceparent)
@@ -110,6 +112,8 @@ class JobIntake:
     def _new_job(self, order: JobOrder, dataset: Dataset, job_id: str) -> NewJob:
         return NewJob(
             job_id=job_id,
+            # Also when an operator makes it: who sees the results must be who may see the rows.
+            tenant=dataset.tenant,
             dataset_id=dataset.dataset_id,
             server_config=order.server_config,
             base_model_id=order.base_model.name,
@@ -131,6 +135,7 @@ def _preview(new: NewJob, dataset: Dataset, now: datetime) -> Job:
     total = dataset.row_count if ready else 0
     return Job(
         job_id="",
+        tenant=new.tenant,
         dataset_id=new.dataset_id,
         server_config=new.server_config,
         base_model_id=new.base_model_id,

@@ -139,9 +139,20 @@ def check_update(request: pb.UpdateJobRequest, *, now: datetime) -> JobUpdate:
 
 
 def check_filter(
-    checks: Checks, request: pb.JobFilter, *, catalogue: Catalogue, job_ids: tuple[str, ...] = ()
+    checks: Checks,
+    request: pb.JobFilter,
+    *,
+    catalogue: Catalogue,
+    job_ids: tuple[str, ...] = (),
+    sees: str | None = None,
 ) -> JobFilter:
-    """Return the filter that a request means, noting what is wrong with it in `checks`."""
+    """Return the filter that a request means, noting what is wrong with it in `checks`.
+
+    `sees`: the one tenant whose jobs the caller sees; None: it sees those of all.
+    """
+    checks.text("filter.tenant", request.tenant, limit=MAX_NAME_CHARACTERS)
+    if sees is not None and request.tenant not in {"", sees}:
+        checks.fail("filter.tenant", f"{shown(request.tenant)} is not the tenant of your key: leave it unset")
     if checks.size("filter.states", len(request.states), limit=MAX_FILTER_STATES):
         for number in request.states:
             if number not in STATES_BY_NUMBER:
@@ -157,11 +168,18 @@ def check_filter(
         dataset_id=request.dataset_id or None,
         # A model that has left the catalogue may still have jobs.
         base_model_id=model.name if model is not None else request.base_model or None,
+        tenant=sees or request.tenant or None,
     )
 
 
-def check_watch(request: pb.WatchJobsRequest, *, catalogue: Catalogue) -> tuple[JobFilter, int | None]:
-    """Return what to watch, and the sequence to go on behind. Raises `InvalidRequestError`."""
+def check_watch(
+    request: pb.WatchJobsRequest, *, catalogue: Catalogue, sees: str | None = None
+) -> tuple[JobFilter, int | None]:
+    """Return what to watch, and the sequence to go on behind; `sees` as for `check_filter`.
+
+    Raises:
+        InvalidRequestError: with everything that is wrong.
+    """
     checks = Checks()
     if checks.size("job_ids", len(request.job_ids), limit=MAX_WATCHED_JOBS, way_out=": use a filter"):
         for index, job_id in enumerate(request.job_ids):
@@ -169,7 +187,8 @@ def check_watch(request: pb.WatchJobsRequest, *, catalogue: Catalogue) -> tuple[
     after = request.after_sequence if request.HasField("after_sequence") else None
     if after is not None and after < 0:
         checks.fail("after_sequence", f"{after} is negative: leave it unset to begin with a snapshot")
-    where = check_filter(checks, request.filter, catalogue=catalogue, job_ids=tuple(dict.fromkeys(request.job_ids)))
+    named = tuple(dict.fromkeys(request.job_ids))
+    where = check_filter(checks, request.filter, catalogue=catalogue, job_ids=named, sees=sees)
     checks.done()
     return where, after
 

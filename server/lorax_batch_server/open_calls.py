@@ -11,6 +11,11 @@ class OpenCalls:
     def __init__(self) -> None:
         self._limits: set[asyncio.Timeout] = set()
 
+    @property
+    def any_open(self) -> bool:
+        """Whether one is under way."""
+        return bool(self._limits)
+
     def end(self, *, after_s: float = 0.0) -> None:
         """Cut off, after so many seconds, whatever is under way then of what is under way now."""
         when = asyncio.get_running_loop().time() + after_s

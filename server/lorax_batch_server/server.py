@@ -17,10 +17,13 @@ from lorax_batch.v1 import (
     exports_pb2_grpc,
     fleet_pb2,
     fleet_pb2_grpc,
+    tenants_pb2,
+    tenants_pb2_grpc,
 )
 from lorax_batch_scheduler.errors import ConfigurationError
 from lorax_batch_scheduler.failpoints import failpoint
 
+from lorax_batch_server.access import Access, OpenAccess
 from lorax_batch_server.batch_inference import BatchInferenceService
 from lorax_batch_server.datasets import DatasetsService
 from lorax_batch_server.exports import ExportsService
@@ -31,6 +34,7 @@ from lorax_batch_server.metrics import ApiMetrics
 from lorax_batch_server.outage import Outage
 from lorax_batch_server.server_certificates import ServerCertificates
 from lorax_batch_server.stopping import Stopping
+from lorax_batch_server.tenants import TenantsService
 
 MAX_UPLOAD_MESSAGE_BYTES: Final = 4 << 20
 HEALTH_TIMEOUT_S: Final = 1.0
@@ -69,13 +73,16 @@ class ApiServer:
         exports: ExportsService | None,
         metrics: ApiMetrics,
         stopping: Stopping,
+        tenants: TenantsService | None = None,
+        access: Access | None = None,
     ) -> None:
+        """`access`: None where calls need no keys."""
         self._stopping = stopping
         self._outage = Outage()
         self._health_status = health_pb2.HealthCheckResponse.SERVING
         self._health = health_aio.HealthServicer()
         self._server = grpc.aio.server(
-            interceptors=[CallInterceptor(metrics, stopping, self._outage)], options=_OPTIONS
+            interceptors=[CallInterceptor(metrics, stopping, self._outage, access or OpenAccess())], options=_OPTIONS
         )
         offered: list[tuple[Any, str]] = [(fleet_pb2, "Fleet")]
         if batch_inference is not None:
@@ -87,6 +94,9 @@ class ApiServer:
         if exports is not None:
             offered.append((exports_pb2, "Exports"))
             exports_pb2_grpc.add_ExportsServicer_to_server(exports, self._server)
+        if tenants is not None:
+            offered.append((tenants_pb2, "Tenants"))
+            tenants_pb2_grpc.add_TenantsServicer_to_server(tenants, self._server)
         fleet_pb2_grpc.add_FleetServicer_to_server(fleet, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._names = [module.DESCRIPTOR.services_by_name[name].full_name for module, name in offered]

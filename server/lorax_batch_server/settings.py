@@ -52,6 +52,12 @@ class Settings(SecuritySettings):
     listen: str = Field(
         default="localhost:50051", description="HOST:PORT of the gRPC listener; port 0 takes a free one"
     )
+    auth: Literal["off", "keys"] = Field(
+        default="off", description="keys: every call needs an API key; off: whoever can connect can do anything"
+    )
+    operator_key_file: Path | None = Field(
+        default=None, description="holds an operator's key, with which others can be made; made when it is not there"
+    )
     allow_insecure: bool = Field(
         default=False,
         description="listen on other addresses than loopback without TLS, or without knowing who calls",

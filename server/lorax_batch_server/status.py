@@ -1,5 +1,6 @@
 """The table that maps errors to gRPC status codes, with google.rpc details."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -9,6 +10,7 @@ from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from lorax_batch_scheduler.errors import (
+    AlreadyExistsError,
     BusyError,
     ChecksumMismatchError,
     DatabaseError,
@@ -20,6 +22,7 @@ from lorax_batch_scheduler.errors import (
     ObjectNotFoundError,
     ObjectStoreError,
     OffsetMismatchError,
+    QuotaExceededError,
     SecretUnreadableError,
     SequenceTooOldError,
     StateConflictError,
@@ -32,8 +35,10 @@ from lorax_batch_server.errors import (
     InvalidRequestError,
     MalformedRequestError,
     OutOfRangeError,
+    RateLimitedError,
     SequenceAheadError,
     StoppingError,
+    UnauthenticatedError,
     Violation,
 )
 
@@ -79,9 +84,13 @@ _RULES: Final = (
     _Rule(InvalidRequestError, _Code.INVALID_ARGUMENT),
     _Rule(InvalidInputError, _Code.INVALID_ARGUMENT),
     _Rule(MalformedRequestError, _Code.INVALID_ARGUMENT),
+    _Rule(UnauthenticatedError, _Code.UNAUTHENTICATED),
     _Rule(NotAllowedError, _Code.PERMISSION_DENIED),
     _Rule(NoSecretsKeyError, _Code.FAILED_PRECONDITION),
     _Rule(SecretUnreadableError, _Code.FAILED_PRECONDITION),
+    _Rule(AlreadyExistsError, _Code.ALREADY_EXISTS),
+    _Rule(RateLimitedError, _Code.RESOURCE_EXHAUSTED),
+    _Rule(QuotaExceededError, _Code.RESOURCE_EXHAUSTED, retry_after_s=30),
     _Rule(NotFoundError, _Code.NOT_FOUND),
     _Rule(StateConflictError, _Code.FAILED_PRECONDITION),
     _Rule(OffsetMismatchError, _Code.FAILED_PRECONDITION),
@@ -126,9 +135,11 @@ def _expected(error: LoraxBatchError, code: grpc.StatusCode, retry_after_s: floa
         error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=_metadata(error))
     ]
     details.extend(describe(error) for kind, describe in _DESCRIPTIONS if isinstance(error, kind))
+    if isinstance(error, RateLimitedError):
+        retry_after_s = error.retry_after_s
     if retry_after_s is not None:
         delay = duration_pb2.Duration()
-        delay.FromMilliseconds(round(retry_after_s * 1000))
+        delay.FromMilliseconds(math.ceil(retry_after_s * 1000))
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))
     return ErrorStatus(
         code=code,
@@ -142,6 +153,10 @@ def _metadata(error: LoraxBatchError) -> dict[str, str]:
     match error:
         case OffsetMismatchError():
             return {"offset": str(error.stored)}
+        case QuotaExceededError():
+            return {"tenant": error.tenant, "quota": error.quota, "limit": str(error.limit), "used": str(error.used)}
+        case RateLimitedError():
+            return {"tenant": error.tenant, "quota": "requests_per_second", "limit": f"{error.limit:g}"}
         case StateConflictError():
             return {"current": str(error.current), "expected": str(error.expected)}
         case _:
@@ -185,12 +200,23 @@ def _describe_missing(error: LoraxBatchError) -> Message:
     return message
 
 
+def _describe_quota(error: LoraxBatchError) -> Message:
+    assert isinstance(error, QuotaExceededError | RateLimitedError)
+    violation = error_details_pb2.QuotaFailure.Violation(
+        subject=f"tenant:{error.tenant}", description=_cut(str(error), MAX_MESSAGE_BYTES)
+    )
+    message: Message = error_details_pb2.QuotaFailure(violations=[violation])
+    return message
+
+
 _DESCRIPTIONS: Final[tuple[tuple[type[LoraxBatchError], Callable[[LoraxBatchError], Message]], ...]] = (
     (InvalidRequestError, _describe_invalid),
     (InvalidInputError, _describe_invalid),
     (StateConflictError, _describe_conflict),
     (OffsetMismatchError, _describe_conflict),
     (NotFoundError, _describe_missing),
+    (QuotaExceededError, _describe_quota),
+    (RateLimitedError, _describe_quota),
 )
 
 

@@ -13,6 +13,7 @@ from lorax_batch_scheduler.objects.counted import CountedObjectStore
 from lorax_batch_scheduler.objects.urls import open_object_store
 from lorax_batch_scheduler.ports import ObjectStore
 from lorax_batch_scheduler.ports.caller_buckets import CallerBuckets
+from lorax_batch_scheduler.postgres.access_store import PostgresAccessStore
 from lorax_batch_scheduler.postgres.collection_store import PostgresCollectionStore
 from lorax_batch_scheduler.postgres.database import Database
 from lorax_batch_scheduler.postgres.database_watch import database_time
@@ -63,6 +64,7 @@ class Stores:
     fleet: PostgresFleetStore
     learned: PostgresLearnedStore
     planning_turns: PostgresPlanningTurns
+    access: PostgresAccessStore
 
 
 @asynccontextmanager
@@ -108,6 +110,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             fleet=PostgresFleetStore(database, listener),
             learned=PostgresLearnedStore(database),
             planning_turns=PostgresPlanningTurns(database),
+            access=PostgresAccessStore(database, listener),
         )
 
 

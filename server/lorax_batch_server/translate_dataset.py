@@ -35,6 +35,7 @@ def dataset_message(dataset: Dataset, *, in_full: bool = True) -> dataset_pb2.Da
         model_count=dataset.model_count,
         create_time=timestamp(dataset.create_time),
         finish_time=timestamp(dataset.finish_time),
+        tenant=dataset.tenant,
     )
     if in_full:
         message.models.extend(

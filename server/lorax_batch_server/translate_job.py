@@ -68,6 +68,7 @@ class JobTranslator:
             admission=ADMISSION_NUMBERS[job.admission] if job.admission else job_pb2.JOB_ADMISSION_UNSPECIFIED,
             admission_reason=job.admission_reason,
             earliest_finish_time=timestamp(job.earliest_finish_time),
+            tenant=job.tenant,
         )
         if with_errors:
             message.errors.extend(_row_error(error) for error in job.errors)

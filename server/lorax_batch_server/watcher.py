@@ -85,7 +85,7 @@ class Watcher:
 
     async def named_jobs(self, jobs: JobStore) -> list[Job]:
         """Return the named jobs in the caller's order. Raises `NotFoundError` when one does not exist."""
-        found = {job.job_id: job for job in await jobs.get_jobs(self.where.job_ids)}
+        found = await self._read_named(jobs)
         for job_id in self.where.job_ids:
             if job_id not in found:
                 raise NotFoundError("job", job_id)
@@ -102,11 +102,16 @@ class Watcher:
         self.cursor, self.behind_until = after, latest
         if not self.where.job_ids:
             return
-        found = {job.job_id: job for job in await jobs.get_jobs(self.where.job_ids)}
+        found = await self._read_named(jobs)
         for job_id in self.where.job_ids:
             job = found.get(job_id)
             if job is None or (job.state.terminal and job.sequence <= after):
                 self._unended.discard(job_id)
+
+    async def _read_named(self, jobs: JobStore) -> dict[str, Job]:
+        """Return those of the named jobs that there are; another tenant's are not there."""
+        found = await jobs.get_jobs(self.where.job_ids)
+        return {job.job_id: job for job in found if self.where.tenant in {None, job.tenant}}
 
     def snapshot(self, job: Job) -> Snapshot:
         """Note that the job is shown as it is."""
@@ -132,6 +137,8 @@ class Watcher:
     def _selects(self, change: StateChange) -> bool:
         """A filter by state selects the moves into such a state and out of it; deletions have only an id to go by."""
         where = self.where
+        if where.tenant not in {None, change.tenant}:
+            return False
         if change.job is None:
             return not where.job_ids or change.job_id in where.job_ids
         if where.states and change.from_state not in where.states and change.to_state not in where.states:

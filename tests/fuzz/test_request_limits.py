@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import pytest
 from google.protobuf import field_mask_pb2
 from lorax_batch.v1 import batch_inference_pb2 as pb
-from lorax_batch.v1 import datasets_pb2, job_pb2
+from lorax_batch.v1 import datasets_pb2, job_pb2, tenants_pb2
 from lorax_batch_scheduler import server_config
 from lorax_batch_scheduler.catalogue import DEFAULT_MAX_PARAMETERS, Catalogue
-from lorax_batch_server import checks, dataset_requests, job_requests
+from lorax_batch_server import checks, dataset_requests, job_requests, tenant_requests
 from lorax_batch_server.checks import Checks
 from lorax_batch_server.errors import InvalidRequestError
 from lorax_batch_server.status import error_status
@@ -44,6 +44,24 @@ def update_paths(count: int) -> None:
         raise told.value
 
 
+def tenant(*, weight: float = 1.0, **quotas: Any) -> None:
+    message = tenants_pb2.Tenant(tenant="acme", quotas=tenants_pb2.Quotas(**quotas), share_weight=weight)
+    tenant_requests.check_new_tenant(message)
+
+
+def key(**fields: Any) -> None:
+    message = tenants_pb2.Key(tenant="acme", role=tenants_pb2.ROLE_READ, **fields)
+    tenant_requests.check_new_key(message, key_id="key_1", secret_sha256=b"", now=NOW)
+
+
+def update_tenant_paths(count: int) -> None:
+    mask = field_mask_pb2.FieldMask(paths=["quotas", *(f"x{n}" for n in range(count - 1))])
+    with pytest.raises(InvalidRequestError) as told:
+        tenant_requests.check_tenant_update(tenants_pb2.UpdateTenantRequest(update_mask=mask))
+    if "accepted" in str(told.value):
+        raise told.value
+
+
 def selected(**fields: Any) -> None:
     noted = Checks()
     job_requests.check_filter(noted, pb.JobFilter(**fields), catalogue=CATALOGUE)
@@ -61,11 +79,13 @@ def page(size: int, token: str = "") -> None:
 
 
 def start(**fields: Any) -> None:
-    dataset_requests.check_start(datasets_pb2.UploadStart(**fields), new_id="ds", max_bytes=10_000)
+    dataset_requests.check_start(datasets_pb2.UploadStart(**fields), tenant="default", new_id="ds", max_bytes=10_000)
 
 
 def imported(**fields: Any) -> None:
-    dataset_requests.check_import(datasets_pb2.ImportDatasetRequest(**({"path": "/x"} | fields)), new_id="ds")
+    dataset_requests.check_import(
+        datasets_pb2.ImportDatasetRequest(**({"path": "/x"} | fields)), tenant="default", new_id="ds"
+    )
 
 
 def labels(count: int) -> dict[str, str]:
@@ -92,6 +112,8 @@ LIMITS = {
         Limit(checks.MAX_NAME_CHARACTERS, "name", lambda n: imported(name="n" * n)),
         Limit(checks.MAX_NAME_CHARACTERS, "filter.dataset_id", lambda n: selected(dataset_id="d" * n)),
         Limit(checks.MAX_NAME_CHARACTERS, "filter.base_model", lambda n: selected(base_model="m" * n)),
+        Limit(checks.MAX_NAME_CHARACTERS, "filter.tenant", lambda n: selected(tenant="t" * n)),
+        Limit(checks.MAX_NAME_CHARACTERS, "key.name", lambda n: key(name="n" * n)),
     ],
     "MAX_REQUEST_ID_CHARACTERS": [
         Limit(checks.MAX_REQUEST_ID_CHARACTERS, "request_id", lambda n: create(request_id="r" * n)),
@@ -140,7 +162,24 @@ LIMITS = {
         Limit(job_requests.MAX_WATCHED_JOBS, "job_ids", lambda n: watch([f"job_{number}" for number in range(n)]))
     ],
     "MAX_FILTER_STATES": [Limit(job_requests.MAX_FILTER_STATES, "filter.states", lambda n: selected(states=[2] * n))],
-    "MAX_MASK_PATHS": [Limit(job_requests.MAX_MASK_PATHS, "update_mask", update_paths)],
+    "MAX_MASK_PATHS": [
+        Limit(job_requests.MAX_MASK_PATHS, "update_mask", update_paths),
+        Limit(tenant_requests.MAX_MASK_PATHS, "update_mask", update_tenant_paths),
+    ],
+    "MAX_QUOTA": [
+        Limit(tenant_requests.MAX_QUOTA, "tenant.quotas.queued_jobs", lambda n: tenant(queued_jobs=n)),
+        Limit(tenant_requests.MAX_QUOTA, "tenant.quotas.stored_bytes", lambda n: tenant(stored_bytes=n)),
+    ],
+    "MAX_REQUESTS_PER_SECOND": [
+        Limit(
+            int(tenant_requests.MAX_REQUESTS_PER_SECOND),
+            "tenant.quotas.requests_per_second",
+            lambda n: tenant(requests_per_second=n),
+        )
+    ],
+    "MAX_SHARE_WEIGHT": [
+        Limit(int(tenant_requests.MAX_SHARE_WEIGHT), "tenant.share_weight", lambda n: tenant(weight=n))
+    ],
     "MAX_CUSTOM_ARGS": [
         Limit(
             server_config.MAX_CUSTOM_ARGS,

@@ -8,7 +8,17 @@ import pytest
 from lorax_batch_scheduler.errors import ConfigurationError
 from lorax_batch_scheduler.ingest import engine, limits, report
 from lorax_batch_scheduler.ingest.limits import IngestLimits
-from lorax_batch_server import batch_inference, checks, datasets, fleet, job_requests, listen_address, server_spec
+from lorax_batch_server import (
+    batch_inference,
+    checks,
+    datasets,
+    fleet,
+    job_requests,
+    listen_address,
+    server_spec,
+    tenant_requests,
+    tenants,
+)
 from lorax_batch_server.listen_address import parse_listen
 from lorax_batch_server.server import MAX_UPLOAD_MESSAGE_BYTES
 from lorax_batch_server.server_spec import parse_server
@@ -24,6 +34,9 @@ STATED = [
      [checks.MAX_PAGE_SIZE, batch_inference.DEFAULT_PAGE_SIZE]),
     (PROTOS + "datasets.proto", r"1 to ([\d,]+); 0: (\d+)", [checks.MAX_PAGE_SIZE, datasets.DEFAULT_PAGE_SIZE]),
     (PROTOS + "fleet.proto", r"1 to ([\d,]+); 0: (\d+)", [checks.MAX_PAGE_SIZE, fleet.DEFAULT_PAGE_SIZE]),
+    (PROTOS + "tenants.proto", r"1 to ([\d,]+); 0: (\d+)", [checks.MAX_PAGE_SIZE, tenants.DEFAULT_PAGE_SIZE]),
+    (PROTOS + "tenants.proto", r"For people; at most (\d+) characters", [checks.MAX_NAME_CHARACTERS]),
+    (PROTOS + "tenants.proto", r"between 0\.001 and ([\d,]+); unset", [int(tenant_requests.MAX_SHARE_WEIGHT)]),
     (PROTOS + "batch_inference.proto", r"At most (\d+) characters\. Makes", [checks.MAX_REQUEST_ID_CHARACTERS]),
     (PROTOS + "datasets.proto", r"At most (\d+) characters", [checks.MAX_REQUEST_ID_CHARACTERS]),
     (PROTOS + "batch_inference.proto", r"reason; at most (\d+) characters", [checks.MAX_REASON_CHARACTERS]),
@@ -79,6 +92,7 @@ INSIDE = {
 TESTED_HERE = {
     "MAX_LINES_A_CODE", "_MAX_MODELS_LISTED", "MAX_UPLOAD_MESSAGE_BYTES", "MAX_IN_FLIGHT", "MAX_SOCKET_BYTES",
     "MAX_CUSTOM_ID_CHARACTERS", "MAX_PAGE_TOKEN_CHARACTERS", "DEFAULT_MAX_PARAMETERS", "MAX_SPAN",
+    "MAX_SECRET_CHARACTERS", "MAX_FILE_CHARACTERS",
 }  # fmt: skip
 
 

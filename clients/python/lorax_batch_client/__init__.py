@@ -21,6 +21,7 @@ from lorax_batch_client.result import ResultBlock, ResultKind, ResultOrder, Resu
 from lorax_batch_client.retry_policy import RetryPolicy
 from lorax_batch_client.server_config import ServerConfig
 from lorax_batch_client.sync.client import Client
+from lorax_batch_client.tenant import Key, NewKey, Quotas, Role, Tenant, TenantUsage
 from lorax_batch_client.tls import Tls
 
 __all__ = [
@@ -47,17 +48,21 @@ __all__ = [
     "JobSnapshot",
     "JobState",
     "JobStateChanged",
+    "Key",
     "ModelCount",
+    "NewKey",
     "OnInvalid",
     "Progress",
     "Queue",
     "QueueChanged",
+    "Quotas",
     "ResultBlock",
     "ResultFile",
     "ResultKind",
     "ResultOrder",
     "ResultRow",
     "RetryPolicy",
+    "Role",
     "RowError",
     "Server",
     "ServerChanged",
@@ -67,6 +72,8 @@ __all__ = [
     "Slot",
     "SlotChanged",
     "SlotRemoved",
+    "Tenant",
+    "TenantUsage",
     "Tls",
     "Usage",
 ]

@@ -16,6 +16,8 @@ RETRIED_METHODS: Final = {
     "lorax_batch.v1.Datasets": ("GetUploadStatus", "ImportDataset", "GetDataset", "ListDatasets"),
     "lorax_batch.v1.Exports": ("CreateDownloadLink", "CreateExport", "GetExport", "ListExports"),
     "lorax_batch.v1.Fleet": ("ListSlots", "ListServers", "DrainSlot", "UndrainSlot"),
+    # Not CreateTenant and CreateKey: the answer to the first is lost, and with it a secret.
+    "lorax_batch.v1.Tenants": ("GetTenant", "ListTenants", "UpdateTenant", "ListKeys", "RevokeKey"),
 }
 # A page of 1,000 datasets with full reports is far above gRPC's default of 4 MiB.
 LARGEST_MESSAGE_BYTES: Final = 64 << 20
@@ -44,6 +46,13 @@ def channel_options(target: str, *, attempts: int = ATTEMPTS) -> list[tuple[str,
         # gRPC would send even these through `http_proxy`.
         options.append(("grpc.enable_http_proxy", 0))
     return options
+
+
+def key_metadata(api_key: str) -> tuple[tuple[str, str], ...]:
+    """Return what goes with every call; raise ValueError for what can't be a key."""
+    if not api_key.isascii() or any(character.isspace() or not character.isprintable() for character in api_key):
+        raise ValueError("the API key holds characters that no key has: give it as it was made")
+    return (("authorization", f"Bearer {api_key}"),) if api_key else ()
 
 
 def check_target(target: str) -> str:

@@ -103,6 +103,8 @@ class Dataset:
     invalid: tuple[InvalidCode, ...]
     create_time: datetime | None
     finish_time: datetime | None
+    tenant: str = ""
+    """Whose it is."""
 
     @classmethod
     def from_proto(cls, message: dataset_pb2.Dataset) -> "Dataset":
@@ -123,6 +125,7 @@ class Dataset:
             invalid=tuple(_read_invalid_code(one) for one in message.invalid.codes),
             create_time=datetime_from(message.create_time),
             finish_time=datetime_from(message.finish_time),
+            tenant=message.tenant,
         )
 
 

@@ -128,7 +128,16 @@ class AbortedError(ClientError):
 
 
 class ResourceExhaustedError(ClientError):
-    """A limit is reached; with `facts.retry_after` only for now."""
+    """A limit is reached; with `facts.retry_after` only for now.
+
+    Its `reason` is QUOTA_EXCEEDED when the tenant has used up what it may use (`facts.metadata` has the quota), and
+    RATE_LIMITED when it only calls too often.
+    """
+
+    @property
+    def is_rate_limit(self) -> bool:
+        """Whether waiting for `facts.retry_after` is all that it takes."""
+        return self.reason == "RATE_LIMITED" and self.facts.retry_after is not None
 
 
 class TimedOutError(ClientError):

@@ -204,6 +204,8 @@ class Job:
     admission_reason: str = ""
     earliest_finish_time: datetime | None = None
     """When it could end at best, as found when it came."""
+    tenant: str = ""
+    """Whose it is."""
 
     @property
     def is_terminal(self) -> bool:
@@ -242,6 +244,7 @@ class Job:
             admission=JobAdmission.from_proto(message.admission),
             admission_reason=message.admission_reason,
             earliest_finish_time=datetime_from(message.earliest_finish_time),
+            tenant=message.tenant,
         )
 
 

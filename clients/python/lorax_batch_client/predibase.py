@@ -212,10 +212,16 @@ class Beta:
 
 
 class Predibase:
-    """The part of the Predibase SDK's client that lorax-batch serves; `beta.batch_inference` works too."""
+    """The part of the Predibase SDK's client that lorax-batch serves; `beta.batch_inference` works too.
 
-    def __init__(self, target: str | None = None) -> None:
-        self.client = Client(target or os.environ.get("LORAX_BATCH_TARGET") or DEFAULT_TARGET)
+    `api_token` is a key of the service, where it asks for one; unset: the variable LORAX_BATCH_API_KEY.
+    """
+
+    def __init__(self, target: str | None = None, *, api_token: str | None = None) -> None:
+        self.client = Client(
+            target or os.environ.get("LORAX_BATCH_TARGET") or DEFAULT_TARGET,
+            api_key=api_token or os.environ.get("LORAX_BATCH_API_KEY", ""),
+        )
         self.batch_inference = BatchInference(self.client)
         self.beta = Beta(self.batch_inference)
         self.datasets = Datasets(self.client)

@@ -59,6 +59,8 @@ class Patience:
         """
         if not error.transient and error.facts.retry_after is None:
             raise error
+        if error.reason == "QUOTA_EXCEEDED":
+            raise error  # until something of the tenant's ends or is deleted, which may be days
         if error.reason:
             self.note_contact()  # gRPC's own errors have no reason
         now = self._monotonic()

@@ -253,9 +253,12 @@ class JobFilter(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     DATASET_ID_FIELD_NUMBER: _builtins.int
     BASE_MODEL_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
     dataset_id: _builtins.str
     base_model: _builtins.str
     """A name or alias of the catalogue."""
+    tenant: _builtins.str
+    """Unset: of all whom the caller may see; only operators may name another tenant than their own."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_job_pb2.JobState.ValueType]:
         """Any of these. Unset: all states."""
@@ -271,10 +274,11 @@ class JobFilter(_message.Message):
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         dataset_id: _builtins.str = ...,
         base_model: _builtins.str = ...,
+        tenant: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "dataset_id", b"dataset_id", "labels", b"labels", "states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "dataset_id", b"dataset_id", "labels", b"labels", "states", b"states", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -600,8 +604,8 @@ class WatchJobsResponse(_message.Message):
     one reconnects: leave them out.
     """
     deleted: _builtins.str
-    """The id of a job that was deleted, in its place among the state changes. A filter selects every deletion: what
-    the job was is gone.
+    """The id of a job that was deleted, in its place among the state changes. A filter selects every deletion of the
+    tenants that it selects: what the job was is gone.
     """
     @_builtins.property
     def snapshot(self) -> _job_pb2.Job:

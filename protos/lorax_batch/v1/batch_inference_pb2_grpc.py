@@ -35,7 +35,8 @@ class BatchInferenceStub:
 
     Errors carry google.rpc details: `BadRequest` with the field path for INVALID_ARGUMENT, `PreconditionFailure` for
     a state that forbids the call, `RetryInfo` where waiting helps, and `ErrorInfo` with a stable `reason`
-    (domain `lorax-batch`) on all. Unknown ids are NOT_FOUND.
+    (domain `lorax-batch`) on all. Unknown ids are NOT_FOUND, and so are those of other tenants (see `Tenants`). A job
+    belongs to the tenant of its dataset; a `request_id` means what that tenant has made with it.
     """
 
     def __init__(self, channel):
@@ -116,7 +117,8 @@ class BatchInferenceServicer:
 
     Errors carry google.rpc details: `BadRequest` with the field path for INVALID_ARGUMENT, `PreconditionFailure` for
     a state that forbids the call, `RetryInfo` where waiting helps, and `ErrorInfo` with a stable `reason`
-    (domain `lorax-batch`) on all. Unknown ids are NOT_FOUND.
+    (domain `lorax-batch`) on all. Unknown ids are NOT_FOUND, and so are those of other tenants (see `Tenants`). A job
+    belongs to the tenant of its dataset; a `request_id` means what that tenant has made with it.
     """
 
     def CreateJob(self, request, context):
@@ -293,7 +295,8 @@ class BatchInference:
 
     Errors carry google.rpc details: `BadRequest` with the field path for INVALID_ARGUMENT, `PreconditionFailure` for
     a state that forbids the call, `RetryInfo` where waiting helps, and `ErrorInfo` with a stable `reason`
-    (domain `lorax-batch`) on all. Unknown ids are NOT_FOUND.
+    (domain `lorax-batch`) on all. Unknown ids are NOT_FOUND, and so are those of other tenants (see `Tenants`). A job
+    belongs to the tenant of its dataset; a `request_id` means what that tenant has made with it.
     """
 
     @staticmethod

@@ -36,7 +36,8 @@ class BatchInferenceStub:
 
     Errors carry google.rpc details: `BadRequest` with the field path for INVALID_ARGUMENT, `PreconditionFailure` for
     a state that forbids the call, `RetryInfo` where waiting helps, and `ErrorInfo` with a stable `reason`
-    (domain `lorax-batch`) on all. Unknown ids are NOT_FOUND.
+    (domain `lorax-batch`) on all. Unknown ids are NOT_FOUND, and so are those of other tenants (see `Tenants`). A job
+    belongs to the tenant of its dataset; a `request_id` means what that tenant has made with it.
     """
 
     @_typing.overload
@@ -94,7 +95,8 @@ class BatchInferenceAsyncStub(BatchInferenceStub):
 
     Errors carry google.rpc details: `BadRequest` with the field path for INVALID_ARGUMENT, `PreconditionFailure` for
     a state that forbids the call, `RetryInfo` where waiting helps, and `ErrorInfo` with a stable `reason`
-    (domain `lorax-batch`) on all. Unknown ids are NOT_FOUND.
+    (domain `lorax-batch`) on all. Unknown ids are NOT_FOUND, and so are those of other tenants (see `Tenants`). A job
+    belongs to the tenant of its dataset; a `request_id` means what that tenant has made with it.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -148,7 +150,8 @@ class BatchInferenceServicer(metaclass=_abc_1.ABCMeta):
 
     Errors carry google.rpc details: `BadRequest` with the field path for INVALID_ARGUMENT, `PreconditionFailure` for
     a state that forbids the call, `RetryInfo` where waiting helps, and `ErrorInfo` with a stable `reason`
-    (domain `lorax-batch`) on all. Unknown ids are NOT_FOUND.
+    (domain `lorax-batch`) on all. Unknown ids are NOT_FOUND, and so are those of other tenants (see `Tenants`). A job
+    belongs to the tenant of its dataset; a `request_id` means what that tenant has made with it.
     """
 
     @_abc_1.abstractmethod

@@ -92,6 +92,7 @@ class Dataset(_message.Message):
     INVALID_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     FINISH_TIME_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
     dataset_id: _builtins.str
     """Output only. `ds_` and 24 characters."""
     name: _builtins.str
@@ -115,6 +116,8 @@ class Dataset(_message.Message):
     """Output only. An estimate: characters / 4 of what the rows send as prompt."""
     model_count: _builtins.int
     """Output only. How many distinct values of `model` there are, also those that `models` leaves out."""
+    tenant: _builtins.str
+    """Output only. Whose it is; see `Tenants`."""
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelCount]:
         """Output only. The distinct values of `model` in the rows with their counts, most rows first,
@@ -151,10 +154,11 @@ class Dataset(_message.Message):
         invalid: Global___InvalidReport | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         finish_time: _timestamp_pb2.Timestamp | None = ...,
+        tenant: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "finish_time", b"finish_time", "invalid", b"invalid"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["byte_count", b"byte_count", "create_time", b"create_time", "dataset_id", b"dataset_id", "estimated_prompt_tokens", b"estimated_prompt_tokens", "finish_time", b"finish_time", "invalid", b"invalid", "invalid_row_count", b"invalid_row_count", "model_count", b"model_count", "models", b"models", "name", b"name", "on_invalid", b"on_invalid", "reason", b"reason", "row_count", b"row_count", "sha256", b"sha256", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["byte_count", b"byte_count", "create_time", b"create_time", "dataset_id", b"dataset_id", "estimated_prompt_tokens", b"estimated_prompt_tokens", "finish_time", b"finish_time", "invalid", b"invalid", "invalid_row_count", b"invalid_row_count", "model_count", b"model_count", "models", b"models", "name", b"name", "on_invalid", b"on_invalid", "reason", b"reason", "row_count", b"row_count", "sha256", b"sha256", "state", b"state", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

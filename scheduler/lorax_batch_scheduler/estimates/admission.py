@@ -43,9 +43,11 @@ def admit(view: ClusterView, job: JobView, outlook: Outlook = NO_OUTLOOK, *, edg
     late_ones = [each for each in others if each.deadline is not None and first[each.job_id] > each.deadline]
     if answer is AdmissionAnswer.FEASIBLE and late_ones:
         without = finish_times(replace(view, jobs=others), outlook, deadlines_first=True)
-        harmed = [each.job_id for each in late_ones if without[each.job_id] <= (each.deadline or 0.0)]
+        harmed = [each for each in late_ones if without[each.job_id] <= (each.deadline or 0.0)]
         if harmed:
-            told = f"{harmed[0]} and {len(harmed) - 1} others" if len(harmed) > 1 else harmed[0]
+            # Who asks sees nothing of other tenants but that they are there.
+            first_harmed = next((each.job_id for each in harmed if each.tenant == job.tenant), "another tenant's job")
+            told = f"{first_harmed} and {len(harmed) - 1} others" if len(harmed) > 1 else first_harmed
             answer, reason = AdmissionAnswer.AT_RISK, f"can end in time only if {told} would miss a deadline"
     return Admission(answer=answer, earliest_finish=_finite(expected), expected_finish=_finite(in_turn), reason=reason)
 

@@ -132,7 +132,7 @@ class Ingest:
         self._custom_ids.add_lines(custom_ids)
         self._custom_ids.relieve()
         if len(lines) > room:
-            message = f"the file has more than {self._limits.max_lines} lines: split it"
+            message = f"the file has more than {self._limits.max_lines} lines: {self._limits.lines_way_out}"
             raise InvalidFileError(Code.FILE_TOO_LARGE, message)
 
     def _long(self, line: bytes) -> Row | BadLine | None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import structlog
 
 from lorax_batch_scheduler.clock import Clock
@@ -131,7 +132,7 @@ class Ingestion:
 
     async def _ingest(self, dataset: Dataset, scratch: Path, prefix: str) -> None:
         dataset_id = dataset.dataset_id
-        options = IngestOptions(on_invalid=dataset.on_invalid, limits=self._limits)
+        options = IngestOptions(on_invalid=dataset.on_invalid, limits=self._limits_of(dataset))
         try:
             outcome = await ingest_in_process(self._counted(self._bytes(dataset)), scratch, options)
             self._check_sum(dataset, outcome)
@@ -167,6 +168,12 @@ class Ingestion:
         _log.info("dataset_failed", dataset_id=dataset_id, reason=reason)
         self._tally.ingested("failed", summary.row_count if summary else 0)
         await self._settled(dataset_id)
+
+    def _limits_of(self, dataset: Dataset) -> IngestLimits:
+        if dataset.max_rows is None or dataset.max_rows >= self._limits.max_lines:
+            return self._limits
+        way_out = f"split it, or ask an operator for more (quota dataset_rows of tenant '{dataset.tenant}')"
+        return msgspec.structs.replace(self._limits, max_lines=dataset.max_rows, lines_way_out=way_out)
 
     def _check_sum(self, dataset: Dataset, outcome: IngestOutcome) -> None:
         declared, actual = dataset.declared_sha256, outcome.summary.sha256

@@ -26,6 +26,8 @@ class IngestLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Of the file as it comes."""
     max_decompressed_bytes: int = 1 << 40
     max_lines: int = 1 << 32
+    lines_way_out: str = "split it"
+    """What to do about a file with more."""
     max_buffered_bytes: int = 64 << 20
     """Of rows that wait in memory for their chunk to be full."""
     pack_bytes: int = 64 << 20

@@ -1,5 +1,6 @@
 """What the scheduler needs of the outside, as protocols with their values."""
 
+from lorax_batch_scheduler.ports.access_store import AccessStore
 from lorax_batch_scheduler.ports.collection_store import CollectionPass, CollectionStore, StoredObject, UnnamedObject
 from lorax_batch_scheduler.ports.dataset_store import DatasetStore
 from lorax_batch_scheduler.ports.fleet_store import FleetReport, FleetStore
@@ -21,6 +22,7 @@ from lorax_batch_scheduler.ports.removal_store import Removal, RemovalStore
 from lorax_batch_scheduler.ports.result_store import OutputProgress, ResultStore, StoredSegment
 
 __all__ = [
+    "AccessStore",
     "ChunkResults",
     "CollectionPass",
     "CollectionStore",

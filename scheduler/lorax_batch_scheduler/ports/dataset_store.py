@@ -5,6 +5,7 @@ from typing import Protocol
 
 from lorax_batch_scheduler.dataset import ChunkEntry, Dataset, DatasetSummary, InvalidReport, NewDataset, UploadPart
 from lorax_batch_scheduler.ports.page import Page
+from lorax_batch_scheduler.tenant import DEFAULT_TENANT, Storage
 
 
 class DatasetStore(Protocol):
@@ -14,16 +15,25 @@ class DatasetStore(Protocol):
         """Store a dataset: UPLOADING, or VALIDATING when it is imported. With a known `request_id`, return that one."""
         ...
 
-    async def get_dataset(self, reference: str) -> Dataset:
-        """Return a dataset by id, else the newest one of that name."""
+    async def get_dataset(
+        self, reference: str, *, names_of: str = DEFAULT_TENANT, ids_of: str | None = None
+    ) -> Dataset:
+        """Return a dataset by id (`ids_of`: of this tenant only), else the newest of that name of one tenant."""
         ...
 
-    async def find_dataset_by_request(self, request_id: str) -> Dataset | None:
-        """Return the dataset that was created with this `request_id`."""
+    async def find_dataset_by_request(self, request_id: str, *, tenant: str = DEFAULT_TENANT) -> Dataset | None:
+        """Return the dataset that a tenant created with this `request_id`."""
         ...
 
-    async def list_datasets(self, *, page_size: int, page_token: str) -> Page[Dataset]:
-        """Return datasets, newest first. Raises `InvalidInputError` for a token that is not ours."""
+    async def list_datasets(self, *, page_size: int, page_token: str, tenant: str | None = None) -> Page[Dataset]:
+        """Return datasets of a tenant or of all, newest first.
+
+        Raises `InvalidInputError` for a token that is not ours.
+        """
+        ...
+
+    async def storage(self, tenant: str) -> Storage:
+        """Return what a tenant has stored, and what it may store."""
         ...
 
     async def begin_upload(self, dataset_id: str, *, offset: int) -> int:

@@ -8,6 +8,7 @@ from lorax_batch_scheduler.estimates.token_lengths import AdapterLeft
 from lorax_batch_scheduler.job import Job, JobAdmission, JobEta, JobEvent, JobFilter, NewJob, StateChange
 from lorax_batch_scheduler.job_secrets import JobSecrets
 from lorax_batch_scheduler.ports.page import Page
+from lorax_batch_scheduler.tenant import DEFAULT_TENANT
 
 
 class JobStore(Protocol):
@@ -16,11 +17,13 @@ class JobStore(Protocol):
     async def create_job(self, new: NewJob) -> Job:
         """Store a job with its chunks. With a known `request_id`, return that job.
 
-        Raises `InvalidInputError` when the dataset is FAILED or its rows name another base model.
+        Raises `InvalidInputError` when the dataset is FAILED or its rows name another base model, `QuotaExceededError`.
         """
         ...
 
-    async def find_job_by_request(self, request_id: str) -> Job | None: ...
+    async def find_job_by_request(self, request_id: str, *, tenant: str = DEFAULT_TENANT) -> Job | None:
+        """Return the job that a tenant made with this `request_id`."""
+        ...
 
     async def get_job(self, job_id: str) -> Job: ...
 
@@ -68,7 +71,10 @@ class JobStore(Protocol):
         ...
 
     async def retry_job(self, job_id: str, *, new_job_id: str, request_id: str | None) -> Job:
-        """Make a new job of the rows of an ended one that failed, were cancelled or expired."""
+        """Make a new job of the rows of an ended one that failed, were cancelled or expired.
+
+        Raises `QuotaExceededError`.
+        """
         ...
 
     async def delete_job(self, job_id: str) -> Job:

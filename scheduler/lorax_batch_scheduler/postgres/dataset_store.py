@@ -24,9 +24,11 @@ from lorax_batch_scheduler.postgres.database import Connection, Database
 from lorax_batch_scheduler.postgres.job_move import add_job_chunks, move_job
 from lorax_batch_scheduler.postgres.listener import Listener
 from lorax_batch_scheduler.postgres.page_token import decode_page_token, encode_page_token
+from lorax_batch_scheduler.postgres.quotas import read_storage
 from lorax_batch_scheduler.postgres.records import to_dataset
 from lorax_batch_scheduler.postgres.removal_store import plan_removal
 from lorax_batch_scheduler.postgres.statements import SQL
+from lorax_batch_scheduler.tenant import DEFAULT_TENANT, Storage, scoped_request_id
 
 _CHUNK_COLUMNS = (
     "dataset_id", "chunk_no", "kind", "endpoint", "model", "adapter_source", "row_count", "prompt_tokens", "max_tokens",
@@ -43,35 +45,49 @@ class PostgresDatasetStore:
 
     async def create_dataset(self, new: NewDataset) -> Dataset:
         state = DatasetState.UPLOADING if new.source_path is None else DatasetState.VALIDATING
+        request = scoped_request_id(new.tenant, new.request_id)
         async with self._database.transaction() as connection:
             record = await connection.fetchrow(
-                SQL.create_dataset, new.dataset_id, new.name, state, new.on_invalid, new.source_path, new.request_id
+                SQL.create_dataset,
+                new.dataset_id,
+                new.name,
+                state,
+                new.on_invalid,
+                new.source_path,
+                request,
+                new.tenant,
             )
             if record is None:
-                record = await connection.fetchrow(SQL.dataset_by_request, new.request_id)
+                record = await connection.fetchrow(SQL.dataset_by_request, request)
             await connection.execute(SQL.notify_datasets, new.dataset_id)
         if record is None:
             raise BusyError(f"dataset of request '{new.request_id}' was deleted just now; use another request_id")
         return to_dataset(record)
 
-    async def get_dataset(self, reference: str) -> Dataset:
+    async def get_dataset(
+        self, reference: str, *, names_of: str = DEFAULT_TENANT, ids_of: str | None = None
+    ) -> Dataset:
         async with self._database.connection() as connection:
-            record = await connection.fetchrow(SQL.get_dataset, reference)
+            record = await connection.fetchrow(SQL.get_dataset, reference, names_of, ids_of)
         if record is None:
             raise NotFoundError("dataset", reference)
         return to_dataset(record)
 
-    async def find_dataset_by_request(self, request_id: str) -> Dataset | None:
+    async def find_dataset_by_request(self, request_id: str, *, tenant: str = DEFAULT_TENANT) -> Dataset | None:
         async with self._database.connection() as connection:
-            record = await connection.fetchrow(SQL.dataset_by_request, request_id)
+            record = await connection.fetchrow(SQL.dataset_by_request, scoped_request_id(tenant, request_id))
         return to_dataset(record) if record else None
 
-    async def list_datasets(self, *, page_size: int, page_token: str) -> Page[Dataset]:
+    async def list_datasets(self, *, page_size: int, page_token: str, tenant: str | None = None) -> Page[Dataset]:
         before = decode_page_token(page_token)
         async with self._database.connection() as connection:
-            records = await connection.fetch(SQL.list_datasets, before, page_size + 1)
+            records = await connection.fetch(SQL.list_datasets, before, page_size + 1, tenant)
         token = encode_page_token(records[page_size - 1]["dataset_no"]) if len(records) > page_size else ""
         return Page(items=[to_dataset(record) for record in records[:page_size]], next_token=token)
+
+    async def storage(self, tenant: str) -> Storage:
+        async with self._database.connection() as connection:
+            return await read_storage(connection, tenant)
 
     async def begin_upload(self, dataset_id: str, *, offset: int) -> int:
         async with self._database.transaction() as connection:

@@ -69,6 +69,8 @@ async def append_event(
 ) -> Job:
     """Append the state change with the job as it is now, and wake whoever watches."""
     job = await fetch_job(connection, job_id)
-    await connection.execute(SQL.append_event, sequence, job_id, current, target, reason, msgspec.to_builtins(job))
+    await connection.execute(
+        SQL.append_event, sequence, job_id, current, target, reason, msgspec.to_builtins(job), job.tenant
+    )
     await connection.execute(SQL.notify_job, job_id)
     return job

@@ -23,11 +23,13 @@ from lorax_batch_scheduler.postgres.database import Connection, Database
 from lorax_batch_scheduler.postgres.job_move import add_job_chunks, append_event, fetch_job, lock_job, move_job
 from lorax_batch_scheduler.postgres.listener import Listener
 from lorax_batch_scheduler.postgres.page_token import decode_page_token, encode_page_token
+from lorax_batch_scheduler.postgres.quotas import check_job, hold_quotas
 from lorax_batch_scheduler.postgres.records import to_job
 from lorax_batch_scheduler.postgres.removal_store import plan_removal
 from lorax_batch_scheduler.postgres.secret_store import PostgresSecretStore
 from lorax_batch_scheduler.postgres.statements import SQL
 from lorax_batch_scheduler.redaction import REDACTOR
+from lorax_batch_scheduler.tenant import DEFAULT_TENANT, scoped_request_id
 
 
 class PostgresJobStore:
@@ -40,6 +42,7 @@ class PostgresJobStore:
 
     async def create_job(self, new: NewJob) -> Job:
         async with self._database.transaction() as connection:
+            quotas = await hold_quotas(connection, new.tenant)
             dataset = await connection.fetchrow(SQL.lock_dataset, new.dataset_id)
             if dataset is None:
                 raise NotFoundError("dataset", new.dataset_id)
@@ -48,15 +51,16 @@ class PostgresJobStore:
             ready = dataset["state"] == DatasetState.READY
             state = JobState.QUEUED if ready else JobState.VALIDATING
             if not await _insert(connection, new, state, retry_of=None):
-                return await _job_by_request(connection, new.request_id)
+                return await _job_by_request(connection, new.tenant, new.request_id)
             await self._secrets.add(connection, new.job_id, new.secrets)
             if ready:
                 await add_job_chunks(connection, new.job_id, new.dataset_id)
+            await check_job(connection, quotas, new.tenant, new.job_id)
             return await _created(connection, new.job_id, state)
 
-    async def find_job_by_request(self, request_id: str) -> Job | None:
+    async def find_job_by_request(self, request_id: str, *, tenant: str = DEFAULT_TENANT) -> Job | None:
         async with self._database.connection() as connection:
-            job_id = await connection.fetchval(SQL.job_by_request, request_id)
+            job_id = await connection.fetchval(SQL.job_by_request, scoped_request_id(tenant, request_id))
             return await fetch_job(connection, job_id) if job_id else None
 
     async def get_job(self, job_id: str) -> Job:
@@ -79,6 +83,7 @@ class PostgresJobStore:
                 where.dataset_id,
                 where.base_model_id,
                 page_size + 1,
+                where.tenant,
             )
             ids = [record["job_id"] for record in found[:page_size]]
             jobs = {record["job_id"]: to_job(record) for record in await connection.fetch(SQL.job_details, ids)}
@@ -144,6 +149,7 @@ class PostgresJobStore:
             if not current.terminal:
                 raise StateConflictError("job", job_id, current, "ended", "cancel it or wait for it")
             old = await fetch_job(connection, job_id)
+            quotas = await hold_quotas(connection, old.tenant)
             dataset = await connection.fetchrow(SQL.lock_dataset, old.dataset_id)
             if dataset is None:
                 raise StateConflictError("dataset", old.dataset_id, "deleted", DatasetState.READY)
@@ -152,6 +158,7 @@ class PostgresJobStore:
             ready = dataset["state"] == DatasetState.READY
             new = NewJob(
                 job_id=new_job_id,
+                tenant=old.tenant,
                 dataset_id=old.dataset_id,
                 server_config=old.server_config,
                 base_model_id=old.base_model_id,
@@ -165,7 +172,7 @@ class PostgresJobStore:
             )
             state = JobState.QUEUED if ready else JobState.VALIDATING
             if not await _insert(connection, new, state, retry_of=job_id):
-                return await _job_by_request(connection, request_id)
+                return await _job_by_request(connection, old.tenant, request_id)
             if not old.counts.total:
                 # It ended before its dataset was checked: all rows are still to run.
                 if ready:
@@ -178,6 +185,7 @@ class PostgresJobStore:
                     "ended with rows that failed, expired or were cancelled",
                 )
             await self._secrets.copy(connection, job_id, new_job_id)
+            await check_job(connection, quotas, old.tenant, new_job_id)
             return await _created(connection, new_job_id, state)
 
     async def delete_job(self, job_id: str) -> Job:
@@ -189,7 +197,7 @@ class PostgresJobStore:
             sequence = await connection.fetchval(SQL.next_sequence)
             await connection.execute(SQL.delete_job, job_id)
             await plan_removal(connection, results_prefix(job_id))
-            await connection.execute(SQL.append_event, sequence, job_id, current, None, "deleted", None)
+            await connection.execute(SQL.append_event, sequence, job_id, current, None, "deleted", None, job.tenant)
             await connection.execute(SQL.notify_job, job_id)
         return job
 
@@ -226,17 +234,18 @@ class PostgresJobStore:
 
 async def _insert(connection: Connection, new: NewJob, state: JobState, *, retry_of: str | None) -> bool:
     created = await connection.fetchval(
-        SQL.create_job, new.job_id, new.dataset_id, new.request_id, msgspec.to_builtins(new.server_config),
+        SQL.create_job, new.job_id, new.dataset_id, scoped_request_id(new.tenant, new.request_id),
+        msgspec.to_builtins(new.server_config),
         new.base_model_id, new.base_model_aliases, state, new.priority, new.deadline, new.labels, retry_of,
         new.error_threshold, new.default_max_tokens, new.price_micros_per_million,
         new.admission.answer if new.admission else None, new.admission.reason if new.admission else "",
-        new.admission.earliest_finish_time if new.admission else None, new.traceparent,
+        new.admission.earliest_finish_time if new.admission else None, new.traceparent, new.tenant,
     )  # fmt: skip
     return created is not None
 
 
-async def _job_by_request(connection: Connection, request_id: str | None) -> Job:
-    job_id = await connection.fetchval(SQL.job_by_request, request_id)
+async def _job_by_request(connection: Connection, tenant: str, request_id: str | None) -> Job:
+    job_id = await connection.fetchval(SQL.job_by_request, scoped_request_id(tenant, request_id))
     if job_id is None:
         raise BusyError(f"the job of request '{request_id}' was deleted just now; use another request_id")
     return await fetch_job(connection, job_id)

@@ -13,6 +13,7 @@ from lorax_batch_scheduler.postgres.database import CONNECT_TIMEOUT_S
 JOBS_CHANNEL: Final = "lorax_batch_jobs"
 DATASETS_CHANNEL: Final = "lorax_batch_datasets"
 FLEET_CHANNEL: Final = "lorax_batch_fleet"
+ACCESS_CHANNEL: Final = "lorax_batch_access"
 CHECK_INTERVAL_S: Final = 10.0
 """How often the connection is asked whether it still lives: a network that swallows packets says nothing."""
 RECONNECT_INTERVAL_S: Final = 0.5
@@ -27,7 +28,8 @@ class Listener:
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
-        self._hearers: dict[str, list[Hear]] = {JOBS_CHANNEL: [], DATASETS_CHANNEL: [], FLEET_CHANNEL: []}
+        channels = (JOBS_CHANNEL, DATASETS_CHANNEL, FLEET_CHANNEL, ACCESS_CHANNEL)
+        self._hearers: dict[str, list[Hear]] = {channel: [] for channel in channels}
 
     def on_jobs(self, hear: Hear) -> Callable[[], None]:
         """Call `hear(job_id)` whenever a job changes; return what ends that."""
@@ -40,6 +42,10 @@ class Listener:
     def on_fleet(self, hear: Hear) -> Callable[[], None]:
         """Call `hear(scheduler_id)` whenever its fleet changes, `hear("")` when a drain does; return what ends that."""
         return self._add(FLEET_CHANNEL, hear)
+
+    def on_access(self, hear: Callable[[], None]) -> Callable[[], None]:
+        """Call `hear()` whenever tenants or keys change; return what ends that."""
+        return self._add(ACCESS_CHANNEL, lambda _: hear())
 
     async def run(self) -> None:
         """Listen until cancelled."""

@@ -1,13 +1,15 @@
 -- create_dataset --
 -- Stores a dataset; nothing when its request_id is known.
-INSERT INTO datasets (dataset_id, name, state, on_invalid, source_path, request_id)
-VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO datasets (dataset_id, name, state, on_invalid, source_path, request_id, tenant)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (request_id) DO NOTHING
 RETURNING *
 
 -- get_dataset --
--- By id, else the newest of that name.
-SELECT * FROM datasets WHERE dataset_id = $1 OR name = $1 ORDER BY (dataset_id = $1) DESC, dataset_no DESC LIMIT 1
+-- By id ($3: of this tenant only), else the newest of that name of one tenant ($2).
+SELECT * FROM datasets
+WHERE (dataset_id = $1 AND ($3::text IS NULL OR tenant = $3)) OR (name = $1 AND tenant = $2)
+ORDER BY (dataset_id = $1) DESC, dataset_no DESC LIMIT 1
 
 -- lock_dataset --
 -- By id, held until the end of the transaction.
@@ -18,8 +20,8 @@ SELECT * FROM datasets WHERE dataset_id = $1 FOR UPDATE
 SELECT * FROM datasets WHERE request_id = $1
 
 -- list_datasets --
--- A page, newest first.
-SELECT * FROM datasets WHERE dataset_no < $1 ORDER BY dataset_no DESC LIMIT $2
+-- A page, newest first; of one tenant, or (null) of all.
+SELECT * FROM datasets WHERE dataset_no < $1 AND ($3::text IS NULL OR tenant = $3) ORDER BY dataset_no DESC LIMIT $2
 
 -- begin_upload --
 -- Fences the uploader before.
@@ -55,7 +57,7 @@ WITH alive AS (
     FOR NO KEY UPDATE SKIP LOCKED
 )
 UPDATE datasets SET scheduler_id = alive.scheduler_id FROM free, alive WHERE datasets.dataset_id = free.dataset_id
-RETURNING datasets.*
+RETURNING datasets.*, (SELECT dataset_rows FROM tenants WHERE tenants.tenant = datasets.tenant) AS max_rows
 
 -- release_datasets --
 -- Gives back what a scheduler has claimed to ingest.
@@ -106,8 +108,8 @@ SELECT pg_notify('lorax_batch_datasets', $1)
 INSERT INTO jobs (
     job_id, dataset_id, request_id, server_config, base_model_id, base_model_aliases, state, priority, deadline, labels,
     retry_of, error_threshold, default_max_tokens, price_micros_per_million, admission, admission_reason,
-    earliest_finish_time, traceparent)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+    earliest_finish_time, traceparent, tenant)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
 ON CONFLICT (request_id) DO NOTHING
 RETURNING job_id
 
@@ -146,15 +148,23 @@ WHERE job_secrets.job_id = new.job_id
 SELECT coalesce(key_id, '') AS key_id, count(*) AS jobs FROM job_secrets GROUP BY 1 ORDER BY 1
 
 -- create_job_chunks --
--- One for each chunk of the dataset, and the job's total.
+-- One for each chunk of the dataset, and the job's totals.
 WITH created AS (
     INSERT INTO job_chunks (job_id, chunk_no, kind, model, row_count, prompt_tokens, done, done_count, unsuccessful)
     SELECT $1, chunk_no, kind, model, row_count, prompt_tokens, zeros, 0, zeros
     FROM dataset_chunks, LATERAL (SELECT repeat('00000000', (row_count + 7) / 8)::varbit AS zeros) AS width
     WHERE dataset_id = $2
     RETURNING row_count
+), tokens AS (
+    SELECT sum(prompt_tokens) AS prompt, sum(max_tokens) FILTER (WHERE max_tokens > 0) AS output,
+           sum(row_count) FILTER (WHERE max_tokens = 0) AS silent_rows
+    FROM dataset_chunks WHERE dataset_id = $2 AND kind = 'ROWS'
 )
-UPDATE jobs SET total = (SELECT coalesce(sum(row_count), 0) FROM created) WHERE job_id = $1
+UPDATE jobs SET
+    total = (SELECT coalesce(sum(row_count), 0) FROM created),
+    allowed_tokens = (SELECT coalesce(prompt, 0) + coalesce(output, 0) + coalesce(silent_rows, 0) * default_max_tokens
+                      FROM tokens)
+WHERE job_id = $1
 
 -- retry_job_chunks --
 -- The rows of an ended job that went to the error file; all others count as done. Invalid lines stay invalid.
@@ -163,9 +173,19 @@ WITH created AS (
     SELECT $2, chunk_no, kind, model, row_count, prompt_tokens * bit_count(unsuccessful) / row_count,
            done & ~unsuccessful, bit_count(done & ~unsuccessful), unsuccessful & ~unsuccessful
     FROM job_chunks WHERE job_id = $1 AND kind = 'ROWS' AND bit_count(unsuccessful) > 0
-    RETURNING row_count - done_count AS rows
+    RETURNING chunk_no, prompt_tokens, row_count - done_count AS rows
+), tokens AS (
+    SELECT created.rows, created.prompt_tokens,
+           CASE WHEN stored.max_tokens > 0 THEN stored.max_tokens * created.rows / stored.row_count
+                ELSE jobs.default_max_tokens::bigint * created.rows END AS output_tokens
+    FROM created CROSS JOIN jobs
+        LEFT JOIN dataset_chunks AS stored ON stored.dataset_id = jobs.dataset_id AND stored.chunk_no = created.chunk_no
+    WHERE jobs.job_id = $2
 )
-UPDATE jobs SET total = (SELECT coalesce(sum(rows), 0) FROM created) WHERE job_id = $2 RETURNING total
+UPDATE jobs SET
+    total = (SELECT coalesce(sum(rows), 0) FROM tokens),
+    allowed_tokens = (SELECT coalesce(sum(prompt_tokens + output_tokens), 0) FROM tokens)
+WHERE job_id = $2 RETURNING total
 
 -- job_details --
 -- Jobs as callers see them. $1: ids, $2: filter or not.
@@ -181,8 +201,8 @@ SELECT jobs.*, activity.in_flight, activity.retrying, activity.rows_per_second, 
         SELECT count(*) FROM jobs AS other
         WHERE other.end_time IS NULL AND other.state = 'QUEUED'
           AND (other.priority > jobs.priority OR (other.priority = jobs.priority AND other.job_no <= jobs.job_no))
-    ) ELSE 0 END AS queue_position
-FROM jobs LEFT JOIN activity USING (job_id)
+    ) ELSE 0 END AS queue_position, tenants.share_weight
+FROM jobs JOIN tenants USING (tenant) LEFT JOIN activity USING (job_id)
 WHERE jobs.job_id = ANY ($1::text[])
 
 -- job_by_request --
@@ -195,7 +215,7 @@ SELECT job_id, job_no FROM jobs
 WHERE job_no < $1
   AND ($2::text[] IS NULL OR job_id = ANY ($2)) AND ($3::text[] IS NULL OR state = ANY ($3))
   AND ($4::jsonb IS NULL OR labels @> $4) AND ($5::text IS NULL OR dataset_id = $5)
-  AND ($6::text IS NULL OR base_model_id = $6)
+  AND ($6::text IS NULL OR base_model_id = $6) AND ($8::text IS NULL OR tenant = $8)
 ORDER BY job_no DESC LIMIT $7
 
 -- unfinished_jobs --
@@ -305,13 +325,111 @@ UPDATE removals SET runs = runs + 1, due = now() + $3 WHERE prefix = $1 AND runs
 -- Carried out for good.
 DELETE FROM removals WHERE prefix = $1 AND runs = $2
 
+-- create_tenant --
+-- Nothing when the name is taken.
+INSERT INTO tenants (
+    tenant, queued_jobs, queued_tokens, dataset_rows, stored_bytes, requests_per_second, share_weight)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (tenant) DO NOTHING
+RETURNING tenant
+
+-- update_tenant --
+-- $2: the quotas to change. Those that are not named stay.
+UPDATE tenants SET
+    queued_jobs = CASE WHEN $2::jsonb ? 'queued_jobs' THEN ($2 ->> 'queued_jobs')::bigint ELSE queued_jobs END,
+    queued_tokens = CASE WHEN $2 ? 'queued_tokens' THEN ($2 ->> 'queued_tokens')::bigint ELSE queued_tokens END,
+    dataset_rows = CASE WHEN $2 ? 'dataset_rows' THEN ($2 ->> 'dataset_rows')::bigint ELSE dataset_rows END,
+    stored_bytes = CASE WHEN $2 ? 'stored_bytes' THEN ($2 ->> 'stored_bytes')::bigint ELSE stored_bytes END,
+    requests_per_second = CASE WHEN $2 ? 'requests_per_second' THEN ($2 ->> 'requests_per_second')::double precision
+                          ELSE requests_per_second END,
+    share_weight = coalesce($3, share_weight), update_time = now()
+WHERE tenant = $1
+RETURNING tenant
+
+-- tenants --
+-- By name.
+SELECT * FROM tenants WHERE tenant = ANY ($1::text[])
+
+-- list_tenants --
+-- A page, newest first.
+SELECT * FROM tenants WHERE tenant_no < $1 ORDER BY tenant_no DESC LIMIT $2
+
+-- queued_work --
+-- The unfinished jobs of tenants that have some. Of a dataset that is still checked a token is taken to be four bytes.
+SELECT jobs.tenant, count(*) AS queued_jobs,
+       sum(CASE WHEN jobs.state = 'VALIDATING' THEN coalesce(datasets.stored_bytes, 0) / 4
+                ELSE div(allowed_tokens::numeric * (total - result_count), greatest(total, 1)) END)::bigint AS queued_tokens
+FROM jobs LEFT JOIN datasets USING (dataset_id)
+WHERE jobs.tenant = ANY ($1::text[]) AND end_time IS NULL GROUP BY jobs.tenant
+
+-- stored_bytes --
+-- Of tenants that have something. Reads every ended job of theirs: 0.2 s for 200,000.
+WITH uploaded AS (
+    SELECT tenant, sum(stored_bytes) AS bytes FROM datasets WHERE tenant = ANY ($1::text[]) GROUP BY tenant
+), written AS (
+    SELECT tenant, sum(coalesce((output_file ->> 'byte_count')::bigint, 0)
+                       + coalesce((error_file ->> 'byte_count')::bigint, 0)) AS bytes
+    FROM jobs WHERE tenant = ANY ($1::text[]) AND end_time IS NOT NULL GROUP BY tenant
+)
+SELECT tenant, (coalesce(uploaded.bytes, 0) + coalesce(written.bytes, 0))::bigint AS stored_bytes
+FROM uploaded FULL JOIN written USING (tenant)
+
+-- hold_quotas --
+-- Until the end of the transaction, so that two jobs of a tenant do not both take what is left; nothing without quotas.
+SELECT queued_jobs, queued_tokens, stored_bytes FROM tenants
+WHERE tenant = $1 AND (queued_jobs IS NOT NULL OR queued_tokens IS NOT NULL OR stored_bytes IS NOT NULL)
+FOR NO KEY UPDATE
+
+-- job_tokens --
+-- What a job that was just stored adds to the queued tokens of its tenant.
+SELECT (CASE WHEN jobs.state = 'VALIDATING' THEN coalesce(datasets.stored_bytes, 0) / 4 ELSE allowed_tokens END)::bigint
+FROM jobs LEFT JOIN datasets USING (dataset_id) WHERE job_id = $1
+
+-- stored_bytes_quota --
+-- Null: no limit.
+SELECT stored_bytes FROM tenants WHERE tenant = $1
+
+-- create_key --
+-- Nothing when its secret is known.
+INSERT INTO api_keys (key_id, tenant, role, name, secret_sha256, expire_time) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (secret_sha256) DO NOTHING
+RETURNING *
+
+-- key_by_secret --
+-- By the SHA-256 of its secret.
+SELECT * FROM api_keys WHERE secret_sha256 = $1
+
+-- list_keys --
+-- A page, newest first; of one tenant, or (null) of all.
+SELECT * FROM api_keys WHERE key_no < $1 AND ($3::text IS NULL OR tenant = $3) ORDER BY key_no DESC LIMIT $2
+
+-- revoke_key --
+-- For good.
+UPDATE api_keys SET revoke_time = coalesce(revoke_time, now()) WHERE key_id = $1 RETURNING *
+
+-- access_changed --
+-- Tells all processes that have tenants and keys in memory.
+UPDATE access_clock SET version = version + 1 RETURNING version, pg_notify('lorax_batch_access', '')
+
+-- access_version --
+-- Grows with every change.
+SELECT version FROM access_clock
+
+-- access_keys --
+-- All of them.
+SELECT * FROM api_keys
+
+-- request_rates --
+-- Of tenants that have one.
+SELECT tenant, requests_per_second FROM tenants WHERE requests_per_second IS NOT NULL
+
 -- next_sequence --
 -- Holds the clock's lock until the end of the transaction, so that sequences become visible in order.
 UPDATE event_clock SET sequence = sequence + 1 RETURNING sequence
 
 -- append_event --
 -- A state change, or (job null) a deletion.
-INSERT INTO job_events (sequence, job_id, from_state, to_state, reason, job) VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO job_events (sequence, job_id, from_state, to_state, reason, job, tenant) VALUES ($1, $2, $3, $4, $5, $6, $7)
 
 -- number_job --
 -- The sequence of its first event.
@@ -327,7 +445,7 @@ SELECT min(sequence) FROM job_events
 
 -- state_changes --
 -- In their order.
-SELECT sequence, job_id, from_state, to_state, reason, time, job FROM job_events
+SELECT sequence, job_id, from_state, to_state, reason, time, job, tenant FROM job_events
 WHERE sequence > $1 ORDER BY sequence LIMIT $2
 
 -- watch --

@@ -10,7 +10,7 @@ from lorax_batch_scheduler.dataset import Dataset, DatasetState
 from lorax_batch_scheduler.estimates import AdapterLeft, Estimates, JobLeft
 from lorax_batch_scheduler.job import JobAdmission, NewJob
 from lorax_batch_scheduler.packing import JobView
-from lorax_batch_scheduler.scheduling.cluster_sight import NO_TENANT, ClusterSight
+from lorax_batch_scheduler.scheduling.cluster_sight import ClusterSight
 from lorax_batch_scheduler.scheduling.forecaster import judge, stored
 from lorax_batch_scheduler.scheduling.slot_sight import FamilySeen
 
@@ -43,7 +43,7 @@ class AdmissionDesk:
         job = JobView(
             job_id=new.job_id or PREVIEW,
             family_id=family,
-            tenant=NO_TENANT,
+            tenant=new.tenant,
             priority=new.priority,
             arrival=sight.view.now,
             work_s={},

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
 
 from lorax_batch_scheduler.catalogue import BaseModel
 from lorax_batch_scheduler.clock import Clock
@@ -13,15 +12,13 @@ from lorax_batch_scheduler.fleet import ServerStatus, Slot
 from lorax_batch_scheduler.launching.memory_need import need_bytes
 from lorax_batch_scheduler.packing import ClusterView, FamilyView, JobView, SlotView
 from lorax_batch_scheduler.packing.claims import reference_work
-from lorax_batch_scheduler.scheduling.fair_queue import FairQueue
+from lorax_batch_scheduler.scheduling.fair_queue import FairQueue, share_weights
 from lorax_batch_scheduler.scheduling.fleet import Fleet
 from lorax_batch_scheduler.scheduling.fleet_record import OtherFleets
 from lorax_batch_scheduler.scheduling.job_book import JobBook, KnownJob
 from lorax_batch_scheduler.scheduling.learner import Learner, gpu_of
 from lorax_batch_scheduler.scheduling.slot_sight import ANY_MEMORY, FamilySeen, slot_here, slots_elsewhere
 from lorax_batch_scheduler.scheduling.work_left import WorkLeft
-
-NO_TENANT: Final = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +96,7 @@ class ClusterSight:
             ),
             families=tuple(self._family_view(fleet, name, seen, gpus) for name, seen in families.items()),
             jobs=tuple(self._job_view(known, work[known.job.job_id], now) for known in jobs),
+            weights=share_weights(jobs),
             switching_budget_s=switching_budget_s,
         )
         return Sight(
@@ -179,7 +177,7 @@ class ClusterSight:
         return JobView(
             job_id=job.job_id,
             family_id=known.family,
-            tenant=NO_TENANT,
+            tenant=job.tenant,
             priority=job.priority,
             arrival=self._queue.arrival(job.job_id, now),
             work_s=_slot_s(work),

@@ -1,11 +1,9 @@
 """The fair clock of the living jobs: how much of each is left in the imaginary cluster, or when it ended there."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from lorax_batch_scheduler.packing.fair_clock import VirtualJob, advance
 from lorax_batch_scheduler.scheduling.job_book import KnownJob
-
-NO_TENANT = ""
 
 
 class FairQueue:
@@ -16,10 +14,13 @@ class FairQueue:
         self._finish: dict[str, float] = {}
         self._arrival: dict[str, float] = {}
         self._now = 0.0
+        self._weights: Mapping[str, float] = {}
 
     def advance(self, jobs: Sequence[KnownJob], sizes: Mapping[str, float], *, now: float, capacity: float) -> None:
         """Let time pass there, forget jobs that are gone, and take in new ones with their sizes (slot-seconds)."""
-        left, ended = advance(self._jobs.values(), now=self._now, until=now, capacity=capacity, weights={})
+        left, ended = advance(self._jobs.values(), now=self._now, until=now, capacity=capacity, weights=self._weights)
+        # From now on: the time that has passed was shared by those of then.
+        self._weights = share_weights(jobs)
         self._finish |= ended
         self._now = now
         living = {known.job.job_id: known for known in jobs}
@@ -47,8 +48,13 @@ class FairQueue:
     def _virtual(self, known: KnownJob, left_s: float, arrival: float) -> VirtualJob:
         return VirtualJob(
             job_id=known.job.job_id,
-            tenant=NO_TENANT,
+            tenant=known.job.tenant,
             priority=known.job.priority,
             arrival=arrival,
             left_s=max(left_s, 1e-6),
         )
+
+
+def share_weights(jobs: Iterable[KnownJob]) -> dict[str, float]:
+    """Return the weight of each tenant that has jobs, as the newest read says."""
+    return {known.job.tenant: known.job.share_weight for known in jobs}

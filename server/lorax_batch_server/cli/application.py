@@ -9,6 +9,7 @@ from lorax_batch_server.cli import (
     fleet,
     health,
     jobs,
+    keys,
     migrate,
     plan,
     rehearse,
@@ -17,8 +18,10 @@ from lorax_batch_server.cli import (
     serve,
     simulator,
     store,
+    tenants,
     validate,
 )
+from lorax_batch_server.cli.api_key import add_key_options
 from lorax_batch_server.cli.reporting_group import ReportingGroup
 from lorax_batch_server.cli.tls_options import add_tls_options
 
@@ -44,4 +47,7 @@ application.add_typer(jobs.commands, name="jobs", help="Create, watch and contro
 application.add_typer(store.commands, name="store", help="Look after the service's object store.")
 application.add_typer(fleet.commands, name="fleet", help="Show where LoRAX servers run and how they do.")
 application.add_typer(secrets.commands, name="secrets", help="Make and rotate the keys that tokens are sealed with.")
+application.add_typer(tenants.commands, name="tenants", help="Say who shares the service, and what each may use.")
+application.add_typer(keys.commands, name="keys", help="Make, list and revoke API keys.")
+add_key_options(application)
 add_tls_options(application)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lorax_batch_server.cli.api_key import chosen_key
 from lorax_batch_server.cli.reporting_group import CommandError
 from lorax_batch_server.cli.tls_options import given_credentials
 
@@ -30,7 +31,7 @@ def open_client(target: str, *, sleep: Callable[[float], object] = time.sleep) -
     """Return a client of the service at `target`."""
     from lorax_batch_client import Client
 
-    return Client(checked_target(target), credentials=given_credentials(), sleep=sleep)
+    return Client(checked_target(target), credentials=given_credentials(), api_key=chosen_key(), sleep=sleep)
 
 
 def checked_target(target: str) -> str:

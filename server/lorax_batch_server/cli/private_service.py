@@ -18,9 +18,11 @@ START_SECONDS: Final = 120.0
 ANY_PARAMETERS: Final = 10**18
 """A limit makes sense for a service that many share; whoever names servers of their own knows what they host."""
 NOT_INHERITED: Final = {
+    "LORAX_BATCH_AUTH",
     "LORAX_BATCH_DATABASE_URL",
     "LORAX_BATCH_OBJECT_STORE",
     "LORAX_BATCH_METRICS_PORT",
+    "LORAX_BATCH_OPERATOR_KEY_FILE",
     "LORAX_BATCH_ROLE",
     "LORAX_BATCH_FLEET",
     "LORAX_BATCH_KEEP_SERVERS",

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from lorax_batch_server.cli.api_key import KEY_FILE_VARIABLE, KEY_VARIABLE
+
 ServerOption = Annotated[
     list[str],
     typer.Option("--server", metavar="URL[,model=NAME][,max-in-flight=N]", help="A LoRAX server; may be repeated."),
@@ -44,6 +46,12 @@ def serve(
     secrets_key_file: Annotated[
         Path | None, typer.Option(help="The keys that tokens are sealed with; see docs/security.md.")
     ] = None,
+    auth: Annotated[
+        str | None, typer.Option(metavar="off|keys", help="keys: every call needs an API key (see `keys create`).")
+    ] = None,
+    operator_key_file: Annotated[
+        Path | None, typer.Option(help="An operator's first key; made when there is no such file.")
+    ] = None,
     allow_insecure: Annotated[
         bool, typer.Option("--allow-insecure", help="Listen beyond loopback without TLS or without knowing who calls.")
     ] = False,
@@ -72,6 +80,8 @@ def serve(
         "tls_key": tls_key,
         "tls_client_ca": tls_client_ca,
         "secrets_key_file": secrets_key_file,
+        "auth": auth,
+        "operator_key_file": operator_key_file,
         "allow_insecure": allow_insecure or None,
         "accept_unlisted_models": accept_unlisted_models or None,
         "log_level": log_level,
@@ -105,4 +115,5 @@ def other_variables() -> frozenset[str]:
 
     from lorax_batch_server.cli.tls_options import VARIABLES as TLS_VARIABLES
 
-    return frozenset({"LORAX_BATCH_TARGET", BIN_VARIABLE, VARIABLE, LOG_VARIABLE}) | TLS_VARIABLES
+    own = {"LORAX_BATCH_TARGET", KEY_VARIABLE, KEY_FILE_VARIABLE, BIN_VARIABLE, VARIABLE, LOG_VARIABLE}
+    return TLS_VARIABLES | own

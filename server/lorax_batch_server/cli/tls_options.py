@@ -21,7 +21,7 @@ VARIABLES: Final = frozenset(f"LORAX_BATCH_TARGET_{name}" for name in ("TLS", "C
 
 
 def _options(
-    tls: Annotated[
+    target_tls: Annotated[
         bool,
         typer.Option(
             "--tls",
@@ -29,22 +29,28 @@ def _options(
             help="Talk TLS to the service, and trust public authorities; the three below imply it.",
         ),
     ] = False,
-    ca: Annotated[
+    target_ca: Annotated[
         Path | None,
-        typer.Option(envvar="LORAX_BATCH_TARGET_CA", help="Trust the authorities of this PEM file instead."),
+        typer.Option("--ca", envvar="LORAX_BATCH_TARGET_CA", help="Trust the authorities of this PEM file instead."),
     ] = None,
-    cert: Annotated[
+    target_cert: Annotated[
         Path | None,
-        typer.Option(envvar="LORAX_BATCH_TARGET_CERT", help="Show this certificate to a service that asks for one."),
+        typer.Option(
+            "--cert", envvar="LORAX_BATCH_TARGET_CERT", help="Show this certificate to a service that asks for one."
+        ),
     ] = None,
-    key: Annotated[
-        Path | None, typer.Option(envvar="LORAX_BATCH_TARGET_KEY", help="The private key of --cert.")
+    target_key: Annotated[
+        Path | None, typer.Option("--key", envvar="LORAX_BATCH_TARGET_KEY", help="The private key of --cert.")
     ] = None,
 ) -> "Tls | None":
-    """Return what these options say; a command that has `--target` gets the same ones."""
+    """Return what these options say; a command that has `--target` gets the same ones.
+
+    Parameters of commands may be called `key` too, so these are not.
+    """
     from lorax_batch_client import Tls
 
-    return Tls(ca=ca, cert=cert, key=key) if tls or ca or cert or key else None
+    given = target_tls or target_ca or target_cert or target_key
+    return Tls(ca=target_ca, cert=target_cert, key=target_key) if given else None
 
 
 _PARAMETERS: Final = tuple(

@@ -5,6 +5,7 @@ from __future__ import annotations  # the asynchronous stubs exist for type chec
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,13 @@ from typing import Any
 import grpc
 import pytest_asyncio
 from google.rpc import error_details_pb2, status_pb2
-from lorax_batch.v1 import batch_inference_pb2_grpc, datasets_pb2_grpc, exports_pb2_grpc, fleet_pb2_grpc
+from lorax_batch.v1 import (
+    batch_inference_pb2_grpc,
+    datasets_pb2_grpc,
+    exports_pb2_grpc,
+    fleet_pb2_grpc,
+    tenants_pb2_grpc,
+)
 from lorax_batch_scheduler.catalogue import Catalogue
 from lorax_batch_scheduler.clock import SystemClock
 from lorax_batch_scheduler.ingest.imports import ImportSources
@@ -20,6 +27,7 @@ from lorax_batch_scheduler.ingest.uploads import DatasetUpload, UploadLimits
 from lorax_batch_scheduler.objects.caller_buckets import S3CallerBuckets
 from lorax_batch_scheduler.objects.directory import DirectoryObjectStore
 from lorax_batch_scheduler.removals import Removals
+from lorax_batch_server.access import KeyAccess
 from lorax_batch_server.batch_inference import BatchInferenceService, JobParts
 from lorax_batch_server.datasets import DatasetParts, DatasetsService
 from lorax_batch_server.download import Download
@@ -28,12 +36,14 @@ from lorax_batch_server.fleet import FleetService
 from lorax_batch_server.fleet_watch import FleetHub
 from lorax_batch_server.input_order import InputOrder
 from lorax_batch_server.job_intake import JobIntake, JobTerms
+from lorax_batch_server.key_ring import KeyRing
 from lorax_batch_server.listen_address import ListenAddress
 from lorax_batch_server.metrics import ApiMetrics
 from lorax_batch_server.result_stream import ResultStream
 from lorax_batch_server.server import ApiServer
 from lorax_batch_server.status import DETAILS_KEY
 from lorax_batch_server.stopping import Stopping
+from lorax_batch_server.tenants import TenantsService
 from lorax_batch_server.translate_job import JobTranslator
 from lorax_batch_server.watch import WatchHub
 from prometheus_client import CollectorRegistry
@@ -61,6 +71,7 @@ class Api:
     datasets: datasets_pb2_grpc.DatasetsAsyncStub
     exports: exports_pb2_grpc.ExportsAsyncStub
     fleet: fleet_pb2_grpc.FleetAsyncStub
+    tenants: tenants_pb2_grpc.TenantsAsyncStub
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +120,13 @@ def _refusal(error: grpc.aio.AioRpcError) -> Refusal:
 @pytest_asyncio.fixture
 async def api(stores: Stores, tmp_path: Path) -> AsyncIterator[Api]:
     """Yield a service with its clients."""
+    async with open_api(stores, tmp_path) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def open_api(stores: Stores, tmp_path: Path, ring: KeyRing | None = None) -> AsyncIterator[Api]:
+    """Yield a service with its clients; with a `ring`, one that asks for keys."""
     registry = CollectorRegistry()
     metrics, stopping, clock = ApiMetrics(registry), Stopping(), SystemClock()
     catalogue = Catalogue.load()
@@ -178,8 +196,10 @@ async def api(stores: Stores, tmp_path: Path) -> AsyncIterator[Api]:
             exports=exports,
             metrics=metrics,
             stopping=stopping,
+            tenants=TenantsService(stores.access, clock),
+            access=KeyAccess(ring, clock) if ring is not None else None,
         )
-        hubs = [asyncio.create_task(each.run()) for each in (hub, fleet_hub)]
+        hubs = [asyncio.create_task(each.run()) for each in (hub, fleet_hub, ring) if each is not None]
         address = await server.start(ListenAddress(host="127.0.0.1", port=0))
         async with grpc.aio.insecure_channel(str(address)) as channel:
             yield Api(
@@ -195,6 +215,7 @@ async def api(stores: Stores, tmp_path: Path) -> AsyncIterator[Api]:
                 datasets=datasets_pb2_grpc.DatasetsStub(channel),
                 exports=exports_pb2_grpc.ExportsStub(channel),
                 fleet=fleet_pb2_grpc.FleetStub(channel),
+                tenants=tenants_pb2_grpc.TenantsStub(channel),
             )
         await server.stop(0)
         for task in hubs:

@@ -18,6 +18,7 @@ from lorax_batch_scheduler.dataset import (
     OnInvalid,
 )
 from lorax_batch_scheduler.job import Job, NewJob
+from lorax_batch_scheduler.postgres.access_store import PostgresAccessStore
 from lorax_batch_scheduler.postgres.database import Database
 from lorax_batch_scheduler.postgres.dataset_store import PostgresDatasetStore
 from lorax_batch_scheduler.postgres.export_store import PostgresExportStore
@@ -32,6 +33,7 @@ from lorax_batch_scheduler.sealing.key_ring import KeyRing, new_key
 from lorax_batch_scheduler.sealing.key_source import FixedKeys
 from lorax_batch_scheduler.sealing.sealer import Sealer
 from lorax_batch_scheduler.server_config import ServerConfig
+from lorax_batch_scheduler.tenant import DEFAULT_TENANT
 
 LEASE = timedelta(seconds=60)
 
@@ -49,13 +51,25 @@ class Stores:
     removals: PostgresRemovalStore
     exports: PostgresExportStore
     fleet: PostgresFleetStore
+    access: PostgresAccessStore
 
     async def ready_dataset(
-        self, *row_counts: int, dataset_id: str = "ds_1", invalid_rows: int = 0, models: Sequence[str] = ()
+        self,
+        *row_counts: int,
+        dataset_id: str = "ds_1",
+        invalid_rows: int = 0,
+        models: Sequence[str] = (),
+        tenant: str = DEFAULT_TENANT,
     ) -> Dataset:
         """Store a READY dataset with chunks of so many rows, each of an adapter of its own."""
         await self.datasets.create_dataset(
-            NewDataset(dataset_id=dataset_id, name="rows", on_invalid=OnInvalid.SKIP, source_path="/somewhere")
+            NewDataset(
+                dataset_id=dataset_id,
+                tenant=tenant,
+                name="rows",
+                on_invalid=OnInvalid.SKIP,
+                source_path="/somewhere",
+            )
         )
         sizes = [*((ChunkKind.ROWS, count) for count in row_counts)]
         if invalid_rows:
@@ -143,6 +157,7 @@ async def stores(database: str) -> AsyncIterator[Stores]:
         removals=PostgresRemovalStore(connected),
         exports=PostgresExportStore(connected),
         fleet=PostgresFleetStore(connected, listener),
+        access=PostgresAccessStore(connected, listener),
     )
     listening.cancel()
     await asyncio.wait([listening])

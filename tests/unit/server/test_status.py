@@ -32,7 +32,7 @@ def test_every_error_of_ours_has_a_code() -> None:
     for kind in kinds:
         error = kind.__new__(kind)
         vars(error).update(field="", message="", kind="", name="", current="", expected="", stored=0, retryable=True)
-        vars(error).update(violations=())
+        vars(error).update(violations=(), tenant="", quota="", limit=1, used=1, retry_after_s=1.0)
         assert error_status(error).code is not grpc.StatusCode.INTERNAL, kind
 
 

@@ -15,11 +15,13 @@ from lorax_batch_client.channel import (
     ATTEMPTS_OF_MANY,
     DEFAULT_TARGET,
     channel_options,
+    key_metadata,
     may_be_sent_twice,
 )
 from lorax_batch_client.cursor import Cursor
 from lorax_batch_client.error_mapping import error_from_rpc
-from lorax_batch_client.errors import BrokenStreamError, ClientError, UnavailableError
+from lorax_batch_client.errors import BrokenStreamError, ClientError, ResourceExhaustedError, UnavailableError
+from lorax_batch_client.rate_pause import RatePause
 from lorax_batch_client.retry_policy import Patience, RetryPolicy
 from lorax_batch_client.targets import Targets
 from lorax_batch_client.tls import Tls
@@ -41,6 +43,7 @@ class Connection:
         retry: RetryPolicy | None = None,
         tls: Tls | None = None,
         credentials: grpc.ChannelCredentials | None = None,
+        api_key: str = "",
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         """`tls` or `credentials`: None for a plain connection.
@@ -53,6 +56,7 @@ class Connection:
         self._timeout_seconds = timeout.total_seconds()
         self._retry = retry or RetryPolicy()
         self._credentials = tls.credentials() if tls is not None else credentials
+        self._metadata = key_metadata(api_key)
         self._sleep = sleep
         self._opened: dict[str, aio.Channel] = {}
 
@@ -92,14 +96,17 @@ class Connection:
     ) -> ResponseT:
         """Call the replica in use; the next ones where it can't be reached and a second call does no harm."""
         tries = len(self._targets) if may_be_sent_twice(request) else 1
+        pause = RatePause(self._timeout_seconds)
         while True:
-            tries -= 1
             try:
                 with self._mapped_errors():
-                    return await method()(request, timeout=self._timeout_seconds)
+                    return await method()(request, timeout=self._timeout_seconds, metadata=self._metadata)
             except UnavailableError:
+                tries -= 1
                 if not tries:
                     raise
+            except ResourceExhaustedError as error:
+                await self._sleep(pause.after(error))
 
     async def _read(
         self,
@@ -125,7 +132,7 @@ class Connection:
     async def _read_once(
         self, method: "aio.UnaryStreamMultiCallable[RequestT, ResponseT]", request: RequestT
     ) -> AsyncGenerator[ResponseT, None]:
-        call = method(request)
+        call = method(request, metadata=self._metadata)
         try:
             with self._mapped_errors():
                 async for message in call:

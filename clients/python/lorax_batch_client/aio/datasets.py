@@ -66,7 +66,7 @@ class DatasetCalls(Connection):
         return None
 
     async def _send(self, upload: Upload, patience: Patience) -> Dataset:
-        call = self._datasets.UploadDataset()
+        call = self._datasets.UploadDataset(metadata=self._metadata)
         messages = upload.messages(patience)
         try:
             with self._mapped_errors():

@@ -14,11 +14,13 @@ from lorax_batch_client.channel import (
     ATTEMPTS_OF_MANY,
     DEFAULT_TARGET,
     channel_options,
+    key_metadata,
     may_be_sent_twice,
 )
 from lorax_batch_client.cursor import Cursor
 from lorax_batch_client.error_mapping import error_from_rpc
-from lorax_batch_client.errors import BrokenStreamError, ClientError, UnavailableError
+from lorax_batch_client.errors import BrokenStreamError, ClientError, ResourceExhaustedError, UnavailableError
+from lorax_batch_client.rate_pause import RatePause
 from lorax_batch_client.retry_policy import Patience, RetryPolicy
 from lorax_batch_client.targets import Targets
 from lorax_batch_client.tls import Tls
@@ -40,6 +42,7 @@ class Connection:
         retry: RetryPolicy | None = None,
         tls: Tls | None = None,
         credentials: grpc.ChannelCredentials | None = None,
+        api_key: str = "",
         sleep: Sleep = time.sleep,
     ) -> None:
         """`tls` or `credentials`: None for a plain connection.
@@ -52,6 +55,7 @@ class Connection:
         self._timeout_seconds = timeout.total_seconds()
         self._retry = retry or RetryPolicy()
         self._credentials = tls.credentials() if tls is not None else credentials
+        self._metadata = key_metadata(api_key)
         self._sleep = sleep
         self._opened: dict[str, grpc.Channel] = {}
 
@@ -91,14 +95,17 @@ class Connection:
     ) -> ResponseT:
         """Call the replica in use; the next ones where it can't be reached and a second call does no harm."""
         tries = len(self._targets) if may_be_sent_twice(request) else 1
+        pause = RatePause(self._timeout_seconds)
         while True:
-            tries -= 1
             try:
                 with self._mapped_errors():
-                    return method()(request, timeout=self._timeout_seconds)
+                    return method()(request, timeout=self._timeout_seconds, metadata=self._metadata)
             except UnavailableError:
+                tries -= 1
                 if not tries:
                     raise
+            except ResourceExhaustedError as error:
+                self._sleep(pause.after(error))
 
     def _read(
         self,
@@ -122,7 +129,7 @@ class Connection:
     def _read_once(
         self, method: "grpc.UnaryStreamMultiCallable[RequestT, ResponseT]", request: RequestT
     ) -> Iterator[ResponseT]:
-        call = method(request)
+        call = method(request, metadata=self._metadata)
         try:
             with self._mapped_errors():
                 yield from call

@@ -65,7 +65,7 @@ class DatasetCalls(Connection):
 
     def _send(self, upload: Upload, patience: Patience) -> Dataset:
         # As a future, so that Ctrl-C ends the upload too.
-        call = self._datasets.UploadDataset.future(upload.messages(patience))
+        call = self._datasets.UploadDataset.future(upload.messages(patience), metadata=self._metadata)
         try:
             with self._mapped_errors():
                 answer = call.result()
