@@ -30,7 +30,7 @@ class Feeding:
     def feed(self, hosted: Hosted, now: float) -> None:
         """Fill the window of a server that is ready."""
         engine = hosted.engine
-        if engine is None or hosted.state is not HostedState.READY:
+        if engine is None or hosted.state is not HostedState.READY or _is_full(hosted, engine):
             return
         elsewhere = self._elsewhere(hosted)
         full = self._fill(hosted, engine, elsewhere, now, force=False)
@@ -41,7 +41,6 @@ class Feeding:
 
     def _fill(self, hosted: Hosted, engine: VirtualServer, elsewhere: set[str], now: float, *, force: bool) -> bool:
         """Push rows until the window is full; return whether it is."""
-        window = WINDOW * hosted.model.kv_tokens
         here = {*engine.adapters, *engine.loaded}
         for job_id in self.orders.get(hosted.family, ()):
             run = self._unfinished.get(job_id)
@@ -50,7 +49,7 @@ class Feeding:
             if not self._policy.may_serve(hosted.server_id, hosted.slot.id, job_id):
                 continue
             while run.waiting_rows:
-                if engine.reserved_tokens >= window or engine.row_count >= hosted.model.max_rows:
+                if _is_full(hosted, engine):
                     return True
                 rows = run.take(BITE_ROWS, here, elsewhere, force=force)
                 if not rows:
@@ -83,3 +82,8 @@ class Feeding:
             if rows:
                 engine.push(rows, now)
                 return
+
+
+def _is_full(hosted: Hosted, engine: VirtualServer) -> bool:
+    full = engine.reserved_tokens >= WINDOW * hosted.model.kv_tokens
+    return full or engine.row_count >= hosted.model.max_rows
