@@ -2,8 +2,7 @@
 
 A tenant's jobs run there one after another: by priority, then shortest first. A job's finish time there is its
 entitlement: whoever serves real jobs in the order of these times lets jobs run one after another, while nobody ends
-later
-than under fair sharing (the fair sojourn protocol of Friedman and Henderson).
+later than under fair sharing (the fair sojourn protocol of Friedman and Henderson).
 """
 
 from collections.abc import Iterable, Mapping

@@ -2,8 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Final
 
 from lorax_batch_scheduler.packing.fair_clock import VirtualJob, advance
+
+LEAST_S: Final = 1e-6
 
 
 class FairQueue:
@@ -15,25 +18,27 @@ class FairQueue:
         self._arrival: dict[str, float] = {}
         self._now = 0.0
 
-    def advance(
-        self, jobs: Iterable[VirtualJob], *, now: float, capacity: float, weights: Mapping[str, float]
-    ) -> None:
-        """Let time pass there until `now`, forget jobs that are not among the living ones, and take in new ones.
+    def advance(self, jobs: Iterable[VirtualJob], *, now: float, capacity: float, weights: Mapping[str, float]) -> None:
+        """Let time pass there until `now`, and take in new jobs.
 
-        `left_s` of a job that is known already is not looked at; its tenant and priority may have changed.
-        `capacity` is in slot-seconds a second.
+        Jobs that live no more go on there until they end: their tenants' shares were used for them. `left_s` of a job
+        that is known already is not looked at; its tenant and priority may have changed. `capacity` is in slot-seconds
+        a second.
         """
         left, ended = advance(self._jobs.values(), now=self._now, until=now, capacity=capacity, weights=weights)
+        self._now = now
         living = {job.job_id: job for job in jobs}
         known = self._finish | ended
         self._finish = {job_id: time for job_id, time in known.items() if job_id in living}
+        virtual = {job_id: replace(self._jobs[job_id], left_s=max(rest, LEAST_S)) for job_id, rest in left.items()}
+        for job_id, job in living.items():
+            if job_id in virtual:
+                old = virtual[job_id]
+                virtual[job_id] = replace(job, arrival=old.arrival, left_s=old.left_s)
+            elif job_id not in self._finish:
+                virtual[job_id] = replace(job, left_s=max(job.left_s, LEAST_S))
         self._arrival = {job_id: self._arrival.get(job_id, job.arrival) for job_id, job in living.items()}
-        self._jobs = {
-            job_id: replace(job, arrival=self._arrival[job_id], left_s=max(left.get(job_id, job.left_s), 1e-6))
-            for job_id, job in living.items()
-            if job_id not in self._finish
-        }
-        self._now = now
+        self._jobs = virtual
 
     def left_s(self, job_id: str) -> float | None:
         """Return what is left of a job there; None when it has ended there."""

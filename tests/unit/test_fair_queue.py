@@ -1,0 +1,50 @@
+"""The imaginary cluster in step with the real one: what is left there, who ended there, and what becomes of the gone."""
+
+import pytest
+from lorax_batch_scheduler.packing.fair_clock import VirtualJob
+from lorax_batch_scheduler.packing.fair_queue import FairQueue
+
+
+def job(job_id: str, size: float, *, tenant: str = "t", arrival: float = 0.0, priority: int = 0) -> VirtualJob:
+    return VirtualJob(job_id=job_id, tenant=tenant, priority=priority, arrival=arrival, left_s=size)
+
+
+def advance(queue: FairQueue, *jobs: VirtualJob, now: float, weights: dict[str, float] | None = None) -> None:
+    queue.advance(jobs, now=now, capacity=2.0, weights=weights or {})
+
+
+def test_a_tenants_jobs_run_shortest_first_and_end_there():
+    queue = FairQueue()
+    long, short = job("long", 100), job("short", 10)
+    advance(queue, long, short, now=0)
+    advance(queue, long, short, now=20)
+    assert (queue.left_s("short"), queue.finish("short")) == (None, 5.0)
+    assert (queue.left_s("long"), queue.finish("long")) == (pytest.approx(70), None)
+
+
+def test_tenants_share_by_weight():
+    queue = FairQueue()
+    jobs = job("a", 100, tenant="a"), job("b", 100, tenant="b")
+    advance(queue, *jobs, now=0)
+    advance(queue, *jobs, now=20, weights={"a": 3})
+    assert (queue.left_s("a"), queue.left_s("b")) == (pytest.approx(70), pytest.approx(90))
+
+
+def test_a_job_that_is_gone_has_used_its_tenants_share_until_it_ends_there():
+    queue = FairQueue()
+    quick, later = job("quick", 40), job("later", 50)
+    advance(queue, quick, later, job("other", 100, tenant="u"), now=0)
+    advance(queue, later, job("other", 100, tenant="u"), now=10)
+    advance(queue, later, job("other", 100, tenant="u"), now=40)
+    assert queue.left_s("later") == pytest.approx(50)
+    assert queue.left_s("quick") is None
+    assert queue.left_s("other") == pytest.approx(60)
+
+
+def test_a_job_keeps_its_arrival_and_takes_a_new_priority():
+    queue = FairQueue()
+    advance(queue, job("a", 100), job("b", 10), now=0)
+    advance(queue, job("a", 1, arrival=9, priority=5), job("b", 10, arrival=9), now=0)
+    advance(queue, job("a", 1, arrival=9, priority=5), job("b", 10, arrival=9), now=20)
+    assert queue.arrival("a") == 0
+    assert (queue.left_s("a"), queue.left_s("b")) == (pytest.approx(60), 10)
