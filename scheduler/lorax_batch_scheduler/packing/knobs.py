@@ -21,6 +21,10 @@ class Knobs:
     """A deadline is near when a set-up and this part of the time to it would use up the laxity."""
     idle_release: float = 1.0
     """A server without rows is kept for so many of its set-ups: who waits longer would have paid for a new start."""
+    patience: float = 30.0
+    """Servers are kept full when jobs take so many times as long as a row does on a full server."""
+    least_window: float = 0.25
+    """So much of it is filled in any case."""
     nearest_s: float = 20.0
     """Finish times nearer than this are as urgent as this."""
 

@@ -100,7 +100,24 @@ class Knowledge:
             if (made := self._servers.on_slot(family_id, slot)) is not None
         }
         return FamilyView(
-            family_id=family_id, need_bytes=need_bytes(model, self._servers.row_tokens(family_id)), setup_s=setup
+            family_id=family_id,
+            need_bytes=need_bytes(model, self._servers.row_tokens(family_id)),
+            setup_s=setup,
+            full_row_s=self._full_row_s(family_id),
+        )
+
+    def _full_row_s(self, family_id: str) -> float:
+        """Return how long a row takes on a full server of the quickest kind: its part of the time, times the rows."""
+        runs = [run for run in self._unfinished.values() if run.trace.family == family_id]
+        rows = sum(run.left_rows for run in runs)
+        if not rows:
+            return 0.0
+        prompt, reserved = sum(run.left_prompt for run in runs) / rows, sum(run.left_reserved for run in runs) / rows
+        output = (reserved - prompt) * self.ratio(runs[0])
+        adapter = any(run.with_adapters for run in runs)
+        return min(
+            min(model.kv_tokens / reserved, model.max_rows) * model.least_s(prompt, output, reserved, adapter=adapter)
+            for model in self._servers.by_kind(family_id).values()
         )
 
     def _job_view(self, run: JobRun, work_s: Mapping[str, float]) -> JobView:
