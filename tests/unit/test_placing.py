@@ -138,6 +138,14 @@ def test_a_flood_of_one_tenant_does_not_hold_up_another():
     assert placed.index("z") <= 1
 
 
+def test_a_job_that_has_waited_long_goes_before_younger_ones_of_higher_priority():
+    jobs = [replace(job("old", work=5000), arrival=NOW - 7200), job("young", work=10, priority=1)]
+    assert order(plan(view([slot("s", server("m"))], [family("m")], jobs))) == ("young", "old")
+    jobs[0] = replace(jobs[0], arrival=NOW - 14400)
+    view_now = view([slot("s", server("m"))], [family("m")], jobs)
+    assert order(plan(replace(view_now, now=NOW + 1))) == ("old", "young")
+
+
 def test_higher_priority_goes_first_within_a_tenant():
     jobs = [job("a", work=10), job("b", work=5000, priority=5)]
     assert order(plan(view([slot("s", server("m"))], [family("m")], jobs))) == ("b", "a")

@@ -9,7 +9,7 @@ class Knobs:
 
     idle_margin: float = 2.5
     """On an idle slot, the work of each server is at least so many set-ups."""
-    busy_margin: float = 8.0
+    busy_margin: float = 5.0
     """The same for taking a slot from another family."""
     strength: float = 2.5
     """A claim must be so many times stronger than that of the family whose slot it takes."""
@@ -21,7 +21,7 @@ class Knobs:
     """A deadline is near when a set-up and this part of the time to it would use up the laxity."""
     idle_release: float = 1.0
     """A server without rows is kept for so many of its set-ups: who waits longer would have paid for a new start."""
-    patience: float = 30.0
+    patience: float = 20.0
     """Servers are kept full when jobs take so many times as long as a row does on a full server."""
     least_window: float = 0.25
     """So much of it is filled in any case."""
