@@ -97,7 +97,7 @@ def test_a_large_job_ends_though_smaller_ones_of_higher_priority_never_stop_comi
         group = RowGroup(count=rows, prompt_tokens=2000, output_tokens=2)
         return TraceJob(id=f"j{n}", family="7b", arrival_s=arrival, tenant="a", priority=priority, rows=[group])
 
-    small = [job(n, 500.0 * n, 2600, 1) for n in range(1, 70)]  # more than the slot can do
+    small = [job(n, 300.0 * n, 3600, 1) for n in range(1, 70)]  # more than the slot can do
     trace = Trace(
         version=VERSION,
         slots=[TraceSlot(id="s", kind="a100-80", memory_bytes=80 * GIB)],
