@@ -92,6 +92,25 @@ def test_no_policy_beats_a_bound_and_every_row_ends_once(trace: Trace, policy: s
         assert run.finish - run.trace.arrival_s >= bound.alone_s * slack
 
 
+def test_a_large_job_ends_though_smaller_ones_of_higher_priority_never_stop_coming() -> None:
+    def job(n: int, arrival: float, rows: int, priority: int) -> TraceJob:
+        group = RowGroup(count=rows, prompt_tokens=2000, output_tokens=2)
+        return TraceJob(id=f"j{n}", family="7b", arrival_s=arrival, tenant="a", priority=priority, rows=[group])
+
+    small = [job(n, 300.0 * n, 3600, 1) for n in range(1, 70)]  # more than the slot can do
+    trace = Trace(
+        version=VERSION,
+        slots=[TraceSlot(id="s", kind="a100-80", memory_bytes=80 * GIB)],
+        models=MODELS,
+        families=[TraceFamily(id="7b", model="7b")],
+        tenants=[TraceTenant(id="a")],
+        jobs=[*small, job(0, 500.0, 4000, 0)],
+    )
+    large = Replay(trace, POLICIES["setup_aware_fair"]()).run().jobs[-1]
+    assert large.finish is not None
+    assert large.finish < small[-1].arrival_s
+
+
 @given(traces())
 @settings(max_examples=15, deadline=None)
 def test_a_replay_gives_the_same_again(trace: Trace) -> None:

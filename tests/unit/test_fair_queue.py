@@ -1,51 +1,64 @@
-"""The imaginary cluster is shared by tenants, by their weights."""
-
-from datetime import UTC, datetime
+"""The imaginary cluster in step with the real one: what is left there, who ended there, and what the gone leave."""
 
 import pytest
-from lorax_batch_scheduler.job import Job, JobState
-from lorax_batch_scheduler.rate import Rate
-from lorax_batch_scheduler.scheduling.fair_queue import FairQueue, share_weights
-from lorax_batch_scheduler.scheduling.job_book import KnownJob
-from lorax_batch_scheduler.server_config import ServerConfig
-
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
+from lorax_batch_scheduler.packing.fair_clock import VirtualJob
+from lorax_batch_scheduler.packing.fair_queue import FairQueue
 
 
-def known(job_id: str, tenant: str, weight: float) -> KnownJob:
-    job = Job(
-        job_id=job_id,
-        tenant=tenant,
-        share_weight=weight,
-        dataset_id="ds",
-        server_config=ServerConfig(base_model="m"),
-        base_model_id="m",
-        state=JobState.QUEUED,
-        create_time=NOW,
-        update_time=NOW,
-    )
-    return KnownJob(job=job, rows=Rate(0.0), tokens=Rate(0.0))
+def job(job_id: str, size: float, *, tenant: str = "t", arrival: float = 0.0, priority: int = 0) -> VirtualJob:
+    return VirtualJob(job_id=job_id, tenant=tenant, priority=priority, arrival=arrival, left_s=size)
 
 
-def left_after(jobs: list[KnownJob], seconds: float) -> dict[str, float | None]:
+def advance(queue: FairQueue, *jobs: VirtualJob, now: float, weights: dict[str, float] | None = None) -> None:
+    queue.advance(jobs, now=now, capacity=2.0, weights=weights or {})
+
+
+def test_a_tenants_jobs_run_shortest_first_and_end_there():
     queue = FairQueue()
-    sizes = {each.job.job_id: 100.0 for each in jobs}
-    queue.advance(jobs, sizes, now=0.0, capacity=1.0)
-    queue.advance(jobs, sizes, now=seconds, capacity=1.0)
-    return {each.job.job_id: queue.of(each.job.job_id)[0] for each in jobs}
+    long, short = job("long", 100), job("short", 10)
+    advance(queue, long, short, now=0)
+    advance(queue, long, short, now=20)
+    assert (queue.left_s("short"), queue.finish("short")) == (None, 5.0)
+    assert queue.left_s("long") == pytest.approx(70)
+    assert queue.finish("long") is None
 
 
-def test_a_tenant_with_many_jobs_gets_no_more_than_one_with_a_single_job():
-    jobs = [*(known(f"a{n}", "acme", 1.0) for n in range(9)), known("g", "globex", 1.0)]
-    left = left_after(jobs, 100.0)
-    assert left["g"] == pytest.approx(50.0)
-    assert sum(left[f"a{n}"] or 0.0 for n in range(9)) == pytest.approx(850.0)
+def test_tenants_share_by_weight():
+    queue = FairQueue()
+    jobs = job("a", 100, tenant="a"), job("b", 100, tenant="b")
+    advance(queue, *jobs, now=0)
+    advance(queue, *jobs, now=20, weights={"a": 3})
+    assert queue.left_s("a") == pytest.approx(70)
+    assert queue.left_s("b") == pytest.approx(90)
 
 
-def test_weights_are_shares():
-    left = left_after([known("a", "acme", 3.0), known("g", "globex", 1.0)], 100.0)
-    assert left == {"a": pytest.approx(25.0), "g": pytest.approx(75.0)}
+def test_a_job_that_ran_faster_than_its_share_uses_it_until_it_ends_there():
+    queue = FairQueue()
+    quick, later, other = job("quick", 40), job("later", 50), job("other", 100, tenant="u")
+    advance(queue, quick, later, other, now=0)
+    advance(queue, job("quick", 0), later, other, now=10)  # all done, in ten seconds of the whole cluster and more
+    advance(queue, later, other, now=10)
+    advance(queue, later, other, now=40)
+    assert queue.left_s("later") == pytest.approx(50)
+    assert queue.left_s("quick") is None
+    assert queue.left_s("other") == pytest.approx(60)
 
 
-def test_the_newest_reading_of_a_weight_counts():
-    assert share_weights([known("a", "acme", 3.0), known("g", "globex", 1.0)]) == {"acme": 3.0, "globex": 1.0}
+def test_a_job_that_was_cancelled_before_it_ran_takes_nothing():
+    queue = FairQueue()
+    huge, later, other = job("huge", 40), job("later", 50), job("other", 100, tenant="u")
+    advance(queue, huge, later, other, now=0)
+    advance(queue, later, other, now=0)
+    advance(queue, later, other, now=20)
+    assert queue.left_s("later") == pytest.approx(30)
+    assert queue.left_s("other") == pytest.approx(80)
+
+
+def test_a_job_keeps_its_arrival_and_takes_a_new_priority():
+    queue = FairQueue()
+    advance(queue, job("a", 100), job("b", 10), now=0)
+    advance(queue, job("a", 1, arrival=9, priority=5), job("b", 10, arrival=9), now=0)
+    advance(queue, job("a", 1, arrival=9, priority=5), job("b", 10, arrival=9), now=20)
+    assert queue.arrival("a") == 0
+    assert queue.left_s("a") == pytest.approx(60)
+    assert queue.left_s("b") == 10

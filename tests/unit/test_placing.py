@@ -138,6 +138,14 @@ def test_a_flood_of_one_tenant_does_not_hold_up_another():
     assert placed.index("z") <= 1
 
 
+def test_a_job_that_has_waited_long_goes_before_younger_ones_of_higher_priority():
+    jobs = [replace(job("old", work=5000), arrival=NOW - 7200), job("young", work=10, priority=1)]
+    assert order(plan(view([slot("s", server("m"))], [family("m")], jobs))) == ("young", "old")
+    jobs[0] = replace(jobs[0], arrival=NOW - 14400)
+    view_now = view([slot("s", server("m"))], [family("m")], jobs)
+    assert order(plan(replace(view_now, now=NOW + 1))) == ("old", "young")
+
+
 def test_higher_priority_goes_first_within_a_tenant():
     jobs = [job("a", work=10), job("b", work=5000, priority=5)]
     assert order(plan(view([slot("s", server("m"))], [family("m")], jobs))) == ("b", "a")
@@ -200,6 +208,41 @@ def test_with_more_families_than_slots_small_ones_share_a_slot_where_memory_allo
     parts = [each.memory_bytes for each in shared if isinstance(each, StartServer)]
     assert parts == [40 * GIB, 40 * GIB]
     assert len(starts(plan(view([slot("s", gib=30)], [family("m"), family("n")], jobs)))) == 1
+
+
+def test_a_tenant_has_no_more_slots_than_its_cap_over_all_its_families():
+    slots, families = [slot(f"s{n}") for n in range(4)], [family("m"), family("n")]
+    jobs = [job("a", work=20_000), job("b", "n", work=30_000)]
+    assert len(starts(plan(view(slots, families, jobs)))) == 4
+    capped = plan(view(slots, families, jobs, caps={"t": 1}))
+    assert len(starts(capped)) == 1
+    (waiting,) = {"a", "b"} - {
+        each.job_id for each in capped if isinstance(each, ExplainJob) and "start" in each.reason
+    }
+    assert why(capped, waiting) == "waiting for a slot: t may have 1 at a time, and more urgent jobs have them"
+    assert starts(plan(view(slots, families, jobs, caps={"t": 0}))) == []
+
+
+def test_a_cap_holds_back_no_other_tenant_and_a_lower_one_takes_servers_away():
+    slots, jobs = [slot(f"s{n}") for n in range(4)], [job("a", work=20_000), job("b", work=20_000, tenant="u")]
+    assert len(starts(plan(view(slots, [family("m")], jobs, caps={"t": 1})))) == 4
+    busy = [slot("s1", server("m", age=100)), slot("s2", replace(server("m", age=900), server_id="old"))]
+    lowered = plan(view(busy, [family("m")], jobs[:1], caps={"t": 1}))
+    (drain,) = (each for each in lowered if isinstance(each, DrainServer))
+    assert (drain.server_id, drain.reason) == ("m-server", "the tenants of m may have 1 slots")
+
+
+def test_servers_are_kept_full_only_while_much_waits():
+    rows = replace(family("m"), full_row_s=40.0)
+    server_slot = [slot("s", server("m"))]
+
+    def window(*jobs: JobView) -> float:
+        return next(each.window for each in plan(view(server_slot, [rows], jobs)) if isinstance(each, ServeJobs))
+
+    assert window(job("j", work=20)) == 0.25
+    assert 0.25 < window(job("j", work=500)) < 1.0
+    assert window(job("j", work=5000)) == 1.0
+    assert window(job("j", work=5000), job("tiny", work=5)) < 1.0
 
 
 def test_a_slot_that_is_drained_is_given_to_one_family_and_explained():

@@ -7,12 +7,16 @@
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from lorax_batch_scheduler.packing.cluster import ClusterView, FamilyView, HostedState, JobView, SlotView
 from lorax_batch_scheduler.packing.fair_clock import VirtualJob, ends
 from lorax_batch_scheduler.packing.knobs import Knobs
+from lorax_batch_scheduler.packing.window import window_part
+
+NO_CAP: Final = 1 << 30
 
 
 @dataclass(slots=True, kw_only=True)
@@ -22,6 +26,8 @@ class Claim:
     family: FamilyView
     jobs: list[JobView]
     """Those with a near deadline first, then the most urgent."""
+    window: float
+    """The part of their windows that its servers fill."""
     index: float
     work_s: float
     hosts: int
@@ -30,6 +36,8 @@ class Claim:
     """Slots that its deadlines take."""
     part: int = 0
     """Slots that it may have while others want them."""
+    most: int = NO_CAP
+    """Slots that it may have in any case: what the caps of its tenants leave."""
 
     @property
     def family_id(self) -> str:
@@ -117,22 +125,32 @@ class _Claims:
             weighted += work * urgencies[job.job_id]
             total += work
             best = max(best, weighted / (setup_s + total)) if total else best
-        return Claim(family=family, jobs=jobs, index=best, work_s=total, hosts=hosts, needed=needed)
+        window = self._window(family, jobs, setup_s, hosts)
+        return Claim(family=family, jobs=jobs, window=window, index=best, work_s=total, hosts=hosts, needed=needed)
+
+    def _window(self, family: FamilyView, jobs: Sequence[JobView], setup_s: float, hosts: int) -> float:
+        flows: list[float] = []
+        work = 0.0
+        for job in jobs:
+            work += self._work[job.job_id]
+            flows.append(self._view.now - job.arrival + setup_s + work / max(hosts, 1))
+        return window_part(flows, family.full_row_s, self._knobs)
 
     def _near_deadlines(self, family: FamilyView, jobs: list[JobView], hosts: int) -> tuple[dict[str, float], int]:
         """Return the laxity of jobs whose deadline is near but can be met, and how many slots that takes."""
         now, margin, slots = self._view.now, self._knobs.deadline_margin, len(self._view.slots)
         setup = min(family.setup_s.values())
         laxities: dict[str, float] = {}
-        needed, work = 0, 0.0
+        needed, work, least = 0, 0.0, 0.0
         dated = [(job.deadline, job.job_id) for job in jobs if job.deadline is not None]
         for deadline, job_id in sorted(dated):
             own = self._work[job_id] * margin
-            left = deadline - now
+            left = deadline - now - family.full_row_s  # when its last row must be sent
             start = 0.0 if hosts else setup
-            if left <= start or (work + own) / slots > left - start:
+            if left <= start or (least + self._work[job_id]) / slots > left - start:
                 continue  # it comes too late whatever is done: it takes nothing from those that can be in time
             work += own
+            least += self._work[job_id]
             laxity = left - start - work / max(hosts, 1)
             if laxity < setup + self._knobs.critical_share * left:
                 laxities[job_id] = laxity

@@ -60,6 +60,8 @@ class FamilyView:
     """By GPU kind: from the decision to start a server to its first row. Kinds that are missing can't host it."""
     held_until: Mapping[str, float] = field(default_factory=dict)
     """By GPU kind: it failed to start there, and is not tried again before."""
+    full_row_s: float = 0.0
+    """How long a row takes on a server whose window is full; 0: unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +92,8 @@ class ClusterView:
     jobs: tuple[JobView, ...]
     weights: Mapping[str, float] = field(default_factory=dict)
     """Of tenants; those that are missing have 1."""
+    caps: Mapping[str, int] = field(default_factory=dict)
+    """By tenant: the most slots that are held for its jobs alone; those that are missing have no cap."""
     switching_budget_s: float = float("inf")
     """So many slot-seconds may now be spent on switching slots that are at work."""
 
@@ -120,6 +124,8 @@ class ServeJobs:
 
     family_id: str
     job_ids: tuple[str, ...]
+    window: float = 1.0
+    """The part of its window that each server fills: less when short rows are worth more than work done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,9 @@ def explain(
     for family in view.families:
         if family.family_id not in ready:
             before = strongest[: strongest.index(family.family_id)] if family.family_id in strongest else []
-            reasons[family.family_id] = _why(view, family, starts, freed_for, before)
+            claim = next((claim for claim in claims if claim.family_id == family.family_id), None)
+            capped = claim is not None and claim.most == 0 and _why_capped(view, claim)
+            reasons[family.family_id] = capped or _why(view, family, starts, freed_for, before)
             if not any(can_host(slot, family) and not slot.fixed for slot in view.slots):
                 never.add(family.family_id)
     return [
@@ -38,6 +40,12 @@ def explain(
         for job in view.jobs
         if job.family_id in reasons
     ]
+
+
+def _why_capped(view: ClusterView, claim: Claim) -> str:
+    tenants = sorted({job.tenant for job in claim.jobs})
+    caps = _named(f"{tenant} may have {view.caps[tenant]}" for tenant in tenants)
+    return f"waiting for a slot: {caps} at a time, and more urgent jobs have them"
 
 
 def _why(

@@ -1,13 +1,16 @@
 """The virtual fair clock: an imaginary cluster that tenants share by weight at every instant.
 
-A tenant's jobs run there one after another: by priority, then shortest first. A job's finish time there is its
-entitlement: whoever serves real jobs in the order of these times lets jobs run one after another, while nobody ends
-later
-than under fair sharing (the fair sojourn protocol of Friedman and Henderson).
+A tenant's jobs run there one after another: by priority, which rises with age, then shortest first. A job's finish
+time there is its entitlement: whoever serves real jobs in the order of these times lets jobs run one after another,
+while nobody ends later than under fair sharing (the fair sojourn protocol of Friedman and Henderson).
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
+
+AGEING_S: Final = 7200.0
+"""A job's priority rises by one for each such time since it came, so that no job waits for ever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +36,7 @@ class VirtualEnd:
 def ends(jobs: Iterable[VirtualJob], *, now: float, capacity: float, weights: Mapping[str, float]) -> list[VirtualEnd]:
     """Return when each job ends, earliest first. `capacity` is in slot-seconds a second."""
     found: list[VirtualEnd] = []
-    for time, job_id, _ in _walk(_queues(jobs), now=now, capacity=capacity, weights=weights):
+    for time, job_id, _ in _walk(_queues(jobs, now), now=now, capacity=capacity, weights=weights):
         found.append(VirtualEnd(job_id=job_id, time=time))
     return found
 
@@ -42,7 +45,7 @@ def advance(
     jobs: Iterable[VirtualJob], *, now: float, until: float, capacity: float, weights: Mapping[str, float]
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Let time pass in the imaginary cluster; return what is left by job, and the end times of those that ended."""
-    queues = _queues(jobs)
+    queues = _queues(jobs, now)
     left = {job.job_id: job.left_s for queue in queues.values() for job in queue}
     ended: dict[str, float] = {}
     level = 0.0
@@ -70,9 +73,13 @@ def _weight(weights: Mapping[str, float], tenant: str) -> float:
     return weights.get(tenant, 1.0)
 
 
-def _queues(jobs: Iterable[VirtualJob]) -> dict[str, list[VirtualJob]]:
+def _queues(jobs: Iterable[VirtualJob], now: float) -> dict[str, list[VirtualJob]]:
+    def rank(job: VirtualJob) -> tuple[int, float, float, str]:
+        aged = job.priority + int(max(now - job.arrival, 0.0) / AGEING_S)
+        return -aged, job.left_s, job.arrival, job.job_id
+
     queues: dict[str, list[VirtualJob]] = {}
-    for job in sorted(jobs, key=lambda job: (-job.priority, job.left_s, job.arrival, job.job_id)):
+    for job in sorted(jobs, key=rank):
         queues.setdefault(job.tenant, []).append(job)
     return queues
 

@@ -5,6 +5,7 @@ set-up. One more slot is worth it only while the work on each outlasts its set-u
 no server share the slot of another where memory allows it.
 """
 
+from lorax_batch_scheduler.packing.caps import set_caps
 from lorax_batch_scheduler.packing.claims import Claim, count_kinds, make_claims
 from lorax_batch_scheduler.packing.cluster import (
     ClusterView,
@@ -38,6 +39,7 @@ class _Placing:
         self._families = {family.family_id: family for family in view.families}
         self._prices = kind_prices(view, count_kinds(view.slots))
         self._claims = make_claims(view, knobs)
+        set_caps(self._claims, view.caps, knobs.idle_margin)
         self._claim_of = {claim.family_id: claim for claim in self._claims}
         usable = [slot for slot in view.slots if not slot.unusable and not slot.fixed]
         self._usable_count = len(usable)
@@ -53,6 +55,7 @@ class _Placing:
         self._budget_s = view.switching_budget_s
 
     def actions(self) -> list[PlaceAction]:
+        self._obey_caps()
         for claim in self._claims:
             self._take_idle(claim)
             self._take_busy(claim)
@@ -62,11 +65,11 @@ class _Placing:
         # With a slot for each family a turn on a whole slot is sooner over than a stay on a part of one.
         if len(self._claims) > self._usable_count:
             for claim in self._claims:
-                if claim.hosts == 0:
+                if claim.hosts == 0 and claim.most > 0:
                     self._share_slot(claim)
         self._release_idle()
         orders = [
-            ServeJobs(family_id=claim.family_id, job_ids=tuple(job.job_id for job in claim.jobs))
+            ServeJobs(family_id=claim.family_id, job_ids=tuple(job.job_id for job in claim.jobs), window=claim.window)
             for claim in self._claims
         ]
         starts = list(self._starts.values())
@@ -74,7 +77,7 @@ class _Placing:
 
     def _wants_more(self, claim: Claim, setup_s: float, margin: float) -> bool:
         n = claim.hosts + 1
-        if n > claim.part:
+        if n > min(claim.part, claim.most):
             return False
         return n <= max(claim.needed, 1) or n <= claim.work_s / (margin * max(setup_s, 1e-9)) + 1
 
@@ -120,12 +123,18 @@ class _Placing:
     def _take(self, claim: Claim, slot: SlotView, *, idle: bool) -> None:
         self._taken[slot.slot_id] = claim.family_id
         for server in slot.servers:
-            weaker = f"its claim of {claim.index:.2g} is stronger than the {self._strengths[slot.slot_id]:.2g} here"
-            reason = f"{claim.family_id} needs the slot: {'nothing to do here' if idle else weaker}"
-            self._drain(slot, server, reason)
+            self._drain(slot, server, f"{claim.family_id} needs the slot: {self._why_take(claim, slot, idle=idle)}")
             loser = self._claim_of.get(server.family_id)
             if loser is not None:
                 loser.hosts -= 1
+
+    def _why_take(self, claim: Claim, slot: SlotView, *, idle: bool) -> str:
+        if idle:
+            return "nothing to do here"
+        here = self._strengths[slot.slot_id]
+        if here <= 0:
+            return "no job is left for what runs here"
+        return f"its jobs are {claim.index / here:.1f} times as urgent as those served here"
 
     def _share_slot(self, claim: Claim) -> None:
         """Start a server beside others, where they leave memory or start only now: slower than alone, but not last."""
@@ -148,6 +157,20 @@ class _Placing:
                 self._start(self._claim_of[each.family_id], slot, parts[each.family_id], "shares the slot")
             self._start(claim, slot, parts[family.family_id], "shares the slot")
             return
+
+    def _obey_caps(self) -> None:
+        """Stop servers that are more than a cap allows, those without rows and then the latest first."""
+        for claim in self._claims:
+            hosting = [
+                (server.idle_since is None, -server.since, slot.slot_id, slot, server)
+                for slot in self._at_work
+                for server in slot.servers
+                if server.family_id == claim.family_id and server.state is not HostedState.DRAINING
+            ]
+            for *_, slot, server in sorted(hosting, key=lambda each: each[:3])[: max(claim.hosts - claim.most, 0)]:
+                self._drain(slot, server, f"the tenants of {claim.family_id} may have {claim.most} slots")
+                self._taken.setdefault(slot.slot_id, "")
+                claim.hosts -= 1
 
     def _release_idle(self) -> None:
         """Stop servers that have had nothing to do for as long as another start would take."""

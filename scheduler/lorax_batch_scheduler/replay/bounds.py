@@ -8,7 +8,7 @@ from typing import Final
 from lorax_batch_scheduler.replay.capacity import Capacity
 from lorax_batch_scheduler.replay.job_bound import JobBound, job_bounds
 from lorax_batch_scheduler.replay.prices import price_rounds
-from lorax_batch_scheduler.replay.server_model import ADAPTER_DOWNLOAD_S, ADAPTER_LOAD_S, ServerModels
+from lorax_batch_scheduler.replay.server_model import ServerModels
 from lorax_batch_scheduler.replay.trace import Trace
 
 MOMENTS: Final = 40
@@ -105,7 +105,7 @@ class _Bounds:
         adapters: dict[str, set[str]] = {}
         for job, bound in zip(self._trace.jobs, self._jobs, strict=True):
             adapters.setdefault(job.family, set()).update(bound.adapters)
-        return {family: len(names) * (ADAPTER_LOAD_S + ADAPTER_DOWNLOAD_S) for family, names in adapters.items()}
+        return {family: len(names) * self._servers.first_load_s() for family, names in adapters.items()}
 
     def _best_prices(self, work: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
         """Return the prices under which the work takes longest: any prices give a bound, these the best."""
@@ -148,7 +148,8 @@ class _Bounds:
         order = sorted(numbers, key=lambda number: (self._jobs[number].released, number))
         releases = [self._jobs[number].released for number in order]
         left: list[tuple[float, int]] = []
-        now = total = 0.0
+        total = 0.0
+        now = self._capacity.done_at(self._loads_before(numbers), self._prices, after=0.0)
         index = 0
         while index < len(order) or left:
             if not left:
@@ -166,6 +167,14 @@ class _Bounds:
                 heapq.heappush(left, (cost - self._capacity.done_by(until, self._prices, after=now), number))
                 now = until
         return total
+
+    def _loads_before(self, numbers: Sequence[int]) -> float:
+        """Return what the loads cost that come before any of these jobs ends: at least those of one of them."""
+        return min((len(self._jobs[number].adapters) * self._load_cost(number) for number in numbers), default=0.0)
+
+    def _load_cost(self, number: int) -> float:
+        kinds = self._jobs[number].work_s
+        return self._servers.first_load_s() * min(self._slowest(self._prices, kind) for kind in kinds)
 
 
 def _cost(work: Mapping[str, Mapping[str, float]], prices: Mapping[str, float]) -> float:

@@ -239,6 +239,7 @@ class Replay:
             match action:
                 case ServeJobs():
                     self._feeding.orders[action.family_id] = action.job_ids
+                    self._feeding.windows[action.family_id] = action.window
                 case DrainServer():
                     self._drain(self._hosted[action.server_id])
                 case StartServer():

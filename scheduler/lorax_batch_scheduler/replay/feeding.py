@@ -12,6 +12,8 @@ from lorax_batch_scheduler.replay.virtual_server import VirtualServer
 WINDOW: Final = 1.3
 """Rows in flight may reserve so many times the KV tokens of a server."""
 BITE_ROWS: Final = 32
+FRESH_SHARE: Final = 0.75
+"""Only the first job opens adapters on the rest of a server's adapter slots: others' would keep them for ever."""
 STEAL_ROWS: Final = 8
 """A server with fewer rows takes some that wait on another."""
 
@@ -26,11 +28,13 @@ class Feeding:
         self._unfinished = unfinished
         self.orders: dict[str, tuple[str, ...]] = {}
         """Family -> its jobs, in the order in which they are served."""
+        self.windows: dict[str, float] = {}
+        """Family -> the part of its window that each server fills."""
 
     def feed(self, hosted: Hosted, now: float) -> None:
         """Fill the window of a server that is ready."""
         engine = hosted.engine
-        if engine is None or hosted.state is not HostedState.READY:
+        if engine is None or hosted.state is not HostedState.READY or self._is_full(hosted, engine):
             return
         elsewhere = self._elsewhere(hosted)
         full = self._fill(hosted, engine, elsewhere, now, force=False)
@@ -41,8 +45,8 @@ class Feeding:
 
     def _fill(self, hosted: Hosted, engine: VirtualServer, elsewhere: set[str], now: float, *, force: bool) -> bool:
         """Push rows until the window is full; return whether it is."""
-        window = WINDOW * hosted.model.kv_tokens
-        here = {*engine.adapters, *engine.loaded}
+        here = {"", *engine.adapters, *engine.loaded}
+        room = hosted.model.adapter_slots
         for job_id in self.orders.get(hosted.family, ()):
             run = self._unfinished.get(job_id)
             if run is None or not run.waiting_rows:
@@ -50,15 +54,17 @@ class Feeding:
             if not self._policy.may_serve(hosted.server_id, hosted.slot.id, job_id):
                 continue
             while run.waiting_rows:
-                if engine.reserved_tokens >= window or engine.row_count >= hosted.model.max_rows:
+                if self._is_full(hosted, engine):
                     return True
-                rows = run.take(BITE_ROWS, here, elsewhere, force=force)
+                fresh = force or engine.adapter_count < room
+                rows = run.take(BITE_ROWS, here, elsewhere if fresh else None, force=force)
                 if not rows:
                     break
                 if run.start is None:
                     run.start = now
                 here.add(rows[0].adapter)
                 engine.push(rows, now)
+            room = max(int(FRESH_SHARE * hosted.model.adapter_slots), 1)
         return False
 
     def _elsewhere(self, hosted: Hosted) -> set[str]:
@@ -83,3 +89,8 @@ class Feeding:
             if rows:
                 engine.push(rows, now)
                 return
+
+    def _is_full(self, hosted: Hosted, engine: VirtualServer) -> bool:
+        part = self.windows.get(hosted.family, 1.0)
+        full = engine.reserved_tokens >= part * WINDOW * hosted.model.kv_tokens
+        return full or engine.row_count >= part * hosted.model.max_rows

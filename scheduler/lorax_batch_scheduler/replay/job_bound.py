@@ -46,6 +46,7 @@ def job_bounds(trace: Trace, servers: ServerModels) -> list[JobBound]:
     speeds: dict[str, float] = {}
     for slot in trace.slots:
         speeds[slot.kind] = speeds.get(slot.kind, 0.0) + slot.speed
+    slowest = {kind: min(slot.speed for slot in trace.slots if slot.kind == kind) for kind in speeds}
     fastest = max(slot.speed for slot in trace.slots)
     found = []
     for number, job in enumerate(trace.jobs):
@@ -54,7 +55,12 @@ def job_bounds(trace: Trace, servers: ServerModels) -> list[JobBound]:
         work = {kind: _least_work(rows, model) for kind, model in models.items()}
         chain = min(max(_alone(row, model) for row in rows) for model in models.values()) / fastest
         released = max(job.arrival_s, ready[job.family])
+        adapters = frozenset(row.adapter for row in rows) - {""}
         rate = sum(speeds[kind] / seconds for kind, seconds in work.items() if seconds > 0)
+        pouring = 1 / rate if rate else 0.0
+        # Its adapters have been loaded by its end, and none before the family's first server was ready.
+        lost = len(adapters) * servers.first_load_s() * min(slowest[kind] / max(work[kind], 1e-9) for kind in work)
+        loaded = ready[job.family] + pouring * (1 + lost)
         found.append(
             JobBound(
                 arrival=job.arrival_s,
@@ -62,8 +68,8 @@ def job_bounds(trace: Trace, servers: ServerModels) -> list[JobBound]:
                 work_s=work,
                 chain_s=chain,
                 setup_s=min(model.cold_start_s for model in models.values()),
-                alone_s=released - job.arrival_s + max(chain, 1 / rate if rate else 0.0),
-                adapters=frozenset(row.adapter for row in rows) - {""},
+                alone_s=max(released + max(chain, pouring), loaded) - job.arrival_s,
+                adapters=adapters,
             )
         )
     return found

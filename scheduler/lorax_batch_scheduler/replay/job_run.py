@@ -44,11 +44,13 @@ class JobRun:
         self.finish: float | None = None
         self.start: float | None = None
 
-    def take(self, count: int, here: Collection[str], elsewhere: Collection[str], *, force: bool) -> list[VirtualRow]:
+    def take(
+        self, count: int, here: Collection[str], elsewhere: Collection[str] | None, *, force: bool
+    ) -> list[VirtualRow]:
         """Take rows for a server.
 
         Of an adapter that it has (`here`), of one that no other server of the family has, or of one with so many rows
-        left that another load pays; `force`: of any.
+        left that another load pays; `force`: of any. With None for `elsewhere` only of those that it has.
         """
         name = self._choose(here, elsewhere, force=force) if self.grouped else next(iter(self._pools), None)
         if name is None:
@@ -80,7 +82,7 @@ class JobRun:
         self.ended_output += row.output_tokens
         self.ended_allowed += row.reserved_tokens - row.prompt_tokens
 
-    def _choose(self, here: Collection[str], elsewhere: Collection[str], *, force: bool) -> str | None:
+    def _choose(self, here: Collection[str], elsewhere: Collection[str] | None, *, force: bool) -> str | None:
         pools = self._pools
         if not pools:
             return None
@@ -88,6 +90,8 @@ class JobRun:
         found = [(len(pool), name) for name in known if (pool := pools.get(name)) is not None]
         if found:
             return max(found)[1]
+        if elsewhere is None:
+            return None
         while self._by_size and self._by_size[0] not in pools:
             self._by_size.pop(0)
         fresh = next((name for name in self._by_size if name in pools and name not in elsewhere), None)

@@ -5,7 +5,8 @@ from typing import Final
 
 from lorax_batch_scheduler.packing import ClusterView, FamilyView, HostedServer, JobView, SlotView
 from lorax_batch_scheduler.packing.claims import reference_work
-from lorax_batch_scheduler.packing.fair_clock import VirtualJob, advance
+from lorax_batch_scheduler.packing.fair_clock import VirtualJob
+from lorax_batch_scheduler.packing.fair_queue import FairQueue
 from lorax_batch_scheduler.replay.hosted import Hosted
 from lorax_batch_scheduler.replay.job_run import JobRun
 from lorax_batch_scheduler.replay.server_model import ServerModels, need_bytes
@@ -46,10 +47,7 @@ class Knowledge:
         self._kinds: dict[str, int] = {}
         for slot in trace.slots:
             self._kinds[slot.kind] = self._kinds.get(slot.kind, 0) + 1
-        self._virtual_left: dict[str, float] = {}
-        self._virtual_finish: dict[str, float] = {}
-        self._virtual_jobs: dict[str, VirtualJob] = {}
-        self._virtual_now = 0.0
+        self._queue = FairQueue()
         self._ratios: dict[str, tuple[float, float]] = {}
 
     def learn(self, family_id: str, row: VirtualRow) -> None:
@@ -59,8 +57,9 @@ class Knowledge:
 
     def view(self, now: float, *, spent_s: float) -> ClusterView:
         """Return the cluster as a policy sees it. `spent_s`: what switching busy slots has cost so far."""
-        self._advance_fair_clock(now)
-        jobs = tuple(self._job_view(run) for run in self._unfinished.values())
+        work_s = {run.trace.id: self._work(run) for run in self._unfinished.values()}
+        self._advance_fair_clock(now, work_s)
+        jobs = tuple(self._job_view(run, work_s[run.trace.id]) for run in self._unfinished.values())
         families = {job.family_id for job in jobs} | {
             hosted.family for servers in self._on_slot.values() for hosted in servers
         }
@@ -101,27 +100,38 @@ class Knowledge:
             if (made := self._servers.on_slot(family_id, slot)) is not None
         }
         return FamilyView(
-            family_id=family_id, need_bytes=need_bytes(model, self._servers.row_tokens(family_id)), setup_s=setup
+            family_id=family_id,
+            need_bytes=need_bytes(model, self._servers.row_tokens(family_id)),
+            setup_s=setup,
+            full_row_s=self._full_row_s(family_id),
         )
 
-    def _job_view(self, run: JobRun) -> JobView:
+    def _full_row_s(self, family_id: str) -> float:
+        """Return how long a row takes on a full server of the quickest kind: its part of the time, times the rows."""
+        runs = [run for run in self._unfinished.values() if run.trace.family == family_id]
+        rows = sum(run.left_rows for run in runs)
+        if not rows:
+            return 0.0
+        prompt, reserved = sum(run.left_prompt for run in runs) / rows, sum(run.left_reserved for run in runs) / rows
+        output = (reserved - prompt) * self.ratio(runs[0])
+        adapter = any(run.with_adapters for run in runs)
+        return min(
+            min(model.kv_tokens / reserved, model.max_rows) * model.least_s(prompt, output, reserved, adapter=adapter)
+            for model in self._servers.by_kind(family_id).values()
+        )
+
+    def _job_view(self, run: JobRun, work_s: Mapping[str, float]) -> JobView:
         job = run.trace
-        work = self._work(run)
-        if job.id not in self._virtual_left and job.id not in self._virtual_finish:
-            self._virtual_left[job.id] = reference_work(work, self._kinds)
-            self._virtual_jobs[job.id] = VirtualJob(
-                job_id=job.id, tenant=job.tenant, priority=job.priority, arrival=job.arrival_s, left_s=0.0
-            )
         return JobView(
             job_id=job.id,
             family_id=job.family,
             tenant=job.tenant,
             priority=job.priority,
             arrival=job.arrival_s,
-            work_s=work,
+            work_s=work_s,
             deadline=job.deadline_s,
-            virtual_left_s=self._virtual_left.get(job.id),
-            virtual_finish=self._virtual_finish.get(job.id),
+            virtual_left_s=self._queue.left_s(job.id),
+            virtual_finish=self._queue.finish(job.id),
         )
 
     def _work(self, run: JobRun) -> dict[str, float]:
@@ -141,19 +151,15 @@ class Knowledge:
         output, allowed = self._ratios.get(run.trace.family, (0.0, 0.0))
         return output / allowed if allowed else FIRST_RATIO
 
-    def _advance_fair_clock(self, now: float) -> None:
+    def _advance_fair_clock(self, now: float, work_s: Mapping[str, Mapping[str, float]]) -> None:
         jobs = [
             VirtualJob(
-                job_id=job_id,
-                tenant=known.tenant,
-                priority=known.priority,
-                arrival=known.arrival,
-                left_s=self._virtual_left[job_id],
+                job_id=run.trace.id,
+                tenant=run.trace.tenant,
+                priority=run.trace.priority,
+                arrival=run.trace.arrival_s,
+                left_s=reference_work(work_s[run.trace.id], self._kinds),
             )
-            for job_id, known in self._virtual_jobs.items()
-            if job_id in self._virtual_left
+            for run in self._unfinished.values()
         ]
-        left, ended = advance(jobs, now=self._virtual_now, until=now, capacity=self._slot_count, weights=self._weights)
-        self._virtual_left = left
-        self._virtual_finish |= ended
-        self._virtual_now = now
+        self._queue.advance(jobs, now=now, capacity=self._slot_count, weights=self._weights)

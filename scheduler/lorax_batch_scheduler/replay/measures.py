@@ -92,16 +92,16 @@ def _sizes(trace: Trace, bounds: Bounds) -> list[float]:
 def _fair_shares(trace: Trace, bounds: Bounds, outcome: Outcome) -> dict[str, float]:
     """Return for each tenant its mean flow time under ideal fair sharing over its real one, at most 1.
 
-    Ideal: tenants share all slots by weight at every instant, no start and no load costs anything; a second more is
-    allowed for every job so that tiny ones do not decide.
+    Ideal: tenants share all slots by weight at every instant, and no start and no load costs anything; each job is
+    allowed one start, and never less than it would take with the cluster for itself.
     """
     weights = {tenant.id: tenant.weight for tenant in trace.tenants}
     sizes = _sizes(trace, bounds)
     fair = _fair_finishes(trace, sizes, weights)
     grace = max(job.setup_s for job in bounds.jobs)
     shares: dict[str, tuple[float, float]] = {}
-    for number, job in enumerate(outcome.jobs):
-        ideal = fair[str(number)] - job.trace.arrival_s + grace
+    for number, (job, bound) in enumerate(zip(outcome.jobs, bounds.jobs, strict=True)):
+        ideal = max(fair[str(number)] - job.trace.arrival_s + grace, bound.alone_s)
         real = (job.finish if job.finish is not None else math.inf) - job.trace.arrival_s
         known = shares.get(job.trace.tenant, (0.0, 0.0))
         shares[job.trace.tenant] = known[0] + ideal, known[1] + max(real, ideal)

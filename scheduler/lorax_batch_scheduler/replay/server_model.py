@@ -129,6 +129,13 @@ class ServerModels:
         """Return how many tokens a row may reserve: as many as fit into the smallest server of the family."""
         return self._row_tokens[family_id]
 
+    def first_load_s(self) -> float:
+        """Return the least slot-seconds that the first load of an adapter takes.
+
+        A slot that fails in the middle of one leaves the files on the node for nothing.
+        """
+        return ADAPTER_LOAD_S + (ADAPTER_COPY_S if self._trace.failures else ADAPTER_DOWNLOAD_S)
+
     def download_s(self, family_id: str) -> float:
         """Return how long a node takes to get the weights."""
         return self._models[self._families[family_id].model].weight_bytes / DOWNLOAD_BYTES_PER_S

@@ -86,6 +86,11 @@ class VirtualServer:
         return self._rows_of.keys()
 
     @property
+    def adapter_count(self) -> int:
+        """The number of those, the base model not counted."""
+        return len(self._rows_of) - ("" in self._rows_of)
+
+    @property
     def loaded(self) -> Iterable[str]:
         """The adapters on its GPU."""
         return self._loaded.keys()

@@ -12,7 +12,8 @@ from lorax_batch_scheduler.fleet import ServerStatus, Slot
 from lorax_batch_scheduler.launching.memory_need import need_bytes
 from lorax_batch_scheduler.packing import ClusterView, FamilyView, JobView, SlotView
 from lorax_batch_scheduler.packing.claims import reference_work
-from lorax_batch_scheduler.scheduling.fair_queue import FairQueue, share_weights
+from lorax_batch_scheduler.packing.fair_clock import VirtualJob
+from lorax_batch_scheduler.packing.fair_queue import FairQueue
 from lorax_batch_scheduler.scheduling.fleet import Fleet
 from lorax_batch_scheduler.scheduling.fleet_record import OtherFleets
 from lorax_batch_scheduler.scheduling.job_book import JobBook, KnownJob
@@ -86,7 +87,9 @@ class ClusterSight:
         gpus, kinds = _smallest(slots), Counter(slot.gpu_kind for slot in slots)
         work = {known.job.job_id: self._estimates.work(self._left.of(known), gpus.values()) for known in jobs}
         sizes = {job_id: reference_work(_slot_s(by_kind), kinds) for job_id, by_kind in work.items()}
-        self._queue.advance(jobs, sizes, now=now, capacity=float(max(len(slots), 1)))
+        virtual = [_virtual(known, sizes[known.job.job_id], now) for known in jobs]
+        weights = {known.job.tenant: known.job.share_weight for known in jobs}
+        self._queue.advance(virtual, now=now, capacity=float(max(len(slots), 1)), weights=weights)
         with_rows = {known.family for known in jobs if known.left}
         view = ClusterView(
             now=now,
@@ -96,7 +99,7 @@ class ClusterSight:
             ),
             families=tuple(self._family_view(fleet, name, seen, gpus) for name, seen in families.items()),
             jobs=tuple(self._job_view(known, work[known.job.job_id], now) for known in jobs),
-            weights=share_weights(jobs),
+            weights=weights,
             switching_budget_s=switching_budget_s,
         )
         return Sight(
@@ -173,17 +176,16 @@ class ClusterSight:
 
     def _job_view(self, known: KnownJob, work: Mapping[str, Work], now: float) -> JobView:
         job = known.job
-        left_s, finish = self._queue.of(job.job_id)
         return JobView(
             job_id=job.job_id,
             family_id=known.family,
             tenant=job.tenant,
             priority=job.priority,
-            arrival=self._queue.arrival(job.job_id, now),
+            arrival=self._queue.arrival(job.job_id),
             work_s=_slot_s(work),
             deadline=self.moment(job.deadline, now),
-            virtual_left_s=left_s,
-            virtual_finish=finish,
+            virtual_left_s=self._queue.left_s(job.job_id),
+            virtual_finish=self._queue.finish(job.job_id),
         )
 
     def moment(self, time: datetime | None, now: float) -> float | None:
@@ -200,6 +202,11 @@ class ClusterSight:
             log_sigmas={job_id: _largest_sigma(work[job_id]) for job_id in ids},
             speeds=self._estimates.speeds(servers),
         )
+
+
+def _virtual(known: KnownJob, size_s: float, now: float) -> VirtualJob:
+    job = known.job
+    return VirtualJob(job_id=job.job_id, tenant=job.tenant, priority=job.priority, arrival=now, left_s=size_s)
 
 
 def _smallest(slots: Iterable[Slot]) -> dict[str, Gpu]:
