@@ -115,8 +115,8 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             learned=PostgresLearnedStore(database),
             planning_turns=PostgresPlanningTurns(database),
             access=PostgresAccessStore(database, listener),
-            webhooks=PostgresWebhookStore(database),
-            deliveries=PostgresDeliveryStore(database, listener),
+            webhooks=PostgresWebhookStore(database, sealer),
+            deliveries=PostgresDeliveryStore(database, listener, sealer),
         )
 
 

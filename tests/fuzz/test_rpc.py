@@ -32,7 +32,7 @@ CALLS = 12 * SCALE
 """Of each method and worker."""
 EACH = 15
 """Jobs in each state at the beginning."""
-RARE = ("DeleteJob", "DeleteDataset")
+RARE = ("DeleteJob", "DeleteDataset", "DeleteWebhook")
 """Made four times less often, or there would soon be nothing left to call about."""
 MAX_GROWTH_BYTES = 24 << 20
 

@@ -4,25 +4,35 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Final
 
+import asyncpg
 import msgspec
+import structlog
 
+from lorax_batch_scheduler.errors import SecretUnreadableError
 from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.job import StateChange
 from lorax_batch_scheduler.postgres.database import Database
 from lorax_batch_scheduler.postgres.listener import Listener
 from lorax_batch_scheduler.postgres.statements import SQL
+from lorax_batch_scheduler.postgres.webhook_secrets import open_secrets
+from lorax_batch_scheduler.sealing.sealer import Sealer
 from lorax_batch_scheduler.webhooks.round import Fresh, RoundResult
 from lorax_batch_scheduler.webhooks.webhook import ClaimedWebhook, Message
 
 KEPT_MESSAGES: Final = 200
 """Of one webhook's messages that do not wait any more: its log."""
 
+_log = structlog.get_logger()
+
 
 class PostgresDeliveryStore:
     """See `DeliveryStore`."""
 
-    def __init__(self, database: Database, listener: Listener, *, kept_messages: int = KEPT_MESSAGES) -> None:
+    def __init__(
+        self, database: Database, listener: Listener, sealer: Sealer, *, kept_messages: int = KEPT_MESSAGES
+    ) -> None:
         self._database = database
+        self._sealer = sealer
         self._listener = listener
         self._kept_messages = kept_messages
 
@@ -34,7 +44,16 @@ class PostgresDeliveryStore:
     async def claim(self, holder: str, lease: timedelta, *, limit: int) -> list[ClaimedWebhook]:
         async with self._database.connection() as connection:
             records = await connection.fetch(SQL.claim_webhooks, holder, lease, limit)
-        return [msgspec.convert(dict(record), ClaimedWebhook) for record in records]
+        return [claimed for record in records if (claimed := self._opened(record)) is not None]
+
+    def _opened(self, record: asyncpg.Record) -> ClaimedWebhook | None:
+        """Return a webhook with its secrets; None: they can't be read, and its lease runs out before the next try."""
+        try:
+            secrets = open_secrets(self._sealer, record)
+        except SecretUnreadableError as error:
+            _log.error("webhook_unreadable", webhook=record["webhook_id"], error=str(error))
+            return None
+        return msgspec.convert({**record, "secrets": secrets.good(old_is_good=record["old_is_good"])}, ClaimedWebhook)
 
     async def waiting(self, webhook: ClaimedWebhook) -> list[Message]:
         async with self._database.connection() as connection:

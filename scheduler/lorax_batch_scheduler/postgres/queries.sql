@@ -144,8 +144,10 @@ FROM unnest($1::text[], $2::text[], $3::bytea[]) AS new (job_id, key_id, sealed)
 WHERE job_secrets.job_id = new.job_id
 
 -- count_secrets --
--- By key; '' stands for plain.
-SELECT coalesce(key_id, '') AS key_id, count(*) AS jobs FROM job_secrets GROUP BY 1 ORDER BY 1
+-- Of jobs and webhooks by key; '' stands for plain.
+SELECT coalesce(key_id, '') AS key_id, count(*) AS jobs
+FROM (SELECT key_id FROM job_secrets UNION ALL SELECT key_id FROM webhooks) AS sealed
+GROUP BY 1 ORDER BY 1
 
 -- create_job_chunks --
 -- One for each chunk of the dataset, and the job's totals.
@@ -985,9 +987,9 @@ WHERE export_id = $1 AND scheduler_id = $2
 
 -- create_webhook --
 -- Tells what happens from now on; nothing when its tenant has as many as it may.
-INSERT INTO webhooks (webhook_id, tenant, url, event_types, description, secret, cursor)
-SELECT $1, $2, $3, $4, $5, $6, sequence FROM event_clock
-WHERE (SELECT count(*) FROM webhooks WHERE tenant = $2) < $7
+INSERT INTO webhooks (webhook_id, tenant, url, event_types, description, key_id, sealed, cursor)
+SELECT $1, $2, $3, $4, $5, $6, $7, sequence FROM event_clock
+WHERE (SELECT count(*) FROM webhooks WHERE tenant = $2) < $8
 RETURNING webhook_id
 
 -- lock_webhooks_of_tenant --
@@ -1024,7 +1026,8 @@ RETURNING webhook_id
 
 -- webhook_secrets --
 -- Those to sign with now; only deliveries and tests read them.
-SELECT secret, CASE WHEN old_secret_until > now() THEN old_secret END FROM webhooks WHERE webhook_id = $1 AND tenant = $2
+SELECT webhook_id, key_id, sealed, coalesce(old_secret_until > now(), false) AS old_is_good
+FROM webhooks WHERE webhook_id = $1 AND tenant = $2
 
 -- begin_messages_anew --
 -- What waits is tried now, and has its whole time again.
@@ -1032,11 +1035,25 @@ UPDATE webhook_messages SET due = now(), attempts = 0, first_try = NULL WHERE we
 
 -- rotate_webhook_secret --
 -- $4: how long the old one stays good; null: not at all.
-UPDATE webhooks SET
-    old_secret = CASE WHEN $4::interval IS NOT NULL THEN secret END, old_secret_until = now() + $4, secret = $3,
-    update_time = now()
-WHERE webhook_id = $1 AND tenant = $2
-RETURNING webhook_id
+UPDATE webhooks SET key_id = $2, sealed = $3, old_secret_until = now() + $4, update_time = now() WHERE webhook_id = $1
+
+-- lock_webhook_secrets --
+-- For a new secret, which is sealed with the one before.
+SELECT webhook_id, key_id, sealed FROM webhooks WHERE webhook_id = $1 AND tenant = $2 FOR NO KEY UPDATE
+
+-- webhooks_to_seal --
+-- Sealed with another key; others seal or delete some of them at the same time.
+SELECT webhook_id, key_id, sealed FROM webhooks
+WHERE key_id <> $1 AND webhook_id > $2
+ORDER BY webhook_id
+LIMIT $3
+FOR NO KEY UPDATE
+
+-- seal_webhooks --
+-- With another key.
+UPDATE webhooks SET key_id = new.key_id, sealed = new.sealed
+FROM unnest($1::text[], $2::text[], $3::bytea[]) AS new (webhook_id, key_id, sealed)
+WHERE webhooks.webhook_id = new.webhook_id
 
 -- delete_webhook --
 -- With its messages.
@@ -1067,7 +1084,7 @@ WITH due AS (
     FOR NO KEY UPDATE SKIP LOCKED
 )
 UPDATE webhooks SET holder = $1, held_until = now() + $2 FROM due WHERE webhooks.webhook_id = due.webhook_id
-RETURNING webhooks.*, now() AS now
+RETURNING webhooks.*, coalesce(old_secret_until > now(), false) AS old_is_good
 
 -- renew_webhook --
 -- For a round that takes long.

@@ -10,6 +10,8 @@ from lorax_batch_scheduler.ports.page import Page
 from lorax_batch_scheduler.postgres.database import Connection, Database
 from lorax_batch_scheduler.postgres.page_token import decode_page_token, encode_page_token
 from lorax_batch_scheduler.postgres.statements import SQL
+from lorax_batch_scheduler.postgres.webhook_secrets import WebhookSecrets, open_secrets, seal_secrets
+from lorax_batch_scheduler.sealing.sealer import Sealer
 from lorax_batch_scheduler.webhooks.webhook import (
     Message,
     NewWebhook,
@@ -26,11 +28,13 @@ MAX_WEBHOOKS: Final = 16
 class PostgresWebhookStore:
     """See `WebhookStore`."""
 
-    def __init__(self, database: Database, *, max_webhooks: int = MAX_WEBHOOKS) -> None:
+    def __init__(self, database: Database, sealer: Sealer, *, max_webhooks: int = MAX_WEBHOOKS) -> None:
         self._database = database
+        self._sealer = sealer
         self._max_webhooks = max_webhooks
 
     async def create_webhook(self, new: NewWebhook) -> Webhook:
+        sealed = seal_secrets(self._sealer, new.webhook_id, WebhookSecrets(current=new.secret))
         async with self._database.transaction() as connection:
             await connection.execute(SQL.lock_webhooks_of_tenant, new.tenant)
             created = await connection.fetchval(
@@ -40,7 +44,8 @@ class PostgresWebhookStore:
                 new.url,
                 new.event_types,
                 new.description,
-                new.secret,
+                sealed.key_id,
+                sealed.blob,
                 self._max_webhooks,
             )
             if created is None:
@@ -81,9 +86,13 @@ class PostgresWebhookStore:
     async def rotate_secret(
         self, webhook_id: str, tenant: str, secret: str, *, keep_old_for: timedelta | None
     ) -> Webhook:
-        async with self._database.connection() as connection:
-            if await connection.fetchval(SQL.rotate_webhook_secret, webhook_id, tenant, secret, keep_old_for) is None:
+        async with self._database.transaction() as connection:
+            record = await connection.fetchrow(SQL.lock_webhook_secrets, webhook_id, tenant)
+            if record is None:
                 raise NotFoundError("webhook", webhook_id)
+            old = open_secrets(self._sealer, record).current if keep_old_for is not None else None
+            sealed = seal_secrets(self._sealer, webhook_id, WebhookSecrets(current=secret, old=old))
+            await connection.execute(SQL.rotate_webhook_secret, webhook_id, sealed.key_id, sealed.blob, keep_old_for)
             return await _get(connection, webhook_id, tenant)
 
     async def delete_webhook(self, webhook_id: str, tenant: str) -> None:
@@ -123,7 +132,7 @@ class PostgresWebhookStore:
             record = await connection.fetchrow(SQL.webhook_secrets, webhook_id, tenant)
         if record is None:
             raise NotFoundError("webhook", webhook_id)
-        return [secret for secret in record if secret is not None]
+        return open_secrets(self._sealer, record).good(old_is_good=record["old_is_good"])
 
 
 async def _get(connection: Connection, webhook_id: str, tenant: str) -> Webhook:

@@ -79,21 +79,12 @@ class ClaimedWebhook(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str
     url: str
     event_types: list[str]
-    secret: str
-    old_secret: str | None
-    old_secret_until: datetime | None
+    secrets: list[str]
+    """Those to sign with, the current one first."""
     cursor: int
     reason: str
     failures: int
     failing_since: datetime | None
-    now: datetime
-    """The database's time of the claim."""
-
-    @property
-    def secrets(self) -> list[str]:
-        """Those to sign with, the current one first."""
-        old_is_good = self.old_secret_until is not None and self.old_secret_until > self.now
-        return [self.secret, self.old_secret] if self.old_secret is not None and old_is_good else [self.secret]
 
     def __repr__(self) -> str:
         return f"ClaimedWebhook({self.webhook_id}, cursor={self.cursor})"

@@ -18,6 +18,9 @@ from lorax_batch_scheduler.job import JobEvent
 from lorax_batch_scheduler.ports.webhook_store import DeliveryStore
 from lorax_batch_scheduler.postgres.delivery_store import PostgresDeliveryStore
 from lorax_batch_scheduler.postgres.webhook_store import PostgresWebhookStore
+from lorax_batch_scheduler.sealing.key_ring import KeyRing, new_key
+from lorax_batch_scheduler.sealing.key_source import FixedKeys
+from lorax_batch_scheduler.sealing.sealer import Sealer
 from lorax_batch_scheduler.webhooks.address_rules import AddressRules
 from lorax_batch_scheduler.webhooks.back_off import BackOff
 from lorax_batch_scheduler.webhooks.deliverer import Deliverer
@@ -38,6 +41,8 @@ from tests.webhook_receiver import Received, Receiver
 MAX_WEBHOOKS = 3
 TIMEOUT_S = 0.5
 QUICK = BackOff(first=timedelta(milliseconds=10), longest=timedelta(milliseconds=50))
+KEY = new_key()
+SEALER = Sealer(FixedKeys(KeyRing(keys=(KEY,))))
 LOCAL = AddressRules(networks=(ip_network("127.0.0.0/8"),), allow_http=True)
 WAIT_S = 30.0
 
@@ -83,7 +88,7 @@ class Site:
         """Deliver meanwhile, as one process of the service."""
         async with Sender(self.rules, SystemClock(), timeout_s=TIMEOUT_S) as sender:
             deliverer = Deliverer(
-                store or PostgresDeliveryStore(self.stores.database, self.stores.listener, kept_messages=5),
+                store or PostgresDeliveryStore(self.stores.database, self.stores.listener, SEALER, kept_messages=5),
                 sender,
                 holder=holder,
                 currency="USD",
@@ -144,7 +149,7 @@ async def serving(stores: Stores, receiver: Receiver, rules: AddressRules) -> As
             metrics=ApiMetrics(CollectorRegistry()),
             stopping=stopping,
             webhooks=WebhooksService(
-                PostgresWebhookStore(stores.database, max_webhooks=MAX_WEBHOOKS),
+                PostgresWebhookStore(stores.database, SEALER, max_webhooks=MAX_WEBHOOKS),
                 sender,
                 clock,
                 new_id=lambda: f"wh_{next(numbers)}",

@@ -7,11 +7,17 @@ from datetime import timedelta
 import pytest
 from lorax_batch_client import ClientError, DeliveryState, WebhookState
 from lorax_batch_client.errors import NotFoundError
+from lorax_batch_scheduler.errors import NoSecretsKeyError
 from lorax_batch_scheduler.job import JobEvent
 from lorax_batch_scheduler.postgres.delivery_store import PostgresDeliveryStore
-from lorax_batch_scheduler.webhooks.webhook import ClaimedWebhook
+from lorax_batch_scheduler.postgres.secret_store import PostgresSecretStore
+from lorax_batch_scheduler.postgres.webhook_store import PostgresWebhookStore
+from lorax_batch_scheduler.sealing.key_ring import KeyRing, new_key
+from lorax_batch_scheduler.sealing.key_source import FixedKeys
+from lorax_batch_scheduler.sealing.sealer import Sealer
+from lorax_batch_scheduler.webhooks.webhook import ClaimedWebhook, NewWebhook
 
-from tests.integration.webhooks.conftest import Site
+from tests.integration.webhooks.conftest import KEY, SEALER, Site
 from tests.webhook_receiver import OK, Answer
 
 
@@ -113,7 +119,7 @@ async def test_whoever_has_lost_its_webhook_stores_nothing(site: Site) -> None:
     """A process that was frozen in a round finds another one in its place; that one's word counts."""
     webhook = await site.webhook()
     await site.job()
-    frozen = FrozenStore(site.stores.database, site.stores.listener)
+    frozen = FrozenStore(site.stores.database, site.stores.listener, SEALER)
     async with site.delivering(holder="frozen", store=frozen):
         await frozen.reached.wait()
         async with site.stores.database.connection() as connection:
@@ -138,7 +144,7 @@ async def test_a_process_that_ends_gives_back_what_it_has(site: Site) -> None:
 
 
 async def test_without_a_webhook_nothing_is_read_or_written(site: Site) -> None:
-    store = CountingStore(site.stores.database, site.stores.listener)
+    store = CountingStore(site.stores.database, site.stores.listener, SEALER)
     async with site.delivering(store=store):
         await store.looked.wait()
         job_id = await site.job()
@@ -149,6 +155,36 @@ async def test_without_a_webhook_nothing_is_read_or_written(site: Site) -> None:
         await site.blink(job_id)
         await site.logged(webhook, lambda log: len(log) == 2)
         assert store.claims > 0
+
+
+async def test_secrets_are_stored_sealed_and_sealed_anew_with_another_key(site: Site) -> None:
+    created = await site.client.create_webhook(site.receiver.url)
+    await site.client.rotate_webhook_secret(created.webhook)
+    async with site.stores.database.connection() as connection:
+        row = str(await connection.fetchrow("SELECT * FROM webhooks"))
+    assert created.secret.removeprefix("whsec_") not in row
+    newer = new_key()
+    both = Sealer(FixedKeys(KeyRing(keys=(newer, KEY))))
+    done = await PostgresSecretStore(site.stores.database, both).seal_anew()
+    assert (done.sealed, done.unreadable) == (1, 0)
+    assert await PostgresSecretStore(site.stores.database, both).counts() == {newer.key_id: 1}
+    only_newer = PostgresWebhookStore(site.stores.database, Sealer(FixedKeys(KeyRing(keys=(newer,)))))
+    assert created.secret in await only_newer.secrets_of(created.webhook.webhook_id, "default")
+    # Who does not have the new key says so, and sends nothing.
+    with pytest.raises(ClientError, match="does not have key"):
+        await site.client.test_webhook(created.webhook)
+    store = PostgresDeliveryStore(site.stores.database, site.stores.listener, SEALER)
+    await site.job()
+    assert await store.claim("api_1", timedelta(seconds=1), limit=1) == []
+
+
+async def test_without_a_key_no_webhook_is_made(site: Site) -> None:
+    keyless = PostgresWebhookStore(site.stores.database, Sealer(FixedKeys()))
+    new = NewWebhook(
+        webhook_id="wh_1", tenant="default", url="https://a.example", event_types=[], description="", secret="whsec_"
+    )
+    with pytest.raises(NoSecretsKeyError, match="must set secrets_key_file"):
+        await keyless.create_webhook(new)
 
 
 class FrozenStore(PostgresDeliveryStore):

@@ -22,14 +22,11 @@ def webhook(*, failures: int = 0, failing_since: datetime | None = None) -> Clai
         tenant="default",
         url="https://example.com",
         event_types=[],
-        secret="whsec_YQ==",
-        old_secret=None,
-        old_secret_until=None,
+        secrets=["whsec_YQ=="],
         cursor=100,
         reason="was bad" if failures else "",
         failures=failures,
         failing_since=failing_since or (NOW if failures else None),
-        now=NOW,
     )
 
 

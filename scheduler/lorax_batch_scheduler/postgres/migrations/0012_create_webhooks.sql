@@ -12,8 +12,9 @@ CREATE TABLE webhooks (
     description      text NOT NULL,
     state            text NOT NULL DEFAULT 'ACTIVE' CHECK (state IN ('ACTIVE', 'DISABLED')),
     reason           text NOT NULL DEFAULT '',
-    secret           text NOT NULL,
-    old_secret       text,
+    -- Nonce, ciphertext and tag of its secrets (AES-256-GCM), bound to its id, and the key that sealed them.
+    key_id           text NOT NULL,
+    sealed           bytea NOT NULL,
     old_secret_until timestamptz,
     -- Every event up to here was delivered, or stands in `webhook_messages`, or is of no interest.
     cursor           bigint NOT NULL,
@@ -26,9 +27,9 @@ CREATE TABLE webhooks (
     held_until       timestamptz,
     create_time      timestamptz NOT NULL DEFAULT now(),
     update_time      timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT failing_has_a_beginning CHECK ((failures > 0) = (failing_since IS NOT NULL)),
-    CONSTRAINT old_secret_ends CHECK ((old_secret IS NULL) = (old_secret_until IS NULL))
+    CONSTRAINT failing_has_a_beginning CHECK ((failures > 0) = (failing_since IS NOT NULL))
 ) WITH (fillfactor = 50);
+CREATE INDEX webhooks_by_key ON webhooks (key_id);
 CREATE INDEX webhooks_of_tenant ON webhooks (tenant, webhook_no DESC);
 
 -- Events behind a cursor that wait for another try, and the last ones that do not any more: the log.
