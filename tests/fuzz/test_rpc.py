@@ -45,7 +45,10 @@ def simulator() -> Iterator[Simulator]:
 
 @pytest.fixture(scope="module")
 def service(serve: Callable[..., Service], simulator: Simulator) -> Service:
-    return serve(simulator.url, settings='metrics_port = 0\nimport_roots = ["/proc/self", "/usr/lib"]\n')
+    return serve(
+        simulator.url,
+        settings='webhook_networks = ["127.0.0.0/8"]\nwebhook_allow_http = true\nmetrics_port = 0\nimport_roots = ["/proc/self", "/usr/lib"]\n',
+    )
 
 
 def seeded_names(client: Client) -> list[str]:
@@ -54,8 +57,16 @@ def seeded_names(client: Client) -> list[str]:
     ended = [JobStory(client, client.create_job(dataset, base_model=MODEL)) for _ in range(EACH)]
     waiting = [client.create_job(dataset, base_model="llama-2-7b") for _ in range(2 * EACH)]
     paused = [client.pause_job(job) for job in waiting[:EACH]]
+    # Nobody listens there: what is sent fails at once.
+    webhook = client.create_webhook("http://127.0.0.1:9/").webhook.webhook_id
     slots = [slot.slot_id for slot in client.list_slots()]
-    return [*slots, dataset, *(job.finish().job_id for job in ended), *(job.job_id for job in (*waiting, *paused))]
+    return [
+        *slots,
+        webhook,
+        dataset,
+        *(job.finish().job_id for job in ended),
+        *(job.job_id for job in (*waiting, *paused)),
+    ]
 
 
 async def fuzz(target: str, names: list[str], calls: int, seed: str) -> Counter[tuple[str, str]]:
@@ -124,5 +135,5 @@ def test_nothing_that_is_sent_breaks_the_service(service: Service, client: Clien
     assert submit(client, make_rows("after", 20)).finish().counts.succeeded == 20
 
 
-NEVER_OK = {"ImportDataset", "CreateExport", "GetExport", "CreateDownloadLink"}
-"""No path that the fuzz knows may be imported, no bucket exported to, and a directory has no links."""
+NEVER_OK = {"CreateWebhook", "RedeliverMessage", "ImportDataset", "CreateExport", "GetExport", "CreateDownloadLink"}
+"""It knows no URL and no message that is one of a webhook; no path that it knows may be imported, no bucket exported to, and a directory has no links."""

@@ -11,7 +11,7 @@ from lorax_batch_scheduler.webhooks.webhook import ClaimedWebhook, Message, NewW
 
 
 class WebhookStore(Protocol):
-    """What owners do with webhooks; one of another tenant raises `NotFoundError`.
+    """What owners do with webhooks; one of another tenant than the given (None: any) raises `NotFoundError`.
 
     Raises `DatabaseError` when out of reach.
     """
@@ -20,18 +20,18 @@ class WebhookStore(Protocol):
         """Store a webhook that tells what happens from now on. Raises `TooManyWebhooksError`."""
         ...
 
-    async def get_webhook(self, webhook_id: str, tenant: str) -> Webhook:
+    async def get_webhook(self, webhook_id: str, tenant: str | None) -> Webhook:
         """Return a webhook."""
         ...
 
-    async def list_webhooks(self, tenant: str, *, page_size: int, page_token: str) -> Page[Webhook]:
+    async def list_webhooks(self, tenant: str | None, *, page_size: int, page_token: str) -> Page[Webhook]:
         """Return a page, newest first."""
         ...
 
     async def update_webhook(
         self,
         webhook_id: str,
-        tenant: str,
+        tenant: str | None,
         *,
         url: str | None = None,
         event_types: list[str] | None = None,
@@ -42,20 +42,22 @@ class WebhookStore(Protocol):
         ...
 
     async def rotate_secret(
-        self, webhook_id: str, tenant: str, secret: str, *, keep_old_for: timedelta | None
+        self, webhook_id: str, tenant: str | None, secret: str, *, keep_old_for: timedelta | None
     ) -> Webhook:
         """Sign with another secret, and for so long with the one before too."""
         ...
 
-    async def delete_webhook(self, webhook_id: str, tenant: str) -> None:
+    async def delete_webhook(self, webhook_id: str, tenant: str | None) -> None:
         """Delete a webhook with its messages."""
         ...
 
-    async def list_messages(self, webhook_id: str, tenant: str, *, page_size: int, page_token: str) -> Page[Message]:
+    async def list_messages(
+        self, webhook_id: str, tenant: str | None, *, page_size: int, page_token: str
+    ) -> Page[Message]:
         """Return a page of what waits and of the log, the newest event first."""
         ...
 
-    async def redeliver(self, webhook_id: str, tenant: str, message_id: str) -> Message:
+    async def redeliver(self, webhook_id: str, tenant: str | None, message_id: str) -> Message:
         """Have a message sent again.
 
         Raises:
@@ -64,7 +66,7 @@ class WebhookStore(Protocol):
         """
         ...
 
-    async def secrets_of(self, webhook_id: str, tenant: str) -> list[str]:
+    async def secrets_of(self, webhook_id: str, tenant: str | None) -> list[str]:
         """Return the secrets to sign with now, the current one first."""
         ...
 

@@ -997,18 +997,18 @@ RETURNING webhook_id
 SELECT pg_advisory_xact_lock(hashtextextended('lorax_batch_webhooks/' || $1, 0))
 
 -- get_webhook --
--- With how many messages wait.
+-- With how many messages wait. $2: whose it is; null: anybody's.
 SELECT webhooks.*, (
     SELECT count(*) FROM webhook_messages AS message
     WHERE message.webhook_id = webhooks.webhook_id AND message.state = 'WAITING') AS waiting
-FROM webhooks WHERE webhook_id = $1 AND tenant = $2
+FROM webhooks WHERE webhook_id = $1 AND ($2::text IS NULL OR tenant = $2)
 
 -- list_webhooks --
 -- A page, newest first.
 SELECT webhooks.*, (
     SELECT count(*) FROM webhook_messages AS message
     WHERE message.webhook_id = webhooks.webhook_id AND message.state = 'WAITING') AS waiting
-FROM webhooks WHERE tenant = $1 AND webhook_no < $2 ORDER BY webhook_no DESC LIMIT $3
+FROM webhooks WHERE ($1::text IS NULL OR tenant = $1) AND webhook_no < $2 ORDER BY webhook_no DESC LIMIT $3
 
 -- update_webhook --
 -- What callers may change; one that becomes active begins without failures.
@@ -1021,13 +1021,13 @@ UPDATE webhooks SET
     failing_since = CASE WHEN $6 = 'ACTIVE' OR $3 IS NOT NULL THEN NULL ELSE failing_since END,
     not_before = CASE WHEN $6 = 'ACTIVE' OR $3 IS NOT NULL THEN now() ELSE not_before END,
     update_time = now()
-WHERE webhook_id = $1 AND tenant = $2
+WHERE webhook_id = $1 AND ($2::text IS NULL OR tenant = $2)
 RETURNING webhook_id
 
 -- webhook_secrets --
 -- Those to sign with now; only deliveries and tests read them.
 SELECT webhook_id, key_id, sealed, coalesce(old_secret_until > now(), false) AS old_is_good
-FROM webhooks WHERE webhook_id = $1 AND tenant = $2
+FROM webhooks WHERE webhook_id = $1 AND ($2::text IS NULL OR tenant = $2)
 
 -- begin_messages_anew --
 -- What waits is tried now, and has its whole time again.
@@ -1039,7 +1039,9 @@ UPDATE webhooks SET key_id = $2, sealed = $3, old_secret_until = now() + $4, upd
 
 -- lock_webhook_secrets --
 -- For a new secret, which is sealed with the one before.
-SELECT webhook_id, key_id, sealed FROM webhooks WHERE webhook_id = $1 AND tenant = $2 FOR NO KEY UPDATE
+SELECT webhook_id, key_id, sealed FROM webhooks
+WHERE webhook_id = $1 AND ($2::text IS NULL OR tenant = $2)
+FOR NO KEY UPDATE
 
 -- webhooks_to_seal --
 -- Sealed with another key; others seal or delete some of them at the same time.
@@ -1057,7 +1059,7 @@ WHERE webhooks.webhook_id = new.webhook_id
 
 -- delete_webhook --
 -- With its messages.
-DELETE FROM webhooks WHERE webhook_id = $1 AND tenant = $2 RETURNING webhook_id
+DELETE FROM webhooks WHERE webhook_id = $1 AND ($2::text IS NULL OR tenant = $2) RETURNING webhook_id
 
 -- notify_webhooks --
 -- Wakes whoever delivers: there may be the first one, or the last one is gone.
@@ -1112,7 +1114,7 @@ ORDER BY sequence LIMIT $5
 
 -- state_changes_at --
 -- What is to be told.
-SELECT sequence, job_id, from_state, to_state, reason, time, job FROM job_events
+SELECT sequence, job_id, from_state, to_state, reason, time, job, tenant FROM job_events
 WHERE sequence = ANY ($1::bigint[]) ORDER BY sequence
 
 -- save_round --

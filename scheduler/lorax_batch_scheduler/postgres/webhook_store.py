@@ -52,11 +52,11 @@ class PostgresWebhookStore:
                 raise TooManyWebhooksError(self._max_webhooks)
             return await _changed(connection, new.webhook_id, new.tenant)
 
-    async def get_webhook(self, webhook_id: str, tenant: str) -> Webhook:
+    async def get_webhook(self, webhook_id: str, tenant: str | None) -> Webhook:
         async with self._database.connection() as connection:
             return await _get(connection, webhook_id, tenant)
 
-    async def list_webhooks(self, tenant: str, *, page_size: int, page_token: str) -> Page[Webhook]:
+    async def list_webhooks(self, tenant: str | None, *, page_size: int, page_token: str) -> Page[Webhook]:
         before = decode_page_token(page_token)
         async with self._database.connection() as connection:
             records = await connection.fetch(SQL.list_webhooks, tenant, before, page_size + 1)
@@ -66,7 +66,7 @@ class PostgresWebhookStore:
     async def update_webhook(
         self,
         webhook_id: str,
-        tenant: str,
+        tenant: str | None,
         *,
         url: str | None = None,
         event_types: list[str] | None = None,
@@ -84,7 +84,7 @@ class PostgresWebhookStore:
             return await _changed(connection, webhook_id, tenant)
 
     async def rotate_secret(
-        self, webhook_id: str, tenant: str, secret: str, *, keep_old_for: timedelta | None
+        self, webhook_id: str, tenant: str | None, secret: str, *, keep_old_for: timedelta | None
     ) -> Webhook:
         async with self._database.transaction() as connection:
             record = await connection.fetchrow(SQL.lock_webhook_secrets, webhook_id, tenant)
@@ -95,13 +95,15 @@ class PostgresWebhookStore:
             await connection.execute(SQL.rotate_webhook_secret, webhook_id, sealed.key_id, sealed.blob, keep_old_for)
             return await _get(connection, webhook_id, tenant)
 
-    async def delete_webhook(self, webhook_id: str, tenant: str) -> None:
+    async def delete_webhook(self, webhook_id: str, tenant: str | None) -> None:
         async with self._database.transaction() as connection:
             if await connection.fetchval(SQL.delete_webhook, webhook_id, tenant) is None:
                 raise NotFoundError("webhook", webhook_id)
             await connection.execute(SQL.notify_webhooks, webhook_id)
 
-    async def list_messages(self, webhook_id: str, tenant: str, *, page_size: int, page_token: str) -> Page[Message]:
+    async def list_messages(
+        self, webhook_id: str, tenant: str | None, *, page_size: int, page_token: str
+    ) -> Page[Message]:
         before = decode_page_token(page_token)
         async with self._database.connection() as connection:
             await _get(connection, webhook_id, tenant)
@@ -109,7 +111,7 @@ class PostgresWebhookStore:
         items = [msgspec.convert(dict(record), Message) for record in records[:page_size]]
         return Page(items=items, next_token=encode_page_token(items[-1].sequence) if len(records) > page_size else "")
 
-    async def redeliver(self, webhook_id: str, tenant: str, message_id: str) -> Message:
+    async def redeliver(self, webhook_id: str, tenant: str | None, message_id: str) -> Message:
         parsed = parse_message_id(message_id)
         async with self._database.transaction() as connection:
             webhook = await _get(connection, webhook_id, tenant)
@@ -127,7 +129,7 @@ class PostgresWebhookStore:
             await connection.execute(SQL.notify_webhooks, webhook_id)
         return msgspec.convert(dict(record), Message)
 
-    async def secrets_of(self, webhook_id: str, tenant: str) -> list[str]:
+    async def secrets_of(self, webhook_id: str, tenant: str | None) -> list[str]:
         async with self._database.connection() as connection:
             record = await connection.fetchrow(SQL.webhook_secrets, webhook_id, tenant)
         if record is None:
@@ -135,14 +137,14 @@ class PostgresWebhookStore:
         return open_secrets(self._sealer, record).good(old_is_good=record["old_is_good"])
 
 
-async def _get(connection: Connection, webhook_id: str, tenant: str) -> Webhook:
+async def _get(connection: Connection, webhook_id: str, tenant: str | None) -> Webhook:
     record = await connection.fetchrow(SQL.get_webhook, webhook_id, tenant)
     if record is None:
         raise NotFoundError("webhook", webhook_id)
     return msgspec.convert(dict(record), Webhook)
 
 
-async def _changed(connection: Connection, webhook_id: str, tenant: str) -> Webhook:
+async def _changed(connection: Connection, webhook_id: str, tenant: str | None) -> Webhook:
     """Wake whoever delivers, and return the webhook as it is now."""
     await connection.execute(SQL.notify_webhooks, webhook_id)
     return await _get(connection, webhook_id, tenant)

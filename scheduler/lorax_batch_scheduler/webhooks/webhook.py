@@ -2,13 +2,10 @@
 
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final
 
 import msgspec
 
 from lorax_batch_scheduler.errors import LoraxBatchError
-
-DEFAULT_TENANT: Final = "default"
 
 
 class WebhookState(StrEnum):

@@ -1,11 +1,8 @@
--- Whose job it is. The migration of tenants adds the same column; whichever comes first.
-ALTER TABLE job_events ADD COLUMN IF NOT EXISTS tenant text NOT NULL DEFAULT 'default';
-
 -- Where changes of jobs are told by HTTP. `job_events` is the outbox: each webhook has a cursor into it.
 CREATE TABLE webhooks (
     webhook_no       bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
     webhook_id       text PRIMARY KEY,
-    tenant           text NOT NULL DEFAULT 'default',
+    tenant           text NOT NULL REFERENCES tenants,
     url              text NOT NULL,
     -- Empty: all.
     event_types      text[] NOT NULL,
