@@ -5,6 +5,7 @@ from collections import defaultdict
 from lorax_batch_client import DeliveryState
 from lorax_batch_scheduler.dataset import NewDataset, OnInvalid
 from lorax_batch_scheduler.job import JobEvent
+from lorax_batch_scheduler.tenant import Quotas
 
 from tests.integration.webhooks.conftest import Site
 from tests.webhook_receiver import OK, Answer, Received
@@ -133,6 +134,17 @@ async def test_a_deleted_job_is_told(site: Site) -> None:
         ("job.cancelled", "CANCELLED"),
         ("job.deleted", "DELETED"),
     ]
+
+
+async def test_a_tenant_is_told_only_of_its_own_jobs(site: Site) -> None:
+    await site.webhook()
+    await site.stores.access.create_tenant("acme", Quotas(), 1.0)
+    await site.stores.ready_dataset(2, dataset_id="ds_acme", tenant="acme")
+    await site.stores.queued_job("job_acme", "ds_acme", tenant="acme")
+    async with site.delivering():
+        mine = await site.job()
+        (told,) = await site.arrived(1)
+    assert told.job_id == mine
 
 
 def firsts(received: list[Received]) -> list[Received]:
