@@ -35,8 +35,8 @@ class NoSecretsKeyError(LoraxBatchError):
 
     reason = "NO_SECRETS_KEY"
 
-    def __init__(self) -> None:
-        super().__init__(self.__doc__)
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or self.__doc__)
 
 
 class SecretUnreadableError(LoraxBatchError):

@@ -10,11 +10,16 @@ _READ: Final = {
     "Datasets": ("GetUploadStatus", "GetDataset", "ListDatasets"),
     "Exports": ("CreateDownloadLink", "GetExport", "ListExports"),
     "Tenants": ("GetTenant",),
+    "Webhooks": ("GetWebhook", "ListWebhooks", "ListDeliveries"),
 }
 _SUBMIT: Final = {
     "BatchInference": ("CreateJob", "UpdateJob", "CancelJob", "PauseJob", "ResumeJob", "RetryJob", "DeleteJob"),
     "Datasets": ("UploadDataset", "ImportDataset", "DeleteDataset"),
     "Exports": ("CreateExport",),
+    "Webhooks": (
+        *("CreateWebhook", "UpdateWebhook", "DeleteWebhook", "RotateWebhookSecret"),
+        *("TestWebhook", "RedeliverMessage"),
+    ),
 }
 _OPERATE: Final = {
     "Fleet": ("ListSlots", "ListServers", "DrainSlot", "UndrainSlot", "WatchFleet"),

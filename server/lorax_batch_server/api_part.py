@@ -1,5 +1,9 @@
-"""The part of a service that callers talk to: what its calls need, and the task that feeds watches."""
+"""The part of a service that callers talk to: what its calls need, and the tasks that feed watches and webhooks."""
 
+import asyncio
+import random
+import secrets
+from datetime import timedelta
 from pathlib import Path
 
 from lorax_batch_scheduler.catalogue import Catalogue
@@ -7,12 +11,15 @@ from lorax_batch_scheduler.clock import Clock
 from lorax_batch_scheduler.ingest.imports import ImportSources
 from lorax_batch_scheduler.ingest.uploads import DatasetUpload, UploadLimits
 from lorax_batch_scheduler.removals import Removals
+from lorax_batch_scheduler.webhooks.back_off import BackOff
+from lorax_batch_scheduler.webhooks.deliverer import Deliverer
+from lorax_batch_scheduler.webhooks.sender import Sender
 
 from lorax_batch_server.batch_inference import BatchInferenceService, JobParts
 from lorax_batch_server.datasets import DatasetParts, DatasetsService
 from lorax_batch_server.download import Download
 from lorax_batch_server.exports import ExportParts, ExportsService
-from lorax_batch_server.ids import new_dataset_id, new_export_id, new_job_id
+from lorax_batch_server.ids import new_dataset_id, new_export_id, new_job_id, new_webhook_id
 from lorax_batch_server.input_order import InputOrder
 from lorax_batch_server.job_intake import AdmissionDesk, JobIntake, JobTerms
 from lorax_batch_server.metrics import ApiMetrics
@@ -22,6 +29,7 @@ from lorax_batch_server.stopping import Stopping
 from lorax_batch_server.stores import Stores
 from lorax_batch_server.translate_job import JobTranslator
 from lorax_batch_server.watch import WatchHub
+from lorax_batch_server.webhooks import WebhooksService
 
 
 class ApiPart:
@@ -58,10 +66,24 @@ class ApiPart:
                 new_id=new_export_id,
             )
         )
+        self._sender = Sender(settings.address_rules, clock)
+        self.webhooks = WebhooksService(stores.webhooks, self._sender, clock, new_id=new_webhook_id)
+        self._deliverer = Deliverer(
+            stores.deliveries,
+            self._sender,
+            holder=f"api_{secrets.token_hex(8)}",
+            currency=settings.currency,
+            clock=clock,
+            chance=random.Random(),  # noqa: S311 - jitter, not a secret
+            back_off=BackOff(give_up_after=timedelta(days=settings.webhook_give_up_days)),
+            exclusive=stores.embedded is not None,
+        )
 
     async def run(self) -> None:
-        """Tell watchers what happens, until cancelled."""
-        await self._hub.run()
+        """Tell watchers and webhooks what happens, until cancelled."""
+        async with self._sender, asyncio.TaskGroup() as group:
+            group.create_task(self._hub.run())
+            group.create_task(self._deliverer.run())
 
     def _job_parts(self, catalogue: Catalogue, stopping: Stopping, clock: Clock) -> JobParts:
         settings, stores = self._settings, self._stores

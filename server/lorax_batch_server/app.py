@@ -153,6 +153,7 @@ class Service:
             batch_inference=self._api.batch_inference if self._api is not None else None,
             datasets=self._api.datasets if self._api is not None else None,
             exports=self._api.exports if self._api is not None else None,
+            webhooks=self._api.webhooks if self._api is not None else None,
             metrics=metrics,
             stopping=stopping,
             tenants=TenantsService(stores.access, clock) if self._api is not None else None,

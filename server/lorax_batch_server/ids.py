@@ -1,4 +1,4 @@
-"""Ids of jobs and datasets."""
+"""Ids of jobs, datasets and webhooks."""
 
 import secrets
 
@@ -16,3 +16,8 @@ def new_dataset_id() -> str:
 def new_export_id() -> str:
     """Return `exp_` and 24 characters: 96 random bits."""
     return f"exp_{secrets.token_hex(12)}"
+
+
+def new_webhook_id() -> str:
+    """Return `wh_` and 24 characters: 96 random bits."""
+    return f"wh_{secrets.token_hex(12)}"

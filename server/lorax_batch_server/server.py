@@ -19,6 +19,8 @@ from lorax_batch.v1 import (
     fleet_pb2_grpc,
     tenants_pb2,
     tenants_pb2_grpc,
+    webhooks_pb2,
+    webhooks_pb2_grpc,
 )
 from lorax_batch_scheduler.errors import ConfigurationError
 from lorax_batch_scheduler.failpoints import failpoint
@@ -35,6 +37,7 @@ from lorax_batch_server.outage import Outage
 from lorax_batch_server.server_certificates import ServerCertificates
 from lorax_batch_server.stopping import Stopping
 from lorax_batch_server.tenants import TenantsService
+from lorax_batch_server.webhooks import WebhooksService
 
 MAX_UPLOAD_MESSAGE_BYTES: Final = 4 << 20
 HEALTH_TIMEOUT_S: Final = 1.0
@@ -75,6 +78,7 @@ class ApiServer:
         stopping: Stopping,
         tenants: TenantsService | None = None,
         access: Access | None = None,
+        webhooks: WebhooksService | None = None,
     ) -> None:
         """`access`: None where calls need no keys."""
         self._stopping = stopping
@@ -97,6 +101,9 @@ class ApiServer:
         if tenants is not None:
             offered.append((tenants_pb2, "Tenants"))
             tenants_pb2_grpc.add_TenantsServicer_to_server(tenants, self._server)
+        if webhooks is not None:
+            offered.append((webhooks_pb2, "Webhooks"))
+            webhooks_pb2_grpc.add_WebhooksServicer_to_server(webhooks, self._server)
         fleet_pb2_grpc.add_FleetServicer_to_server(fleet, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._names = [module.DESCRIPTOR.services_by_name[name].full_name for module, name in offered]

@@ -15,6 +15,7 @@ from lorax_batch_scheduler.ingest.limits import IngestLimits
 from lorax_batch_scheduler.objects.s3_location import parse_s3_location
 from lorax_batch_scheduler.scheduling.finaliser import MAX_ATTEMPTS
 from lorax_batch_scheduler.toml_file import read_toml
+from lorax_batch_scheduler.webhooks.address_rules import AddressRules, parse_networks
 from pydantic import Field, field_validator
 from pydantic_settings import (
     BaseSettings,
@@ -167,6 +168,18 @@ class Settings(SecuritySettings):
         default=1.0, ge=0.001, le=1.0,
         description="seconds that a second of the scheduler takes: less than 1 is for servers simulated at that scale",
     )  # fmt: skip
+    webhook_networks: _Words = Field(
+        default=[], description="private networks that webhooks may call, as 10.0.0.0/8; public ones they always may"
+    )
+    webhook_allow_http: bool = Field(
+        default=False, description="let webhooks have http URLs: anybody on the way can read what jobs do"
+    )
+    webhook_give_up_days: float = Field(
+        default=5.0,
+        gt=0.0,
+        le=30.0,
+        description="a webhook of which every try has failed for so long is disabled",
+    )
     metrics_host: str = Field(default="localhost", description="address of the Prometheus listener")
     metrics_port: int | None = Field(
         default=None, ge=0, le=65_535, description="port of the Prometheus listener; unset: none"
@@ -186,7 +199,7 @@ class Settings(SecuritySettings):
         default="auto", description="auto: text at a terminal, else JSON"
     )
 
-    @field_validator("servers", "import_roots", "import_buckets", "export_buckets", mode="before")
+    @field_validator("servers", "import_roots", "import_buckets", "export_buckets", "webhook_networks", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return value.split() if isinstance(value, str) else value
@@ -225,6 +238,16 @@ class Settings(SecuritySettings):
                 raise ValueError(f"'{url}' does not begin with s3://")
             _valid(partial(parse_s3_location, what="bucket"), url)
         return value
+
+    @field_validator("webhook_networks")
+    @classmethod
+    def _check_networks(cls, value: list[str]) -> list[str]:
+        return _valid(parse_networks, value)
+
+    @property
+    def address_rules(self) -> AddressRules:
+        """Which URLs webhooks may call."""
+        return AddressRules(networks=parse_networks(self.webhook_networks), allow_http=self.webhook_allow_http)
 
     @property
     def listen_address(self) -> ListenAddress:

@@ -28,6 +28,7 @@ from lorax_batch_scheduler.errors import (
     StateConflictError,
 )
 from lorax_batch_scheduler.redaction import REDACTOR
+from lorax_batch_scheduler.webhooks.webhook import TooManyWebhooksError
 
 from lorax_batch_server.errors import (
     DataLostError,
@@ -91,6 +92,7 @@ _RULES: Final = (
     _Rule(AlreadyExistsError, _Code.ALREADY_EXISTS),
     _Rule(RateLimitedError, _Code.RESOURCE_EXHAUSTED),
     _Rule(QuotaExceededError, _Code.RESOURCE_EXHAUSTED, retry_after_s=30),
+    _Rule(TooManyWebhooksError, _Code.RESOURCE_EXHAUSTED),
     _Rule(NotFoundError, _Code.NOT_FOUND),
     _Rule(StateConflictError, _Code.FAILED_PRECONDITION),
     _Rule(OffsetMismatchError, _Code.FAILED_PRECONDITION),

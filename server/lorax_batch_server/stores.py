@@ -18,6 +18,7 @@ from lorax_batch_scheduler.postgres.collection_store import PostgresCollectionSt
 from lorax_batch_scheduler.postgres.database import Database
 from lorax_batch_scheduler.postgres.database_watch import database_time
 from lorax_batch_scheduler.postgres.dataset_store import PostgresDatasetStore
+from lorax_batch_scheduler.postgres.delivery_store import PostgresDeliveryStore
 from lorax_batch_scheduler.postgres.export_store import PostgresExportStore
 from lorax_batch_scheduler.postgres.fleet_store import PostgresFleetStore
 from lorax_batch_scheduler.postgres.job_store import PostgresJobStore
@@ -30,6 +31,7 @@ from lorax_batch_scheduler.postgres.removal_store import PostgresRemovalStore
 from lorax_batch_scheduler.postgres.result_store import PostgresResultStore
 from lorax_batch_scheduler.postgres.secret_store import PostgresSecretStore
 from lorax_batch_scheduler.postgres.tls_dsn import with_tls
+from lorax_batch_scheduler.postgres.webhook_store import PostgresWebhookStore
 from lorax_batch_scheduler.telemetry.object_calls import ObjectCalls
 
 from lorax_batch_server.data_directory import DataDirectory
@@ -65,6 +67,8 @@ class Stores:
     learned: PostgresLearnedStore
     planning_turns: PostgresPlanningTurns
     access: PostgresAccessStore
+    webhooks: PostgresWebhookStore
+    deliveries: PostgresDeliveryStore
 
 
 @asynccontextmanager
@@ -111,6 +115,8 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             learned=PostgresLearnedStore(database),
             planning_turns=PostgresPlanningTurns(database),
             access=PostgresAccessStore(database, listener),
+            webhooks=PostgresWebhookStore(database, sealer),
+            deliveries=PostgresDeliveryStore(database, listener, sealer),
         )
 
 

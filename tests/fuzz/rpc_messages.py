@@ -8,12 +8,12 @@ from typing import Any, Final
 from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
-from lorax_batch.v1 import batch_inference_pb2, datasets_pb2, exports_pb2, fleet_pb2
+from lorax_batch.v1 import batch_inference_pb2, datasets_pb2, exports_pb2, fleet_pb2, webhooks_pb2
 
 from tests.fuzz.mutations import mutate
 from tests.fuzz.odd_values import ODD_FLOATS, ODD_INTEGERS, ODD_TEXTS
 
-CONTRACT: Final = (batch_inference_pb2, datasets_pb2, exports_pb2, fleet_pb2)
+CONTRACT: Final = (batch_inference_pb2, datasets_pb2, exports_pb2, fleet_pb2, webhooks_pb2)
 _MAX_KNOWN: Final = 200
 _Field = FieldDescriptor
 
@@ -42,7 +42,7 @@ class MessageMaker:
                     self.known.append(value)
             elif isinstance(value, Message):
                 self.learn(value)
-            elif name in {"jobs", "datasets", "slots", "servers", "exports"}:
+            elif name in {"jobs", "datasets", "slots", "servers", "exports", "webhooks", "deliveries"}:
                 for item in value[:5]:
                     self.learn(item)
         del self.known[:-_MAX_KNOWN]

@@ -83,6 +83,7 @@ INSIDE = {
     "input_order.py": "memory",
     "translate_job.py": "what is said of the end of a job",
     "job_intake.py": "how much of a value is shown",
+    "webhook": "what receivers may do, and memory; tests/integration/webhooks has those of callers",
     "status.py": "how much is said; tests/unit/server/test_status.py has them",
     "checks.py:_MAX_VIOLATIONS": "how much is said",
     "server.py:MAX_PENDING_CALLS": "calls at once; tests/integration/api has 3,000",

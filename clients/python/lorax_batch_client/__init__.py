@@ -23,6 +23,7 @@ from lorax_batch_client.server_config import ServerConfig
 from lorax_batch_client.sync.client import Client
 from lorax_batch_client.tenant import Key, NewKey, Quotas, Role, Tenant, TenantUsage
 from lorax_batch_client.tls import Tls
+from lorax_batch_client.webhook import Delivery, DeliveryState, Webhook, WebhookState, WebhookWithSecret
 
 __all__ = [
     "AsyncClient",
@@ -32,6 +33,8 @@ __all__ = [
     "Counts",
     "Dataset",
     "DatasetState",
+    "Delivery",
+    "DeliveryState",
     "DownloadLink",
     "Export",
     "ExportState",
@@ -76,4 +79,7 @@ __all__ = [
     "TenantUsage",
     "Tls",
     "Usage",
+    "Webhook",
+    "WebhookState",
+    "WebhookWithSecret",
 ]

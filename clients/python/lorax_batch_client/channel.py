@@ -18,6 +18,7 @@ RETRIED_METHODS: Final = {
     "lorax_batch.v1.Fleet": ("ListSlots", "ListServers", "DrainSlot", "UndrainSlot"),
     # Not CreateTenant and CreateKey: the answer to the first is lost, and with it a secret.
     "lorax_batch.v1.Tenants": ("GetTenant", "ListTenants", "UpdateTenant", "ListKeys", "RevokeKey"),
+    "lorax_batch.v1.Webhooks": ("GetWebhook", "ListWebhooks", "UpdateWebhook", "ListDeliveries", "RedeliverMessage"),
 }
 # A page of 1,000 datasets with full reports is far above gRPC's default of 4 MiB.
 LARGEST_MESSAGE_BYTES: Final = 64 << 20

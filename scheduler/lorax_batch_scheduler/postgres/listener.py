@@ -14,6 +14,7 @@ JOBS_CHANNEL: Final = "lorax_batch_jobs"
 DATASETS_CHANNEL: Final = "lorax_batch_datasets"
 FLEET_CHANNEL: Final = "lorax_batch_fleet"
 ACCESS_CHANNEL: Final = "lorax_batch_access"
+WEBHOOKS_CHANNEL: Final = "lorax_batch_webhooks"
 CHECK_INTERVAL_S: Final = 10.0
 """How often the connection is asked whether it still lives: a network that swallows packets says nothing."""
 RECONNECT_INTERVAL_S: Final = 0.5
@@ -28,7 +29,7 @@ class Listener:
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
-        channels = (JOBS_CHANNEL, DATASETS_CHANNEL, FLEET_CHANNEL, ACCESS_CHANNEL)
+        channels = (JOBS_CHANNEL, DATASETS_CHANNEL, FLEET_CHANNEL, ACCESS_CHANNEL, WEBHOOKS_CHANNEL)
         self._hearers: dict[str, list[Hear]] = {channel: [] for channel in channels}
 
     def on_jobs(self, hear: Hear) -> Callable[[], None]:
@@ -46,6 +47,10 @@ class Listener:
     def on_access(self, hear: Callable[[], None]) -> Callable[[], None]:
         """Call `hear()` whenever tenants or keys change; return what ends that."""
         return self._add(ACCESS_CHANNEL, lambda _: hear())
+
+    def on_webhooks(self, hear: Hear) -> Callable[[], None]:
+        """Call `hear(webhook_id)` whenever a webhook is made, changed or deleted; return what ends that."""
+        return self._add(WEBHOOKS_CHANNEL, hear)
 
     async def run(self) -> None:
         """Listen until cancelled."""

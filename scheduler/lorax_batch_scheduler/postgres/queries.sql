@@ -144,8 +144,10 @@ FROM unnest($1::text[], $2::text[], $3::bytea[]) AS new (job_id, key_id, sealed)
 WHERE job_secrets.job_id = new.job_id
 
 -- count_secrets --
--- By key; '' stands for plain.
-SELECT coalesce(key_id, '') AS key_id, count(*) AS jobs FROM job_secrets GROUP BY 1 ORDER BY 1
+-- Of jobs and webhooks by key; '' stands for plain.
+SELECT coalesce(key_id, '') AS key_id, count(*) AS jobs
+FROM (SELECT key_id FROM job_secrets UNION ALL SELECT key_id FROM webhooks) AS sealed
+GROUP BY 1 ORDER BY 1
 
 -- create_job_chunks --
 -- One for each chunk of the dataset, and the job's totals.
@@ -982,3 +984,191 @@ WHERE export_id = $1 AND scheduler_id = $2
 -- It is there, or will never be; nothing when the claim is lost.
 UPDATE exports SET state = $3, reason = $4, scheduler_id = NULL, end_time = now()
 WHERE export_id = $1 AND scheduler_id = $2
+
+-- create_webhook --
+-- Tells what happens from now on; nothing when its tenant has as many as it may.
+INSERT INTO webhooks (webhook_id, tenant, url, event_types, description, key_id, sealed, cursor)
+SELECT $1, $2, $3, $4, $5, $6, $7, sequence FROM event_clock
+WHERE (SELECT count(*) FROM webhooks WHERE tenant = $2) < $8
+RETURNING webhook_id
+
+-- lock_webhooks_of_tenant --
+-- Two that come at once would both be the last one.
+SELECT pg_advisory_xact_lock(hashtextextended('lorax_batch_webhooks/' || $1, 0))
+
+-- get_webhook --
+-- With how many messages wait. $2: whose it is; null: anybody's.
+SELECT webhooks.*, (
+    SELECT count(*) FROM webhook_messages AS message
+    WHERE message.webhook_id = webhooks.webhook_id AND message.state = 'WAITING') AS waiting
+FROM webhooks WHERE webhook_id = $1 AND ($2::text IS NULL OR tenant = $2)
+
+-- list_webhooks --
+-- A page, newest first.
+SELECT webhooks.*, (
+    SELECT count(*) FROM webhook_messages AS message
+    WHERE message.webhook_id = webhooks.webhook_id AND message.state = 'WAITING') AS waiting
+FROM webhooks WHERE ($1::text IS NULL OR tenant = $1) AND webhook_no < $2 ORDER BY webhook_no DESC LIMIT $3
+
+-- update_webhook --
+-- What callers may change; one that becomes active begins without failures.
+UPDATE webhooks SET
+    url = coalesce($3, url), event_types = coalesce($4, event_types), description = coalesce($5, description),
+    state = coalesce($6, state),
+    reason = CASE WHEN $6 = 'DISABLED' AND state = 'ACTIVE' THEN 'disabled by its owner'
+             WHEN $6 = 'ACTIVE' OR $3 IS NOT NULL AND state = 'ACTIVE' THEN '' ELSE reason END,
+    failures = CASE WHEN $6 = 'ACTIVE' OR $3 IS NOT NULL THEN 0 ELSE failures END,
+    failing_since = CASE WHEN $6 = 'ACTIVE' OR $3 IS NOT NULL THEN NULL ELSE failing_since END,
+    not_before = CASE WHEN $6 = 'ACTIVE' OR $3 IS NOT NULL THEN now() ELSE not_before END,
+    update_time = now()
+WHERE webhook_id = $1 AND ($2::text IS NULL OR tenant = $2)
+RETURNING webhook_id
+
+-- webhook_secrets --
+-- Those to sign with now; only deliveries and tests read them.
+SELECT webhook_id, key_id, sealed, coalesce(old_secret_until > now(), false) AS old_is_good
+FROM webhooks WHERE webhook_id = $1 AND ($2::text IS NULL OR tenant = $2)
+
+-- begin_messages_anew --
+-- What waits is tried now, and has its whole time again.
+UPDATE webhook_messages SET due = now(), attempts = 0, first_try = NULL WHERE webhook_id = $1 AND state = 'WAITING'
+
+-- rotate_webhook_secret --
+-- $4: how long the old one stays good; null: not at all.
+UPDATE webhooks SET key_id = $2, sealed = $3, old_secret_until = now() + $4, update_time = now() WHERE webhook_id = $1
+
+-- lock_webhook_secrets --
+-- For a new secret, which is sealed with the one before.
+SELECT webhook_id, key_id, sealed FROM webhooks
+WHERE webhook_id = $1 AND ($2::text IS NULL OR tenant = $2)
+FOR NO KEY UPDATE
+
+-- webhooks_to_seal --
+-- Sealed with another key; others seal or delete some of them at the same time.
+SELECT webhook_id, key_id, sealed FROM webhooks
+WHERE key_id <> $1 AND webhook_id > $2
+ORDER BY webhook_id
+LIMIT $3
+FOR NO KEY UPDATE
+
+-- seal_webhooks --
+-- With another key.
+UPDATE webhooks SET key_id = new.key_id, sealed = new.sealed
+FROM unnest($1::text[], $2::text[], $3::bytea[]) AS new (webhook_id, key_id, sealed)
+WHERE webhooks.webhook_id = new.webhook_id
+
+-- delete_webhook --
+-- With its messages.
+DELETE FROM webhooks WHERE webhook_id = $1 AND ($2::text IS NULL OR tenant = $2) RETURNING webhook_id
+
+-- notify_webhooks --
+-- Wakes whoever delivers: there may be the first one, or the last one is gone.
+SELECT pg_notify('lorax_batch_webhooks', $1)
+
+-- any_webhook --
+-- Whether anything is ever to be delivered.
+SELECT EXISTS (SELECT FROM webhooks WHERE state = 'ACTIVE')
+
+-- claim_webhooks --
+-- Those with something to send that nobody else sends for. A cursor far behind is moved on past what is of no interest.
+WITH due AS (
+    SELECT webhook_id FROM webhooks
+    WHERE state = 'ACTIVE' AND not_before <= now() AND (held_until IS NULL OR held_until <= now())
+      AND (EXISTS (
+              SELECT FROM webhook_messages AS message
+              WHERE message.webhook_id = webhooks.webhook_id AND message.state = 'WAITING' AND due <= now())
+          OR EXISTS (
+              SELECT FROM job_events
+              WHERE sequence > webhooks.cursor AND job_events.tenant = webhooks.tenant
+                AND (event_types = '{}' OR 'job.' || lower(coalesce(to_state, 'deleted')) = ANY (event_types)))
+          OR cursor + 500 < (SELECT sequence FROM event_clock))
+    ORDER BY not_before, webhook_no LIMIT $3
+    FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE webhooks SET holder = $1, held_until = now() + $2 FROM due WHERE webhooks.webhook_id = due.webhook_id
+RETURNING webhooks.*, coalesce(old_secret_until > now(), false) AS old_is_good
+
+-- renew_webhook --
+-- For a round that takes long.
+UPDATE webhooks SET held_until = now() + $3 WHERE webhook_id = $2 AND holder = $1 RETURNING webhook_id
+
+-- release_all_webhooks --
+-- For the owner of an embedded database: whoever held them is dead.
+UPDATE webhooks SET holder = NULL, held_until = NULL WHERE holder IS NOT NULL
+
+-- release_webhooks --
+-- Of a process that ends: others go on at once.
+UPDATE webhooks SET holder = NULL, held_until = NULL WHERE holder = $1
+
+-- waiting_messages --
+-- In the order of their events.
+SELECT sequence, job_id, event_type, attempts, due, first_try FROM webhook_messages
+WHERE webhook_id = $1 AND state = 'WAITING' ORDER BY sequence
+
+-- webhook_events --
+-- The next state changes that are of interest, behind a cursor.
+SELECT sequence, job_id, 'job.' || lower(coalesce(to_state, 'deleted')) AS event_type FROM job_events
+WHERE sequence > $1 AND sequence <= $2 AND tenant = $3
+  AND ($4::text[] = '{}' OR 'job.' || lower(coalesce(to_state, 'deleted')) = ANY ($4))
+ORDER BY sequence LIMIT $5
+
+-- state_changes_at --
+-- What is to be told.
+SELECT sequence, job_id, from_state, to_state, reason, time, job, tenant FROM job_events
+WHERE sequence = ANY ($1::bigint[]) ORDER BY sequence
+
+-- save_round --
+-- Guarded by the holder: whoever has taken over since tells it all again. What its owner has changed meanwhile stays.
+UPDATE webhooks SET
+    cursor = greatest(cursor, $3), holder = NULL, held_until = NULL,
+    failures = CASE WHEN url = $8 THEN $4 ELSE failures END,
+    failing_since = CASE WHEN url = $8 THEN $5 ELSE failing_since END,
+    not_before = CASE WHEN url = $8 THEN $6 ELSE not_before END,
+    state = CASE WHEN url = $8 AND $7 THEN 'DISABLED' ELSE state END,
+    update_time = CASE WHEN url = $8 AND $7 AND state = 'ACTIVE' THEN now() ELSE update_time END,
+    reason = CASE WHEN url = $8 AND state = 'ACTIVE' THEN $9 ELSE reason END
+WHERE webhook_id = $1 AND holder = $2
+RETURNING webhook_id
+
+-- save_messages --
+-- What has become of them.
+INSERT INTO webhook_messages (
+    webhook_id, sequence, job_id, event_type, state, attempts, due, first_try, last_try, status, latency, error)
+SELECT $1, given.* FROM unnest(
+    $2::bigint[], $3::text[], $4::text[], $5::text[], $6::integer[], $7::timestamptz[], $8::timestamptz[], $9::timestamptz[],
+    $10::integer[], $11::interval[], $12::text[]) AS given
+ON CONFLICT (webhook_id, sequence) DO UPDATE SET
+    state = excluded.state, attempts = excluded.attempts, due = excluded.due, first_try = excluded.first_try,
+    last_try = coalesce(excluded.last_try, webhook_messages.last_try),
+    status = CASE WHEN excluded.last_try IS NULL THEN webhook_messages.status ELSE excluded.status END,
+    latency = CASE WHEN excluded.last_try IS NULL THEN webhook_messages.latency ELSE excluded.latency END,
+    error = CASE WHEN excluded.last_try IS NULL THEN webhook_messages.error ELSE excluded.error END
+
+-- hasten_messages --
+-- The receiver is back. One that it has refused several times keeps its own pace, and those behind it wait with it.
+UPDATE webhook_messages AS message SET due = now()
+WHERE webhook_id = $1 AND state = 'WAITING' AND due > now() AND attempts <= 3 AND NOT EXISTS (
+    SELECT FROM webhook_messages AS earlier
+    WHERE earlier.webhook_id = message.webhook_id AND earlier.job_id = message.job_id AND earlier.state = 'WAITING'
+      AND earlier.sequence < message.sequence AND earlier.attempts > 3)
+
+-- prune_messages --
+-- Keeps the newest of those that do not wait.
+DELETE FROM webhook_messages
+WHERE webhook_id = $1 AND state <> 'WAITING' AND sequence <= (
+    SELECT sequence FROM webhook_messages WHERE webhook_id = $1 AND state <> 'WAITING'
+    ORDER BY sequence DESC OFFSET $2 LIMIT 1)
+
+-- list_messages --
+-- A page, the newest event first.
+SELECT sequence, job_id, event_type, state, attempts, due, last_try, status, latency, error FROM webhook_messages
+WHERE webhook_id = $1 AND sequence < $2 ORDER BY sequence DESC LIMIT $3
+
+-- redeliver_message --
+-- From its event, so that it need not be in the log any more.
+INSERT INTO webhook_messages (webhook_id, sequence, job_id, event_type, state, attempts, due)
+SELECT webhook_id, sequence, job_id, 'job.' || lower(coalesce(to_state, 'deleted')), 'WAITING', 0, now()
+FROM job_events JOIN webhooks ON webhooks.webhook_id = $1 AND webhooks.tenant = job_events.tenant
+WHERE sequence = $2 AND job_id = $3 AND sequence <= webhooks.cursor
+ON CONFLICT (webhook_id, sequence) DO UPDATE SET state = 'WAITING', due = now(), attempts = 0, first_try = NULL
+RETURNING sequence, job_id, event_type, state, attempts, due, last_try, status, latency, error

@@ -13,6 +13,7 @@ from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.job_secrets import JobSecrets
 from lorax_batch_scheduler.postgres.database import Connection, Database
 from lorax_batch_scheduler.postgres.statements import SQL
+from lorax_batch_scheduler.postgres.webhook_secrets import open_secrets, seal_secrets, store_sealed
 from lorax_batch_scheduler.redaction import REDACTOR
 from lorax_batch_scheduler.sealing.sealer import Sealed, Sealer
 
@@ -78,11 +79,32 @@ class PostgresSecretStore:
             async with self._database.connection() as connection:
                 found = await connection.fetch(SQL.secrets_to_seal, key_id, after, batch, only_plain)
             if not found:
-                return Rotation(sealed=sealed, unreadable=unreadable)
+                break
             job_ids = [record["job_id"] for record in found]
             after = job_ids[-1]
             done, failed = await self._seal_batch(key_id, job_ids)
             sealed, unreadable = sealed + done, unreadable + failed
+        # Those of webhooks were never plain.
+        done, failed = (0, 0) if only_plain else await self._seal_webhooks(key_id, batch)
+        return Rotation(sealed=sealed + done, unreadable=unreadable + failed)
+
+    async def _seal_webhooks(self, key_id: str, batch: int) -> tuple[int, int]:
+        """Seal the secrets of webhooks anew, a batch in a transaction; return as for jobs."""
+        after, done, failed = "", 0, 0
+        while True:
+            new: dict[str, Sealed] = {}
+            async with self._database.transaction() as connection:
+                found = await connection.fetch(SQL.webhooks_to_seal, key_id, after, batch)
+                for record in found:
+                    after = record["webhook_id"]
+                    try:
+                        new[after] = seal_secrets(self._sealer, after, open_secrets(self._sealer, record))
+                    except SecretUnreadableError as error:
+                        _log.error("secret_unreadable", webhook=after, error=str(error))
+                await store_sealed(connection, new)
+            done, failed = done + len(new), failed + len(found) - len(new)
+            if len(found) < batch:
+                return done, failed
 
     @failpoint(after="secrets.after_batch")
     async def _seal_batch(self, key_id: str, job_ids: list[str]) -> tuple[int, int]:

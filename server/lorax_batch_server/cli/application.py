@@ -20,6 +20,7 @@ from lorax_batch_server.cli import (
     store,
     tenants,
     validate,
+    webhooks,
 )
 from lorax_batch_server.cli.api_key import add_key_options
 from lorax_batch_server.cli.reporting_group import ReportingGroup
@@ -49,5 +50,6 @@ application.add_typer(fleet.commands, name="fleet", help="Show where LoRAX serve
 application.add_typer(secrets.commands, name="secrets", help="Make and rotate the keys that tokens are sealed with.")
 application.add_typer(tenants.commands, name="tenants", help="Say who shares the service, and what each may use.")
 application.add_typer(keys.commands, name="keys", help="Make, list and revoke API keys.")
+application.add_typer(webhooks.commands, name="webhooks", help="Have state changes of jobs told to URLs.")
 add_key_options(application)
 add_tls_options(application)

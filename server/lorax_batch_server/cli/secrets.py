@@ -38,14 +38,14 @@ def status(
     secrets_key_file: KeyFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show how many jobs' tokens each key has sealed, and whether it is there; ask the database, not the service."""
+    """Show what each key has sealed, and whether it is there; ask the database, not the service."""
     counts, known, current = _with_store(_count, config, data_dir, secrets_key_file)
     rows = [(key_id or "(not sealed)", jobs, key_id in known, key_id == current) for key_id, jobs in counts.items()]
     if as_json:
         for key_id, jobs, is_there, is_current in rows:
             print_json({"key": key_id, "jobs": jobs, "known": is_there, "current": is_current})
     else:
-        print_table(("KEY", "JOBS", "KNOWN HERE", "CURRENT"), rows)
+        print_table(("KEY", "JOBS AND WEBHOOKS", "KNOWN HERE", "CURRENT"), rows)
 
 
 @commands.command()

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from lorax_batch_scheduler.ingest.uploads import DatasetUpload, UploadLimits
 from lorax_batch_scheduler.objects.caller_buckets import S3CallerBuckets
 from lorax_batch_scheduler.objects.directory import DirectoryObjectStore
 from lorax_batch_scheduler.removals import Removals
+from lorax_batch_scheduler.webhooks.address_rules import AddressRules
+from lorax_batch_scheduler.webhooks.sender import Sender
 from lorax_batch_server.access import KeyAccess
 from lorax_batch_server.batch_inference import BatchInferenceService, JobParts
 from lorax_batch_server.datasets import DatasetParts, DatasetsService
@@ -46,6 +49,7 @@ from lorax_batch_server.stopping import Stopping
 from lorax_batch_server.tenants import TenantsService
 from lorax_batch_server.translate_job import JobTranslator
 from lorax_batch_server.watch import WatchHub
+from lorax_batch_server.webhooks import WebhooksService
 from prometheus_client import CollectorRegistry
 
 from tests.integration.postgres.conftest import Stores
@@ -136,7 +140,8 @@ async def open_api(stores: Stores, tmp_path: Path, ring: KeyRing | None = None) 
     numbers = itertools.count(1)
     hub = WatchHub(stores.jobs, stores.jobs, stopping, heartbeat_s=0.2, progress_interval_s=0.02, poll_s=5)
     fleet_hub = FleetHub(stores.fleet, stopping, heartbeat_s=0.2, interval_s=0.02, poll_s=0.1)
-    async with DirectoryObjectStore(tmp_path / "objects") as objects:
+    rules = AddressRules(networks=(ip_network("127.0.0.0/8"),), allow_http=True)
+    async with DirectoryObjectStore(tmp_path / "objects") as objects, Sender(rules, clock) as sender:
         removals = Removals(stores.removals, objects, clock=clock)
         terms = JobTerms(max_parameters=16_000_000_000, default_max_tokens=1024, price_micros_per_million=500_000)
 
@@ -197,6 +202,7 @@ async def open_api(stores: Stores, tmp_path: Path, ring: KeyRing | None = None) 
             metrics=metrics,
             stopping=stopping,
             tenants=TenantsService(stores.access, clock),
+            webhooks=WebhooksService(stores.webhooks, sender, clock, new_id=lambda: f"wh_{next(numbers):024d}"),
             access=KeyAccess(ring, clock) if ring is not None else None,
         )
         hubs = [asyncio.create_task(each.run()) for each in (hub, fleet_hub, ring) if each is not None]

@@ -32,6 +32,7 @@ async def test_reflection_lists_the_services(api: Api) -> None:
         "lorax_batch.v1.BatchInference",
         "lorax_batch.v1.Datasets",
         "lorax_batch.v1.Fleet",
+        "lorax_batch.v1.Webhooks",
     }
 
 

@@ -18,6 +18,7 @@ from lorax_batch.v1 import (
     datasets_pb2,
     datasets_pb2_grpc,
     fleet_pb2_grpc,
+    webhooks_pb2_grpc,
 )
 
 
@@ -114,6 +115,10 @@ JOB_METHODS = (
     *("CreateJob", "GetJob", "ListJobs", "UpdateJob", "CancelJob", "PauseJob", "ResumeJob", "RetryJob", "DeleteJob"),
 )
 FLEET_METHODS = ("ListSlots", "ListServers", "DrainSlot", "UndrainSlot")
+WEBHOOK_METHODS = (
+    *("CreateWebhook", "GetWebhook", "ListWebhooks", "UpdateWebhook", "DeleteWebhook", "RotateWebhookSecret"),
+    *("TestWebhook", "ListDeliveries", "RedeliverMessage"),
+)
 JOB_STREAMS = ("WatchJobs", "StreamResults", "DownloadResults")
 
 
@@ -233,6 +238,8 @@ async def start_service() -> Service:
     batch_inference_pb2_grpc.add_BatchInferenceServicer_to_server(jobs, server)
     datasets_pb2_grpc.add_DatasetsServicer_to_server(datasets, server)
     fleet_pb2_grpc.add_FleetServicer_to_server(fleet, server)
+    webhooks = scripted(webhooks_pb2_grpc.WebhooksServicer, script, WEBHOOK_METHODS)
+    webhooks_pb2_grpc.add_WebhooksServicer_to_server(webhooks, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     return Service(server, port, script, datasets)

@@ -29,6 +29,7 @@ from lorax_batch_scheduler.postgres.listener import Listener
 from lorax_batch_scheduler.postgres.removal_store import PostgresRemovalStore
 from lorax_batch_scheduler.postgres.result_store import PostgresResultStore
 from lorax_batch_scheduler.postgres.secret_store import PostgresSecretStore
+from lorax_batch_scheduler.postgres.webhook_store import PostgresWebhookStore
 from lorax_batch_scheduler.sealing.key_ring import KeyRing, new_key
 from lorax_batch_scheduler.sealing.key_source import FixedKeys
 from lorax_batch_scheduler.sealing.sealer import Sealer
@@ -52,6 +53,7 @@ class Stores:
     exports: PostgresExportStore
     fleet: PostgresFleetStore
     access: PostgresAccessStore
+    webhooks: PostgresWebhookStore
 
     async def ready_dataset(
         self,
@@ -146,7 +148,8 @@ async def stores(database: str) -> AsyncIterator[Stores]:
     listener = Listener(database)
     listening = asyncio.create_task(listener.run())
     keys = KeyRing(keys=(new_key(),))
-    secrets = PostgresSecretStore(connected, Sealer(FixedKeys(keys)))
+    sealer = Sealer(FixedKeys(keys))
+    secrets = PostgresSecretStore(connected, sealer)
     yield Stores(
         database=connected,
         listener=listener,
@@ -158,6 +161,7 @@ async def stores(database: str) -> AsyncIterator[Stores]:
         exports=PostgresExportStore(connected),
         fleet=PostgresFleetStore(connected, listener),
         access=PostgresAccessStore(connected, listener),
+        webhooks=PostgresWebhookStore(connected, sealer),
     )
     listening.cancel()
     await asyncio.wait([listening])

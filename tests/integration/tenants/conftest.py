@@ -13,6 +13,8 @@ from lorax_batch_scheduler.clock import SystemClock
 from lorax_batch_scheduler.dataset import NewDataset
 from lorax_batch_scheduler.job import JobEvent
 from lorax_batch_scheduler.tenant import DEFAULT_TENANT, NewKey, Quotas, Role
+from lorax_batch_scheduler.webhooks.signature import new_secret as new_webhook_secret
+from lorax_batch_scheduler.webhooks.webhook import NewWebhook
 from lorax_batch_server.api_keys import new_key_id, new_secret, secret_sha256
 from lorax_batch_server.key_ring import KeyRing
 
@@ -67,6 +69,16 @@ class Shared:
             f"exp_{tenant}", job_id=done, destination="s3://bucket/", request_id=None
         )
         await self.stores.queued_job(f"job_{tenant}", f"ds_{tenant}", tenant=tenant)
+        await self.stores.webhooks.create_webhook(
+            NewWebhook(
+                webhook_id=f"wh_{tenant}",
+                tenant=tenant,
+                url="http://127.0.0.1:9/",
+                event_types=[],
+                description="",
+                secret=new_webhook_secret(),
+            )
+        )
 
 
 @pytest_asyncio.fixture

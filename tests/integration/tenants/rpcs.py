@@ -20,6 +20,7 @@ from lorax_batch.v1 import exports_pb2 as exports
 from lorax_batch.v1 import fleet_pb2 as fleet
 from lorax_batch.v1 import job_pb2
 from lorax_batch.v1 import tenants_pb2 as tenants
+from lorax_batch.v1 import webhooks_pb2 as webhooks
 from lorax_batch_scheduler.tenant import Role
 
 from tests.integration.tenants.conftest import Metadata, Shared
@@ -56,6 +57,10 @@ class Rpc:
 
 def _job(message: Callable[..., Message], suffix: str = "", **fields: Any) -> Make:
     return lambda _, owner: message(job_id=f"job_{owner}{suffix}", **fields)
+
+
+def _webhook(message: Callable[..., Message], **fields: Any) -> Make:
+    return lambda _, owner: message(webhook_id=f"wh_{owner}", **fields)
 
 
 def _upload(_: Shared, owner: str) -> list[Message]:
@@ -140,6 +145,30 @@ RPCS: Final[dict[str, Rpc]] = {
     "Tenants/ListKeys": Rpc(Role.OPERATE, lambda _, owner: tenants.ListKeysRequest(tenant=owner)),
     "Tenants/RevokeKey": Rpc(
         Role.OPERATE, lambda shared, _: tenants.RevokeKeyRequest(key_id=shared.key_ids["spare"]), names_things=False
+    ),
+    "Webhooks/CreateWebhook": Rpc(
+        Role.SUBMIT,
+        lambda *_: webhooks.CreateWebhookRequest(webhook=webhooks.Webhook(url="http://127.0.0.1:9/")),
+        names_things=False,
+    ),
+    "Webhooks/GetWebhook": Rpc(Role.READ, _webhook(webhooks.GetWebhookRequest)),
+    "Webhooks/ListWebhooks": Rpc(Role.READ, lambda *_: webhooks.ListWebhooksRequest(), names_things=False),
+    "Webhooks/UpdateWebhook": Rpc(
+        Role.SUBMIT,
+        lambda _, owner: webhooks.UpdateWebhookRequest(
+            webhook=webhooks.Webhook(webhook_id=f"wh_{owner}", description="x"),
+            update_mask=FieldMask(paths=["description"]),
+        ),
+    ),
+    "Webhooks/DeleteWebhook": Rpc(Role.SUBMIT, _webhook(webhooks.DeleteWebhookRequest)),
+    "Webhooks/RotateWebhookSecret": Rpc(Role.SUBMIT, _webhook(webhooks.RotateWebhookSecretRequest)),
+    "Webhooks/TestWebhook": Rpc(Role.SUBMIT, _webhook(webhooks.TestWebhookRequest)),
+    "Webhooks/ListDeliveries": Rpc(Role.READ, _webhook(webhooks.ListDeliveriesRequest)),
+    "Webhooks/RedeliverMessage": Rpc(
+        Role.SUBMIT,
+        _webhook(webhooks.RedeliverMessageRequest, message_id="msg_none_1"),
+        True,
+        grpc.StatusCode.NOT_FOUND,
     ),
 }
 """One entry a method: a new method needs one here."""

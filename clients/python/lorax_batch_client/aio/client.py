@@ -6,9 +6,10 @@ from lorax_batch_client.aio.fleet import FleetCalls
 from lorax_batch_client.aio.jobs import JobCalls
 from lorax_batch_client.aio.results import ResultCalls
 from lorax_batch_client.aio.tenants import TenantCalls
+from lorax_batch_client.aio.webhooks import WebhookCalls
 
 
-class AsyncClient(DatasetCalls, JobCalls, ResultCalls, ExportCalls, FleetCalls, TenantCalls):
+class AsyncClient(DatasetCalls, JobCalls, ResultCalls, ExportCalls, FleetCalls, TenantCalls, WebhookCalls):
     """A connection to one lorax-batch service, for one event loop.
 
     Every call raises a `ClientError` with a message for a person. Streams go on by themselves after a broken

@@ -6,9 +6,10 @@ from lorax_batch_client.sync.fleet import FleetCalls
 from lorax_batch_client.sync.jobs import JobCalls
 from lorax_batch_client.sync.results import ResultCalls
 from lorax_batch_client.sync.tenants import TenantCalls
+from lorax_batch_client.sync.webhooks import WebhookCalls
 
 
-class Client(DatasetCalls, JobCalls, ResultCalls, ExportCalls, FleetCalls, TenantCalls):
+class Client(DatasetCalls, JobCalls, ResultCalls, ExportCalls, FleetCalls, TenantCalls, WebhookCalls):
     """A connection to one lorax-batch service, for any number of threads.
 
     Every call raises a `ClientError` with a message for a person. Streams go on by themselves after a broken
