@@ -1,16 +1,17 @@
 """The options by which commands are given the key for their calls."""
 
-import functools
 import inspect
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
 from lorax_batch_server.cli.reporting_group import CommandError
+from lorax_batch_server.cli.target_options import add_target_options
 
 KEY_VARIABLE: Final = "LORAX_BATCH_API_KEY"
 KEY_FILE_VARIABLE: Final = "LORAX_BATCH_API_KEY_FILE"
@@ -34,9 +35,11 @@ _given: ContextVar[tuple[str, str]] = ContextVar("given", default=("", ""))
 
 def add_key_options(application: typer.Typer) -> None:
     """Give every command that calls a service the options for a key."""
-    for info in _commands(application):
-        if info.callback is not None and "target" in inspect.signature(info.callback).parameters:
-            info.callback = _with_key(info.callback)
+    parameters = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default="", annotation=annotation)
+        for name, annotation in (("api_key", KeyOption), ("api_key_file", KeyFileOption))
+    ]
+    add_target_options(application, parameters, _with_key)
 
 
 def chosen_key() -> str:
@@ -47,31 +50,13 @@ def chosen_key() -> str:
     return _checked(key.strip() if key or not file else _read(file))
 
 
-def _commands(application: typer.Typer) -> Iterator[Any]:
-    yield from application.registered_commands
-    for group in application.registered_groups:
-        if group.typer_instance is not None:
-            yield from _commands(group.typer_instance)
-
-
-def _with_key(command: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(command)
-    def keyed(*args: Any, api_key: str, api_key_file: str, **options: Any) -> Any:  # noqa: ANN401 - any command's
-        before = _given.set((api_key, api_key_file))
-        try:
-            return command(*args, **options)
-        finally:
-            _given.reset(before)
-
-    signature = inspect.signature(command, eval_str=True)
-    more = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default="", annotation=annotation)
-        for name, annotation in (("api_key", KeyOption), ("api_key_file", KeyFileOption))
-    ]
-    parameters = [*signature.parameters.values(), *more]
-    keyed.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # what typer reads
-    keyed.__annotations__ = {each.name: each.annotation for each in parameters}
-    return keyed
+@contextmanager
+def _with_key(*, api_key: str, api_key_file: str) -> Iterator[None]:
+    before = _given.set((api_key, api_key_file))
+    try:
+        yield
+    finally:
+        _given.reset(before)
 
 
 def _read(file: str) -> str:

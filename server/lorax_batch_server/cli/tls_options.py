@@ -1,8 +1,8 @@
 """`--tls`, `--ca`, `--cert` and `--key`: put beside every `--target`, and read where a connection is opened."""
 
-import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from lorax_batch_server.cli.reporting_group import CommandError
+from lorax_batch_server.cli.target_options import add_target_options
 
 if TYPE_CHECKING:
     import grpc
     from lorax_batch_client import Tls
 
-_TARGET: Final = "target"
 _GIVEN: ContextVar["Tls | None"] = ContextVar("tls", default=None)
 VARIABLES: Final = frozenset(f"LORAX_BATCH_TARGET_{name}" for name in ("TLS", "CA", "CERT", "KEY"))
 
@@ -53,20 +53,9 @@ def _options(
     return Tls(ca=target_ca, cert=target_cert, key=target_key) if given else None
 
 
-_PARAMETERS: Final = tuple(
-    parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-    for parameter in inspect.signature(_options).parameters.values()
-)
-
-
 def add_tls_options(application: typer.Typer) -> None:
-    """Give the options to each command that has `--target`, and to those of the groups below."""
-    for group in application.registered_groups:
-        if group.typer_instance is not None:
-            add_tls_options(group.typer_instance)
-    for command in application.registered_commands:
-        if command.callback is not None and _TARGET in inspect.signature(command.callback).parameters:
-            command.callback = _with_options(command.callback)
+    """Give the options to each command that has `--target`."""
+    add_target_options(application, list(inspect.signature(_options).parameters.values()), _given)
 
 
 def given_credentials() -> "grpc.ChannelCredentials | None":
@@ -80,18 +69,10 @@ def given_credentials() -> "grpc.ChannelCredentials | None":
         raise CommandError(f"--{error}") from error
 
 
-def _with_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    names = {parameter.name for parameter in _PARAMETERS}
-
-    @functools.wraps(command)
-    def run(**given: Any) -> Any:  # noqa: ANN401  # whatever the command takes
-        before = _GIVEN.set(_options(**{name: given.pop(name) for name in names}))
-        try:
-            return command(**given)
-        finally:
-            _GIVEN.reset(before)
-
-    own = inspect.signature(command)
-    run.__signature__ = own.replace(parameters=[*own.parameters.values(), *_PARAMETERS])  # type: ignore[attr-defined]
-    run.__annotations__ = {each.name: each.annotation for each in run.__signature__.parameters.values()}  # type: ignore[attr-defined]
-    return run
+@contextmanager
+def _given(**options: Any) -> Iterator[None]:  # noqa: ANN401 - those of `_options`
+    before = _GIVEN.set(_options(**options))
+    try:
+        yield
+    finally:
+        _GIVEN.reset(before)
