@@ -85,7 +85,7 @@ def _with_store(
     """Open the database that these settings name, and nothing else of the service."""
     import asyncpg
     from lorax_batch_scheduler.postgres.database import Database
-    from lorax_batch_scheduler.postgres.running_cluster import running_dsn
+    from lorax_batch_scheduler.postgres.embedded_address import embedded_dsn
     from lorax_batch_scheduler.postgres.secret_store import PostgresSecretStore
     from lorax_batch_scheduler.postgres.tls_dsn import with_tls
 
@@ -100,7 +100,13 @@ def _with_store(
 
     async def run() -> _T:
         if settings.database_url is None:
-            dsn = running_dsn(directory.postgres)
+            found = embedded_dsn(directory.postgres)
+            if found is None:
+                raise CommandError(
+                    f"no service runs on '{settings.data_dir}', and its PostgreSQL runs with it: start `lorax-batch "
+                    "serve` first, or name its data directory with --data-dir"
+                )
+            dsn = found
         else:
             dsn = with_tls(settings.database_url.get_secret_value(), settings.client_tls("database"))
         sealer = make_sealer(settings, directory)
