@@ -68,6 +68,70 @@ async def test_a_newer_database_is_refused_with_both_versions(empty_database: st
         await _migrate(empty_database, FIRST)
 
 
+async def test_a_newer_database_is_used_by_programs_that_its_migrations_have_thought_of(empty_database: str) -> None:
+    third = Migration(version=3, name="add_shade", sql="-- oldest program: 0002\nALTER TABLE things ADD shade text;")
+    assert await _migrate(empty_database, FIRST, SECOND, third) == [1, 2, 3]
+    assert await _migrate(empty_database, FIRST, SECOND) == []
+    with pytest.raises(ConfigurationError, match=r"schema version 3, .* up to 1 and would have to know 2"):
+        await _migrate(empty_database, FIRST)
+
+
+async def test_one_later_migration_that_needs_its_program_is_enough_to_refuse_older_ones(empty_database: str) -> None:
+    third = Migration(version=3, name="drop_label", sql="ALTER TABLE things DROP label;")
+    fourth = Migration(version=4, name="add_shade", sql="-- oldest program: 0002\nALTER TABLE things ADD shade text;")
+    await _migrate(empty_database, FIRST, SECOND, third, fourth)
+    with pytest.raises(ConfigurationError, match=r"schema version 4, .* would have to know 3"):
+        await _migrate(empty_database, FIRST, SECOND)
+
+
+async def test_a_database_of_before_the_oldest_program_was_written_down_goes_on(empty_database: str) -> None:
+    await _migrate(empty_database, FIRST)
+    await _value(empty_database, "ALTER TABLE schema_migrations DROP COLUMN oldest_program")
+    assert await _migrate(empty_database, FIRST) == []
+    assert await _migrate(empty_database, FIRST, SECOND) == [2]
+
+
+async def test_a_table_that_is_in_use_is_waited_for_without_holding_it_up(
+    empty_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A migration that waits for a table gives its place up now and then; others get theirs meanwhile."""
+    monkeypatch.setattr("lorax_batch_scheduler.postgres.migrations._LOCK_TIMEOUT", "50ms")
+    await _migrate(empty_database, FIRST)
+    reader = await asyncpg.connect(empty_database)
+    try:
+        async with asyncio.TaskGroup() as group:
+            async with reader.transaction():
+                assert await reader.fetchval("SELECT count(*) FROM things") == 1
+                migrating = group.create_task(_migrate(empty_database, FIRST, SECOND))
+                assert await _value(empty_database, "SELECT sum(id) FROM things") == 7
+            assert await migrating == [2]
+    finally:
+        await reader.close()
+
+
+async def test_a_role_that_may_not_change_the_schema_is_told_who_may(empty_database: str) -> None:
+    """It does without when the schema is up to date; else it is told what to do, and nothing has changed."""
+    await _migrate(empty_database, FIRST)
+    await _value(empty_database, "GRANT SELECT ON schema_migrations TO pg_monitor")
+    connection = await asyncpg.connect(empty_database)
+    try:
+        await connection.execute("SET ROLE pg_monitor")
+        assert await migrate(connection, [FIRST]) == []
+        with pytest.raises(
+            ConfigurationError, match=r"schema version 1, .* needs 2, .* --database-url .* `lorax-batch migrate`"
+        ):
+            await migrate(connection, [FIRST, SECOND])
+    finally:
+        await connection.close()
+    assert await _migrate(empty_database, FIRST, SECOND) == [2]
+
+
+def test_shipped_migrations_that_say_what_programs_can_use_them_name_earlier_ones() -> None:
+    for migration in shipped_migrations():
+        assert 0 < migration.oldest_program <= migration.version
+        assert "oldest program" not in migration.sql or migration.oldest_program < migration.version, migration.name
+
+
 async def test_an_applied_migration_whose_text_changed_is_refused(empty_database: str) -> None:
     await _migrate(empty_database, FIRST)
     changed = Migration(version=1, name="create_things", sql="CREATE TABLE things (id bigint)")

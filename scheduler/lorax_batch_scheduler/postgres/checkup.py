@@ -56,6 +56,8 @@ class DatabaseFacts(msgspec.Struct, frozen=True, kw_only=True):
     """None: our role may not read it."""
     shipped_version: int
     """The schema of this program."""
+    oldest_program: int = 0
+    """The schema that a program must know to use this one."""
     tables: list[TableFacts] = []
 
 
@@ -78,6 +80,9 @@ async def read_database_facts(dsn: str) -> DatabaseFacts:
                 facts["tables"] = [dict(record) for record in await connection.fetch(SQL.checkup_tables)]
                 usable = all(table["usable"] for table in facts["tables"])
                 facts["schema_version"] = await connection.fetchval(SQL.checkup_schema) if usable else None
+                if usable:
+                    ours = facts["shipped_version"]
+                    facts["oldest_program"] = await connection.fetchval(SQL.checkup_oldest_program, ours)
     finally:
         await connection.close(timeout=TIMEOUT_S)
     return msgspec.convert(facts, DatabaseFacts)

@@ -112,8 +112,9 @@ def other_variables() -> frozenset[str]:
     """Return the variables with our prefix that are no settings."""
     from lorax_batch_scheduler.failpoints import LOG_VARIABLE, VARIABLE
     from lorax_batch_scheduler.postgres.binaries import BIN_VARIABLE
+    from lorax_batch_scheduler.postgres.migrations import DIRECTORY_VARIABLE
 
     from lorax_batch_server.cli.tls_options import VARIABLES as TLS_VARIABLES
 
-    own = {"LORAX_BATCH_TARGET", KEY_VARIABLE, KEY_FILE_VARIABLE, BIN_VARIABLE, VARIABLE, LOG_VARIABLE}
-    return TLS_VARIABLES | own
+    callers = {"LORAX_BATCH_TARGET", KEY_VARIABLE, KEY_FILE_VARIABLE}
+    return TLS_VARIABLES | callers | {BIN_VARIABLE, DIRECTORY_VARIABLE, VARIABLE, LOG_VARIABLE}

@@ -80,7 +80,10 @@ def _rights(facts: DatabaseFacts) -> Iterator[Finding]:
 
 def _schema(facts: DatabaseFacts, theirs: int) -> Finding:
     ours = facts.shipped_version
-    if theirs > ours:
+    if ours < theirs and facts.oldest_program <= ours:
+        advice = "go on with the upgrade: start every process with the newer version"
+        return warning(SCHEMA, f"it has schema {theirs} of a newer version; this program's {ours} can use it", advice)
+    if ours < theirs:
         return wrong(
             SCHEMA,
             f"it has schema {theirs}, which is newer than this program's {ours}",
