@@ -47,6 +47,8 @@ _PASSING = (
     asyncpg.SerializationError,
     # What a statement meets on a connection that was lost in the middle of another one.
     asyncpg.InternalClientError,
+    # A newer version has migrated the schema in the middle of a transaction; the next try prepares its statements anew.
+    asyncpg.InvalidCachedStatementError,
     # We were silent for too long in the middle of a transaction.
     asyncpg.IdleInTransactionSessionTimeoutError,
 )
