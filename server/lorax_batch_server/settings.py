@@ -14,6 +14,7 @@ from lorax_batch_scheduler.errors import ConfigurationError
 from lorax_batch_scheduler.ingest.limits import IngestLimits
 from lorax_batch_scheduler.objects.s3_location import parse_s3_location
 from lorax_batch_scheduler.scheduling.finaliser import MAX_ATTEMPTS
+from lorax_batch_scheduler.scheduling.lease_keeper import LEASE
 from lorax_batch_scheduler.toml_file import read_toml
 from lorax_batch_scheduler.webhooks.address_rules import AddressRules, parse_networks
 from pydantic import Field, field_validator
@@ -147,7 +148,7 @@ class Settings(SecuritySettings):
         description="how long rows and calls may go on after SIGTERM before they are cut off",
     )
     lease_s: float = Field(
-        default=15.0,
+        default=LEASE.total_seconds(),
         ge=1.0,
         le=600.0,
         description="how long the work of a service that died is left alone before others of its database take it over",

@@ -58,8 +58,10 @@ def register_scheduler(db: Database, defects: Defects, name: str, exclusive: boo
 
 
 def renew_scheduler(db: Database, defects: Defects, name: str) -> tuple[Database, bool]:
-    """UPDATE, late or not; remove_dead_schedulers; if any was: free_orphaned_chunks."""
+    """UPDATE, late or not; unless it was late: remove_dead_schedulers; if any was: free_orphaned_chunks."""
     renewed = tuple((known, ahead or known == name) for known, ahead in db.schedulers)
+    if (name, False) in db.schedulers:
+        return db._replace(schedulers=renewed), True
     everyone = Defect.FREES_THE_LIVING in defects
     left = tuple((known, ahead) for known, ahead in renewed if known == name or (ahead and not everyone))
     if left != db.schedulers:

@@ -39,12 +39,13 @@ class PostgresLeaseStore:
 
     async def renew_scheduler(self, scheduler_id: str, lease: timedelta) -> bool:
         async with self._database.transaction() as connection:
-            renewed = await connection.fetchval(SQL.renew_scheduler, scheduler_id, lease)
+            was_late = await connection.fetchval(SQL.renew_scheduler, scheduler_id, lease)
             await connection.execute(SQL.shorten_leases)
-            if await connection.execute(SQL.remove_dead_schedulers) != "DELETE 0":
+            # Whoever is late itself does not judge the others: PostgreSQL may have been away for all of them.
+            if not was_late and await connection.execute(SQL.remove_dead_schedulers) != "DELETE 0":
                 await self._free_chunks(connection)
             await connection.execute(SQL.free_orphaned_datasets)
-        return renewed is not None
+        return was_late is not None
 
     async def unregister_scheduler(self, scheduler_id: str) -> None:
         async with self._database.transaction() as connection:

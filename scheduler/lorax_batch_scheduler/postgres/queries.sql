@@ -464,7 +464,11 @@ DELETE FROM schedulers WHERE scheduler_id <> $1
 
 -- renew_scheduler --
 -- Nothing when it was declared dead. Late is no harm: as long as its row is there, nobody has freed what it holds.
-UPDATE schedulers SET lease_until = now() + $2 WHERE scheduler_id = $1 RETURNING scheduler_id
+WITH before AS (
+    SELECT scheduler_id, lease_until < now() AS was_late FROM schedulers WHERE scheduler_id = $1 FOR NO KEY UPDATE
+)
+UPDATE schedulers SET lease_until = now() + $2 FROM before WHERE schedulers.scheduler_id = before.scheduler_id
+RETURNING was_late
 
 -- shorten_leases --
 -- One that ends later than the longest lease would was taken before the clock went back: whoever lives renews it.
@@ -861,6 +865,11 @@ SELECT
 -- checkup_schema --
 -- The newest step of the schema.
 SELECT coalesce(max(version), 0) FROM schema_migrations
+
+-- checkup_oldest_program --
+-- The version that a program must know, of those behind its own; 0: it knows all of them.
+SELECT coalesce(max(coalesce((to_jsonb(applied) ->> 'oldest_program')::integer, version)), 0)
+FROM schema_migrations AS applied WHERE version > $1
 
 -- checkup_tables --
 -- What autovacuum has to do, and whether our role may use each table.
