@@ -16,7 +16,14 @@ from lorax_batch_scheduler.postgres.migrations import migrate
 from tests.invariants.database import check_database
 
 # Nothing here must survive a power cut; small buffers make the checkpoint of CREATE DATABASE cheap.
-TEST_SETTINGS = {**BATCH_SETTINGS, "fsync": "off", "full_page_writes": "off", "shared_buffers": "32MB"}
+# As many connections as five processes of the service take, of which each has a pool, beside those of the test.
+TEST_SETTINGS = {
+    **BATCH_SETTINGS,
+    "fsync": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "32MB",
+    "max_connections": "120",
+}
 
 _numbers = itertools.count(1)
 

@@ -79,6 +79,8 @@ class Service:
         self._sockets = tempfile.TemporaryDirectory(prefix="lorax-batch-")
         self.target = f"unix:{self._sockets.name}/service.sock"
         self._arguments = [argument for server in servers for argument in ("--server", server)] + list(arguments)
+        self.environment: dict[str, str] = {}
+        """Variables of its next life."""
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
 
@@ -131,7 +133,7 @@ class Service:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, VARIABLE: failpoints, LOG_VARIABLE: str(self._fired_log)},
+                env={**os.environ, **self.environment, VARIABLE: failpoints, LOG_VARIABLE: str(self._fired_log)},
             )
 
     def wait_ready(self) -> None:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,19 +23,21 @@ LONG_LEASE_S = 300.0
 class Replicas:
     """Starts processes; at the end none is left, and pytest shows their logs when the test failed."""
 
-    def __init__(self, folder: Path, database_url: str) -> None:
+    def __init__(self, folder: Path, database_url: str, object_store: str = "") -> None:
         self.objects = folder / "objects"
+        self._object_store = object_store or str(self.objects)
         self._folder = folder
         self._database_url = database_url
         self._services: list[Service] = []
 
     def make(self, role: str, *servers: str, **settings: object) -> Service:
-        """Return a process that is not started yet."""
+        """Return a process that is not started yet; a setting of None is left at its default."""
         directory = self._folder / f"{role}-{len(self._services)}"
         directory.mkdir()
-        lines = [f"{name} = {json.dumps(value)}" for name, value in {"lease_s": LEASE_S, **settings}.items()]
+        settings = {"lease_s": LEASE_S, **settings}
+        lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items() if value is not None]
         (directory / "settings.toml").write_text("\n".join(lines), encoding="utf-8")
-        shared = ("--database-url", self._database_url, "--object-store", str(self.objects))
+        shared = ("--database-url", self._database_url, "--object-store", self._object_store)
         config = ("--role", role, "--config", str(directory / "settings.toml"))
         service = Service(directory, *servers, arguments=(*config, *shared))
         self._services.append(service)
@@ -64,8 +66,10 @@ class Replicas:
 
     def close(self) -> None:
         """Leave no process behind."""
+        with ExitStack() as stack:
+            for service in self._services:
+                stack.callback(service.close)
         for service in self._services:
-            service.close()
             print(service.directory.name, service.log.read_text()[-5000:] if service.log.exists() else "never began")
 
 
