@@ -95,6 +95,7 @@ class Database:
                 max_size=self._max_connections,
                 timeout=CONNECT_TIMEOUT_S,
                 command_timeout=STATEMENT_TIMEOUT_S,
+                connection_class=_Connection,
                 init=_init_connection,
                 server_settings={
                     "application_name": "lorax-batch",
@@ -162,6 +163,15 @@ class Database:
         """Lend a connection in a transaction: committed at the end, rolled back by any exception."""
         async with self.connection() as connection, connection.transaction():
             yield connection
+
+
+class _Connection(asyncpg.Connection):
+    def get_reset_query(self) -> str:
+        """Return nothing: no session of the pool has locks, cursors, listeners or settings of its own.
+
+        What asyncpg would send after each use is four statements, a third of all that schedulers at work send.
+        """
+        return ""
 
 
 async def _init_connection(connection: Any) -> None:  # noqa: ANN401 - asyncpg's own type of it is private
