@@ -22,9 +22,13 @@ POINTS = ("plan.after_take_turn", "plan.before_end_turn")
 
 def make(replicas: Replicas, tmp_path: Path, name: str) -> Service:
     """Return a scheduler with one slot, in which a simulator may run."""
+    return replicas.make("scheduler", fleet=fleet_file(tmp_path, name))
+
+
+def fleet_file(tmp_path: Path, name: str) -> str:
     fleet = tmp_path / f"{name}.toml"
     fleet.write_text(slots((f"slot-{name}", "fast")))
-    return replicas.make("scheduler", fleet=str(fleet))
+    return str(fleet)
 
 
 def test_two_schedulers_start_one_server_for_one_small_job(replicas: Replicas, tmp_path: Path) -> None:
@@ -42,13 +46,14 @@ def test_two_schedulers_start_one_server_for_one_small_job(replicas: Replicas, t
 @pytest.mark.parametrize("point", POINTS)
 def test_a_planner_that_dies_in_its_turn_is_followed_by_another(replicas: Replicas, tmp_path: Path, point: str) -> None:
     api = replicas.start("api")
-    dies, lives = make(replicas, tmp_path, "one"), make(replicas, tmp_path, "two")
+    dies = make(replicas, tmp_path, "one")
+    lives = replicas.prepare("scheduler", fleet=fleet_file(tmp_path, "two"))
     with api.client() as client:
         dies.start(f"{point}=kill")
         story = submit(client, make_rows("kept", 50), base_model=MODEL)
         dies.wait_killed()
         died_at = time.time()
-        lives.start()
+        replicas.let_go(lives)
         assert story.finish().state is JobState.SUCCEEDED
     started = replicas.logged("server_starting")[-1]
     assert started["slot"] == "slot-two"
