@@ -5,7 +5,8 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from lorax_batch_scheduler.errors import ConfigurationError
+from lorax_batch_scheduler.errors import ConfigurationError, DatabaseError
+from lorax_batch_scheduler.postgres.database import Database
 from lorax_batch_scheduler.postgres.migrations import Migration, migrate, shipped_migrations
 
 FIRST = Migration(version=1, name="create_things", sql="CREATE TABLE things (id int); INSERT INTO things VALUES (7);")
@@ -107,6 +108,28 @@ async def test_a_table_that_is_in_use_is_waited_for_without_holding_it_up(
             assert await migrating == [2]
     finally:
         await reader.close()
+
+
+async def test_a_transaction_that_meets_a_new_column_fails_once_and_no_more(empty_database: str) -> None:
+    """Statements that were prepared before a migration are prepared again, on all connections."""
+    await _migrate(empty_database, FIRST)
+    database = Database(empty_database, max_connections=2)
+    await database.open()
+
+    async def read() -> list[dict[str, object]]:
+        async with database.transaction() as one, database.transaction() as two:
+            found = await one.fetch("SELECT * FROM things")
+            assert await two.fetch("SELECT * FROM things") == found
+        return [dict(record) for record in found]
+
+    try:
+        assert await read() == [{"id": 7}]
+        await _migrate(empty_database, FIRST, SECOND)
+        with pytest.raises(DatabaseError, match="cached statement plan is invalid"):
+            await read()
+        assert await read() == [{"id": 7, "label": None}]
+    finally:
+        await database.close()
 
 
 async def test_a_role_that_may_not_change_the_schema_is_told_who_may(empty_database: str) -> None:

@@ -13,8 +13,8 @@ from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.ports.lease_store import LeaseStore
 
 LEASE: Final = timedelta(seconds=6)
-"""A dead scheduler is noticed between 0.8 and 1.2 of it after its death, so within 8 s. Longer than what PostgreSQL takes
-to roll back a transaction of a frozen process (`IDLE_TRANSACTION_S`): whoever takes over finds no lock of it."""
+"""A dead scheduler is noticed between 0.8 and 1.2 of it after its death, so within 8 s. Longer than PostgreSQL takes to
+roll back a transaction of a frozen process (`IDLE_TRANSACTION_S`): whoever takes over finds no lock of it."""
 RENEWALS_PER_LEASE: Final = 5
 
 _log = structlog.get_logger()
