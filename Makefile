@@ -37,6 +37,10 @@ chaos: setup ## kill, freeze and cut a running service by a seed, and check ever
 load: setup ## 1 M rows, 2,000 watchers, 500 jobs, slow readers, polling storms (15 minutes); writes build/load/
 	@$(BIN)/python -m tests.load
 
+.PHONY: load-replicas
+load-replicas: setup ## three schedulers on one PostgreSQL, one killed every 10 s, for SECONDS=60; writes build/load/
+	@$(BIN)/python -m tests.load.replicas --seconds $(or $(SECONDS),60)
+
 .PHONY: check-rgw
 check-rgw: setup ## run the object store's tests on a real Ceph RGW (Debian packages, 70 MB the first time)
 	@scripts/s3_rgw.sh build/rgw $(PYTEST) -n 0 -m s3_server tests/conformance/test_object_store.py

@@ -64,12 +64,12 @@ class Replicas:
         """Return what all processes have logged of one event."""
         return [line for service in self._services for line in log_lines(service) if line.get("event") == event]
 
-    def close(self) -> None:
+    def close(self, *, show_logs: bool = True) -> None:
         """Leave no process behind."""
         with ExitStack() as stack:
             for service in self._services:
                 stack.callback(service.close)
-        for service in self._services:
+        for service in self._services if show_logs else ():
             print(service.directory.name, service.log.read_text()[-5000:] if service.log.exists() else "never began")
 
 

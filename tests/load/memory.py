@@ -57,15 +57,26 @@ def private_mib(pid: int) -> float:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the CPU time that a process has used."""
-    # Behind the command's name, which may hold anything.
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """Return the CPU time that a process has used; 0 when it is gone."""
+    return sum(_cpu_times(pid)[:2])
+
+
+def tree_cpu_seconds(pid: int) -> float:
+    """Return the CPU time of a process and all that it has started, also of what has ended and was waited for."""
+    living = sum(cpu_seconds(child) for child in children(pid))
+    return living + sum(_cpu_times(pid))
 
 
 def children(pid: int) -> list[int]:
     """Return the processes that a process has started."""
     return [int(child) for child in _read(Path(f"/proc/{pid}/task/{pid}/children")).split()]
+
+
+def _cpu_times(pid: int) -> list[float]:
+    """Return what a process has used as itself and in the system, then the same of its ended children."""
+    # Behind the command's name, which may hold anything.
+    fields = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()[11:15]
+    return [int(field) / os.sysconf("SC_CLK_TCK") for field in fields]
 
 
 def _kib_of(path: Path, name: str) -> int:

@@ -50,18 +50,20 @@ class Stage:
 
     def answered(self) -> int:
         """Return how many rows the servers have answered."""
-        return sum(stats["requests"] for stats in self._stats())
+        return sum(stats["requests"] for stats in server_stats(self.urls))
 
     def most_calls_of_a_row(self) -> int:
         """Return how often the row was sent that was sent most often, by the numbers of the rows."""
-        return max(stats["most_runs_of_a_marker"] for stats in self._stats())
+        return max(stats["most_runs_of_a_marker"] for stats in server_stats(self.urls))
 
-    def _stats(self) -> list[dict[str, int]]:
-        stats = []
-        for url in self.urls:
-            with urllib.request.urlopen(f"{url}/stats", timeout=30) as answer:
-                stats.append(json.load(answer))
-        return stats
+
+def server_stats(urls: list[str]) -> list[dict[str, int]]:
+    """Return what instant servers have counted."""
+    stats = []
+    for url in urls:
+        with urllib.request.urlopen(f"{url}/stats", timeout=30) as answer:
+            stats.append(json.load(answer))
+    return stats
 
 
 @contextmanager

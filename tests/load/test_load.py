@@ -1,6 +1,6 @@
 """What `python -m tests.load` measures in full, small: nothing lost or repeated, and memory within bounds; no times."""
 
-from tests.load import flat_memory, polling, queueing, reading, watching
+from tests.load import flat_memory, polling, queueing, reading, replicas, watching
 
 
 def test_ten_times_the_rows_take_hardly_more_memory():
@@ -53,3 +53,15 @@ def test_rows_go_on_in_a_storm_of_polls_whose_answers_never_go_back():
     assert report.calls_per_second * load.window_s > load.callers
     assert report.stormy_rows_per_second > 0
     assert report.backwards == 0
+
+
+def test_schedulers_that_are_killed_in_turn_neither_lose_nor_double_a_row():
+    """Whoever is killed, the others go on, and every row has one line in its job's file."""
+    load = replicas.ReplicaLoad(
+        seconds=5.0, schedulers=2, kill_every_s=2.0, rows=2_000, jobs=2, in_flight=64, lease_s=1.0, idle_s=0.5
+    )
+    report = replicas.measure(load)
+    assert report.kills == 2
+    assert report.succeeded == report.jobs
+    assert (report.lost, report.doubled) == (0, 0)
+    assert report.sent_again <= report.kills * (2 * 2_000 + load.in_flight)  # no more than lies between two commits
