@@ -16,6 +16,9 @@ LEASE: Final = timedelta(seconds=6)
 """A dead scheduler is noticed between 0.8 and 1.2 of it after its death, so within 8 s. Longer than PostgreSQL takes to
 roll back a transaction of a frozen process (`IDLE_TRANSACTION_S`): whoever takes over finds no lock of it."""
 RENEWALS_PER_LEASE: Final = 5
+PATIENT_RENEWALS: Final = 2
+"""For as many intervals a renewal may take: one on a connection that died in silence leaves time for another one."""
+LEAST_PATIENCE_S: Final = 2.0
 
 _log = structlog.get_logger()
 
@@ -54,14 +57,23 @@ class LeaseKeeper:
 
     async def run(self) -> None:
         """Renew until cancelled. An outdated lease harms no result: what fences them is the epochs of the chunks."""
+        interval_s = self._lease.total_seconds() / RENEWALS_PER_LEASE
+        # Nobody takes the lease of an exclusive one, which may also run on a fast clock.
+        patience = PATIENT_RENEWALS if not self._exclusive else 10 * RENEWALS_PER_LEASE
+        patience_s = max(patience * interval_s, LEAST_PATIENCE_S)
         while True:
-            await self._clock.sleep(self._lease.total_seconds() / RENEWALS_PER_LEASE)
+            await self._clock.sleep(interval_s)
             try:
                 asked_at = self._clock.monotonic()
-                if await self._renew():
+                async with self._clock.timeout(patience_s):
+                    renewed = await self._renew()
+                if renewed:
                     self._granted(asked_at)
                 else:
                     await self._come_back()
+            except TimeoutError:
+                error = f"PostgreSQL did not answer within {patience_s:g} s"
+                _log.warning("lease_not_renewed", scheduler=self.scheduler_id, error=error)
             except DatabaseError as error:
                 _log.warning("lease_not_renewed", scheduler=self.scheduler_id, error=str(error))
 

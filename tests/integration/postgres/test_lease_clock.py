@@ -1,10 +1,14 @@
 """Leases when time has passed unnoticed, or the database's clock goes back."""
 
+import asyncio
 from datetime import timedelta
 
+from lorax_batch_scheduler.clock import ScaledClock, SystemClock
 from lorax_batch_scheduler.dataset import ChunkKind
+from lorax_batch_scheduler.scheduling.lease_keeper import LeaseKeeper
 
 from tests.integration.postgres.conftest import LEASE, Stores
+from tests.integration.postgres.lone_scheduler import with_methods
 
 
 async def test_the_lease_of_a_dead_scheduler_does_not_last_for_ever_when_the_clock_went_back(stores: Stores) -> None:
@@ -33,6 +37,45 @@ async def test_a_lease_that_ran_out_goes_on_unless_somebody_has_ended_it(stores:
     assert not await stores.leases.renew_scheduler("late", LEASE)
     (taken,) = await stores.leases.claim_chunks("other", "job_1", ChunkKind.ROWS, "adapter-0", 1)
     assert taken.epoch == 3
+
+
+async def test_whoever_is_late_itself_does_not_judge_others_who_may_be_late_for_the_same_reason(stores: Stores) -> None:
+    """After an outage of PostgreSQL that was longer than a lease, nobody loses its chunks to whoever is back first."""
+    for name in ("first", "second", "dead"):
+        await stores.leases.register_scheduler(name, LEASE, exclusive=False)
+    for name in ("first", "second", "dead"):
+        await run_out(stores, name)
+    assert await stores.leases.renew_scheduler("first", LEASE)
+    assert await stores.leases.renew_scheduler("second", LEASE)
+    assert await stores.leases.renew_scheduler("first", LEASE)
+    assert not await stores.leases.renew_scheduler("dead", LEASE)
+
+
+async def test_a_renewal_that_is_never_answered_leaves_time_for_another(stores: Stores) -> None:
+    """A connection that died in silence costs a renewal, not the lease."""
+    asked = 0
+    asked_again = asyncio.Event()
+
+    async def renew(scheduler_id: str, lease: timedelta) -> bool:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            await asyncio.Event().wait()
+        if asked == 3:
+            asked_again.set()
+        return await stores.leases.renew_scheduler(scheduler_id, lease)
+
+    leases = with_methods(stores.leases, renew_scheduler=renew)
+    clock = ScaledClock(SystemClock(), 0.05)
+    keeper = LeaseKeeper(leases=leases, new_id=lambda: "s1", clock=clock, exclusive=False)
+    await keeper.register()
+    granted = keeper.sure_until
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        keeping = group.create_task(keeper.run())
+        await asked_again.wait()
+        keeping.cancel()
+    assert keeper.sure_until > granted
+    assert keeper.scheduler_id == "s1"
 
 
 async def run_out(stores: Stores, scheduler_id: str) -> None:
