@@ -16,10 +16,10 @@ from lorax_batch_scheduler.server_hosts.kubernetes.cluster_error import ClusterE
 from lorax_batch_scheduler.server_hosts.kubernetes.fleet import KubernetesFleet
 from lorax_batch_scheduler.server_hosts.kubernetes.naming import Object, lease_labels
 
-LEASE_S: Final = 15.0
+LEASE_S: Final = 8.0
 """A service that has not renewed its lease for so long is dead, or cut off from the cluster."""
-RENEW_S: Final = 5.0
-RETRY_S: Final = 2.0
+RENEW_S: Final = 2.0
+RETRY_S: Final = 1.0
 PATIENCE_S: Final = LEASE_S + 2 * RETRY_S
 """So long is waited for another service to end, or to have ended without giving its lease back."""
 RELEASE_S: Final = 3.0
