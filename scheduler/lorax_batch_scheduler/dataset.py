@@ -85,6 +85,8 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
     finish_time: datetime | None = None
     max_rows: int | None = None
     """Its tenant's quota, told to who ingests it; None: no limit."""
+    unused_since: datetime | None = None
+    """When it was last written or a job of it ended; None: a job needs it, or it was not asked for."""
 
 
 class NewDataset(msgspec.Struct, frozen=True, kw_only=True):

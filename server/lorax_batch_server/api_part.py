@@ -11,6 +11,8 @@ from lorax_batch_scheduler.clock import Clock
 from lorax_batch_scheduler.ingest.imports import ImportSources
 from lorax_batch_scheduler.ingest.uploads import DatasetUpload, UploadLimits
 from lorax_batch_scheduler.removals import Removals
+from lorax_batch_scheduler.result_reader import ResultReader
+from lorax_batch_scheduler.retention.remains import Remains
 from lorax_batch_scheduler.webhooks.back_off import BackOff
 from lorax_batch_scheduler.webhooks.deliverer import Deliverer
 from lorax_batch_scheduler.webhooks.sender import Sender
@@ -40,6 +42,7 @@ class ApiPart:
         settings: Settings,
         stores: Stores,
         removals: Removals,
+        remains: Remains,
         *,
         catalogue: Catalogue,
         metrics: ApiMetrics,
@@ -52,6 +55,7 @@ class ApiPart:
         self._stores = stores
         self._metrics = metrics
         self._removals = removals
+        self._remains = remains
         self._admission = admission
         self._hub = WatchHub(stores.jobs, stores.jobs, stopping)
         self.batch_inference = BatchInferenceService(self._job_parts(catalogue, stopping, clock))
@@ -92,6 +96,7 @@ class ApiPart:
             default_max_tokens=settings.default_max_tokens,
             price_micros_per_million=settings.price_micros_per_million,
         )
+        reader = ResultReader(stores.results, stores.jobs, stores.objects)
         return JobParts(
             jobs=stores.jobs,
             catalogue=catalogue,
@@ -99,11 +104,12 @@ class ApiPart:
                 stores.jobs, stores.datasets, catalogue, terms, clock, new_job_id, admission=self._admission
             ),
             hub=self._hub,
-            results=ResultStream(stores.jobs, stores.results, stores.jobs, stopping),
-            input_order=InputOrder(stores.jobs, stores.results, stopping),
+            results=ResultStream(stores.jobs, reader, stores.jobs, stopping),
+            input_order=InputOrder(stores.jobs, reader, stopping),
             download=Download(stores.jobs, stores.objects, stopping),
             removals=self._removals,
-            translator=JobTranslator(settings.currency),
+            remains=self._remains,
+            translator=JobTranslator(settings.currency, settings.retention),
             metrics=self._metrics,
             clock=clock,
             new_id=new_job_id,
@@ -122,6 +128,7 @@ class ApiPart:
             new_id=new_dataset_id,
             resolve_import=sources.resolve,
             max_dataset_bytes=settings.max_dataset_bytes,
+            retention=settings.retention,
         )
 
     async def _begin_upload(self, dataset_id: str, *, offset: int) -> DatasetUpload:

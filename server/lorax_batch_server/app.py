@@ -14,6 +14,7 @@ from lorax_batch_scheduler.errors import ConfigurationError
 from lorax_batch_scheduler.failpoints import ARMED, check_armed
 from lorax_batch_scheduler.postgres.database_watch import DatabaseState, DatabaseWatch
 from lorax_batch_scheduler.removals import Removals
+from lorax_batch_scheduler.retention.remains import Remains
 from lorax_batch_scheduler.telemetry.tracing import Tracer
 from prometheus_client import CollectorRegistry, ProcessCollector
 
@@ -116,6 +117,7 @@ class Service:
         metrics, stopping, clock = ApiMetrics(self._registry), Stopping(), stores.clock
         self._removals = Removals(stores.removals, stores.objects, clock=clock)
         self._collector = make_collector(settings, stores)
+        remains = Remains(stores.retention, clock=clock)
         catalogue = Catalogue.load(settings.catalogue, accept_unlisted=settings.accept_unlisted_models)
         self._scheduling: SchedulerPart | None = None
         if stores.directory is not None:
@@ -138,6 +140,7 @@ class Service:
                 stopping=stopping,
                 clock=clock,
                 removals=self._removals,
+                remains=remains,
                 admission=self._scheduling.admission if self._scheduling is not None else None,
             )
         self._metrics = metrics

@@ -14,6 +14,7 @@ from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.job import Job, JobEvent, JobState
 from lorax_batch_scheduler.ports import JobStore, Page
 from lorax_batch_scheduler.removals import Removals
+from lorax_batch_scheduler.retention.remains import Remains
 
 from lorax_batch_server.caller import current_caller
 from lorax_batch_server.checks import Checks, known_id
@@ -55,6 +56,7 @@ class JobParts:
     input_order: InputOrder
     download: Download
     removals: Removals
+    remains: Remains
     translator: JobTranslator
     metrics: ApiMetrics
     clock: Clock
@@ -128,6 +130,7 @@ class BatchInferenceService(batch_inference_pb2_grpc.BatchInferenceServicer):
     async def DeleteJob(self, request: pb.DeleteJobRequest, context: _Context) -> pb.DeleteJobResponse:
         job_id = await self._job_id(request.job_id)
         await self._delete(job_id)
+        await self._parts.remains.of(job_id)
         await self._parts.removals.of(job_id)
         return pb.DeleteJobResponse()
 

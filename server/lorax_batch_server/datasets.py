@@ -8,13 +8,14 @@ from typing import Any, Final
 import grpc
 import msgspec
 import structlog
+from lorax_batch.v1 import dataset_pb2, datasets_pb2_grpc
 from lorax_batch.v1 import datasets_pb2 as pb
-from lorax_batch.v1 import datasets_pb2_grpc
 from lorax_batch_scheduler.dataset import Dataset, DatasetState, NewDataset
 from lorax_batch_scheduler.errors import ChecksumMismatchError, InvalidInputError, NotFoundError, StateConflictError
 from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.ports import DatasetStore, ObjectStore
 from lorax_batch_scheduler.removals import Removals
+from lorax_batch_scheduler.retention import KEEP_ALL, RetentionPolicy
 
 from lorax_batch_server.caller import current_caller
 from lorax_batch_server.checks import MAX_REQUEST_ID_CHARACTERS, Checks, known_id
@@ -45,6 +46,7 @@ class DatasetParts:
     resolve_import: Callable[[str], Awaitable[str]]
     """Returns where the bytes of an import are; raises `NotAllowedError` or `InvalidInputError`."""
     max_dataset_bytes: int
+    retention: RetentionPolicy = KEEP_ALL
     upload_idle_s: float = 300.0
     """An upload that sends nothing for so long is ended; it can be continued."""
 
@@ -62,7 +64,7 @@ class DatasetsService(datasets_pb2_grpc.DatasetsServicer):
         context: _Context,
     ) -> pb.UploadDatasetResponse:
         dataset = await self._upload(request_iterator)
-        return pb.UploadDatasetResponse(dataset=dataset_message(dataset))
+        return pb.UploadDatasetResponse(dataset=self._message(dataset))
 
     async def GetUploadStatus(
         self, request: pb.GetUploadStatusRequest, context: _Context
@@ -83,10 +85,10 @@ class DatasetsService(datasets_pb2_grpc.DatasetsServicer):
             # How much it is shows when it is read.
             (await self._datasets.storage(new.tenant)).check(1)
             known = await self._datasets.create_dataset(msgspec.structs.replace(new, source_path=source))
-        return pb.ImportDatasetResponse(dataset=dataset_message(known))
+        return pb.ImportDatasetResponse(dataset=self._message(known))
 
     async def GetDataset(self, request: pb.GetDatasetRequest, context: _Context) -> pb.GetDatasetResponse:
-        return pb.GetDatasetResponse(dataset=dataset_message(await self._find("dataset", request.dataset)))
+        return pb.GetDatasetResponse(dataset=self._message(await self._find("dataset", request.dataset)))
 
     async def ListDatasets(self, request: pb.ListDatasetsRequest, context: _Context) -> pb.ListDatasetsResponse:
         checks = Checks()
@@ -95,7 +97,7 @@ class DatasetsService(datasets_pb2_grpc.DatasetsServicer):
         page = await self._datasets.list_datasets(
             page_size=size, page_token=request.page_token, tenant=current_caller().sees
         )
-        messages = [dataset_message(dataset, in_full=False) for dataset in page.items]
+        messages = [self._message(dataset, in_full=False) for dataset in page.items]
         return pb.ListDatasetsResponse(datasets=messages, next_page_token=page.next_token)
 
     async def DeleteDataset(self, request: pb.DeleteDatasetRequest, context: _Context) -> pb.DeleteDatasetResponse:
@@ -223,6 +225,9 @@ class DatasetsService(datasets_pb2_grpc.DatasetsServicer):
         if found is None:
             raise NotFoundError("upload", request_id)
         return found
+
+    def _message(self, dataset: Dataset, *, in_full: bool = True) -> dataset_pb2.Dataset:
+        return dataset_message(dataset, in_full=in_full, retention=self._parts.retention)
 
 
 async def _finish(upload: DatasetUpload, checksum: UploadChecksum, sha256: str | None) -> Dataset:

@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from itertools import islice
 from operator import attrgetter
 from typing import Final
 
 from lorax_batch_scheduler.errors import StateConflictError
-from lorax_batch_scheduler.ports import JobStore, ResultStore, StoredSegment
+from lorax_batch_scheduler.ports import JobStore, ResultSource, StoredSegment
 from lorax_batch_scheduler.segment import Segment
 
 from lorax_batch_server.errors import OutOfRangeError
@@ -40,7 +41,7 @@ class InputOrder:
     """
 
     def __init__(
-        self, jobs: JobStore, results: ResultStore, stopping: Stopping, *, window_bytes: int = WINDOW_BYTES
+        self, jobs: JobStore, results: ResultSource, stopping: Stopping, *, window_bytes: int = WINDOW_BYTES
     ) -> None:
         self._jobs = jobs
         self._results = results
@@ -81,16 +82,19 @@ class InputOrder:
         first_line = 0
         while True:
             window = _Window(self._window_bytes, first_line)
-            async for stored in self._segments(job_id, window, error):
-                segment = await read_segment(stored)
-                window.take(segment, error=stored.error)
+            async for stored, known in self._segments(job_id, window, error):
+                segment = await read_segment(job_id, stored)
+                window.take(segment, error=stored.error, known=known)
             for row in window.sorted():
                 yield row
             if window.last_line == LAST_LINE:
                 return
             first_line = window.last_line + 1
 
-    async def _segments(self, job_id: str, window: "_Window", error: bool | None) -> AsyncIterator[StoredSegment]:
+    async def _segments(
+        self, job_id: str, window: "_Window", error: bool | None
+    ) -> AsyncIterator[tuple[StoredSegment, int]]:
+        """Yield what may hold rows of the window, and how many of its first rows were there before."""
         position = 0
         while True:
             self._stopping.check()
@@ -105,7 +109,7 @@ class InputOrder:
             if not segments:
                 return
             for stored in segments:
-                yield stored
+                yield stored, max(position - stored.first_offset, 0)
             position = segments[-1].first_offset + segments[-1].row_count
 
 
@@ -119,10 +123,10 @@ class _Window:
         self._rows: list[_Row] = []
         self._bytes = 0
 
-    def take(self, segment: Segment, *, error: bool) -> None:
-        """Take in the rows of a segment that belong to the window."""
+    def take(self, segment: Segment, *, error: bool, known: int) -> None:
+        """Take in the rows of a segment that belong to the window, but for the first `known` ones."""
         # Not splitlines: a carriage return is white space in JSON, not the end of a row.
-        for line, text in zip(segment.lines, segment.text.split(b"\n"), strict=False):
+        for line, text in islice(zip(segment.lines, segment.text.split(b"\n"), strict=False), known, None):
             if self.first_line <= line <= self.last_line:
                 self._rows.append(_Row(line, error, text + b"\n"))
                 self._bytes += len(text) + _ROW_BYTES

@@ -4,10 +4,12 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from lorax_batch_scheduler.job import Job
-from lorax_batch_scheduler.ports import EventStore, JobStore, ResultStore, StoredSegment
+from lorax_batch_scheduler.ports import EventStore, JobStore, ResultSource, StoredSegment
+from lorax_batch_scheduler.running.result_line import line_numbers
 from lorax_batch_scheduler.segment import Segment, decode_segment
 
 from lorax_batch_server.errors import OutOfRangeError
@@ -50,11 +52,25 @@ class SentRows:
         return StreamSummary(row_count=self._row_count, sha256=self._hash.hexdigest(), job=job, last_offset=last_offset)
 
 
-async def read_segment(stored: StoredSegment) -> Segment:
-    """Decompress a segment, without holding the event loop up when it is large."""
+async def read_text(stored: StoredSegment) -> bytes:
+    """Return the rows of a segment or of a range, without holding the event loop up when they are large."""
+    if stored.file_offset is not None:
+        return stored.blob
     if stored.byte_count < THREAD_BYTES:
-        return decode_segment(stored.blob)
-    return await asyncio.to_thread(decode_segment, stored.blob)
+        return decode_segment(stored.blob).text
+    return (await asyncio.to_thread(decode_segment, stored.blob)).text
+
+
+async def read_segment(job_id: str, stored: StoredSegment) -> Segment:
+    """Return the rows with their lines; those of a range are told from its text."""
+    decode = decode_segment if stored.file_offset is None else partial(_read_lines, job_id.encode())
+    if stored.byte_count < THREAD_BYTES:
+        return decode(stored.blob)
+    return await asyncio.to_thread(decode, stored.blob)
+
+
+def _read_lines(job_id: bytes, text: bytes) -> Segment:
+    return Segment(line_numbers(job_id, text), text)
 
 
 class ResultStream:
@@ -63,7 +79,7 @@ class ResultStream:
     def __init__(
         self,
         jobs: JobStore,
-        results: ResultStore,
+        results: ResultSource,
         events: EventStore,
         stopping: Stopping,
         *,
@@ -121,7 +137,7 @@ class ResultStream:
                     yield rows
                 return
             for stored in segments:
-                text = (await read_segment(stored)).text
+                text = await read_text(stored)
                 first = max(position, stored.first_offset)
                 if first > stored.first_offset:
                     text = skip_lines(text, first - stored.first_offset)

@@ -24,6 +24,8 @@ from lorax_batch_scheduler.lorax_servers.probe import ServerProbe
 from lorax_batch_scheduler.ports.row_runner import RowRunner
 from lorax_batch_scheduler.ports.server_host import LaunchedServer
 from lorax_batch_scheduler.removals import Removals
+from lorax_batch_scheduler.retention.caretaker import Caretaker
+from lorax_batch_scheduler.retention.remains import Remains
 from lorax_batch_scheduler.running.runner import RunnerSettings, ServerRunner
 from lorax_batch_scheduler.scheduling.admission_desk import AdmissionDesk
 from lorax_batch_scheduler.scheduling.chunk_loader import ChunkLoader
@@ -135,6 +137,7 @@ class SchedulerPart:
             scheduler_id=lambda: self._keeper.scheduler_id,
             clock=clock,
         )
+        self._caretaker = self._make_caretaker()
         self._stopped = asyncio.Event()
 
     async def run(self) -> None:
@@ -149,7 +152,9 @@ class SchedulerPart:
             recording = group.create_task(self._record.run())
             sampling = group.create_task(self._keep_sampling())
             exporting = group.create_task(self._exporter.run())
+            tidying = group.create_task(self._caretaker.run())
             await self._stopped.wait()
+            tidying.cancel()
             ingesting.cancel()
             exporting.cancel()
             await asyncio.wait([ingesting, exporting])
@@ -352,6 +357,19 @@ class SchedulerPart:
         """Return the catalogue's name of a model, or its own where the catalogue does not know it."""
         known = self._catalogue.find(model)
         return known.name if known is not None else model
+
+    def _make_caretaker(self) -> Caretaker:
+        stores = self._stores
+        return Caretaker(
+            stores.retention,
+            stores.jobs,
+            stores.objects,
+            Remains(stores.retention, clock=stores.clock),
+            self._settings.retention,
+            scheduler_id=lambda: self._keeper.scheduler_id,
+            # Never scaled: policies are in days.
+            clock=stores.clock,
+        )
 
     def _make_ingestion(self, removals: Removals, directory: DataDirectory) -> Ingestion:
         return Ingestion(

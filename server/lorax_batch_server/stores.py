@@ -29,6 +29,7 @@ from lorax_batch_scheduler.postgres.migrations import migrate
 from lorax_batch_scheduler.postgres.planning_turns import PostgresPlanningTurns
 from lorax_batch_scheduler.postgres.removal_store import PostgresRemovalStore
 from lorax_batch_scheduler.postgres.result_store import PostgresResultStore
+from lorax_batch_scheduler.postgres.retention_store import PostgresRetentionStore
 from lorax_batch_scheduler.postgres.secret_store import PostgresSecretStore
 from lorax_batch_scheduler.postgres.tls_dsn import with_tls
 from lorax_batch_scheduler.postgres.webhook_store import PostgresWebhookStore
@@ -63,6 +64,7 @@ class Stores:
     removals: PostgresRemovalStore
     collections: PostgresCollectionStore
     exports: PostgresExportStore
+    retention: PostgresRetentionStore
     fleet: PostgresFleetStore
     learned: PostgresLearnedStore
     planning_turns: PostgresPlanningTurns
@@ -111,6 +113,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             removals=PostgresRemovalStore(database),
             collections=PostgresCollectionStore(database),
             exports=PostgresExportStore(database),
+            retention=PostgresRetentionStore(database),
             fleet=PostgresFleetStore(database, listener),
             learned=PostgresLearnedStore(database),
             planning_turns=PostgresPlanningTurns(database),

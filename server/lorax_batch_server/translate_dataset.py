@@ -4,6 +4,7 @@ from typing import Final
 
 from lorax_batch.v1 import dataset_pb2
 from lorax_batch_scheduler.dataset import Dataset, DatasetState, InvalidReport, OnInvalid
+from lorax_batch_scheduler.retention import KEEP_ALL, RetentionPolicy
 
 from lorax_batch_server.timestamps import timestamp
 
@@ -19,7 +20,9 @@ ON_INVALID_BY_NUMBER: Final[dict[int, OnInvalid]] = {
 }
 
 
-def dataset_message(dataset: Dataset, *, in_full: bool = True) -> dataset_pb2.Dataset:
+def dataset_message(
+    dataset: Dataset, *, in_full: bool = True, retention: RetentionPolicy = KEEP_ALL
+) -> dataset_pb2.Dataset:
     """Return the message; `in_full` off leaves models and invalid lines out, as lists do."""
     message = dataset_pb2.Dataset(
         dataset_id=dataset.dataset_id,
@@ -36,6 +39,7 @@ def dataset_message(dataset: Dataset, *, in_full: bool = True) -> dataset_pb2.Da
         create_time=timestamp(dataset.create_time),
         finish_time=timestamp(dataset.finish_time),
         tenant=dataset.tenant,
+        expire_time=timestamp(retention.dataset_expires(dataset)),
     )
     if in_full:
         message.models.extend(

@@ -15,6 +15,7 @@ from lorax_batch_scheduler.job import (
     RowError,
     StateChange,
 )
+from lorax_batch_scheduler.retention import KEEP_ALL, RetentionPolicy
 from lorax_batch_scheduler.server_config import ServerConfig
 
 from lorax_batch_server.timestamps import timestamp
@@ -31,10 +32,11 @@ MAX_ETA: Final = timedelta(days=3650)
 
 
 class JobTranslator:
-    """Turns jobs into messages; knows what the scheduler's job does not: the currency."""
+    """Turns jobs into messages; knows what the scheduler's job does not: the currency, and how long jobs are kept."""
 
-    def __init__(self, currency: str) -> None:
+    def __init__(self, currency: str, retention: RetentionPolicy = KEEP_ALL) -> None:
         self._currency = currency
+        self._retention = retention
 
     def job(self, job: Job, *, now: datetime, with_errors: bool = True) -> job_pb2.Job:
         """Return the message; `with_errors` off leaves the row errors out, as lists do."""
@@ -60,6 +62,7 @@ class JobTranslator:
             create_time=timestamp(job.create_time),
             start_time=timestamp(job.start_time),
             end_time=timestamp(job.end_time),
+            expire_time=timestamp(self._retention.job_expires(job)),
             update_time=timestamp(job.update_time),
             error_threshold=job.error_threshold,
             default_max_tokens=job.default_max_tokens,

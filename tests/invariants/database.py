@@ -6,6 +6,7 @@ from tests.invariants.chunk_rows import chunk_problems
 from tests.invariants.dataset_rows import dataset_problems
 from tests.invariants.event_rows import event_problems
 from tests.invariants.job_rows import file_problems, job_problems
+from tests.invariants.remains_rows import remains_problems
 from tests.invariants.segment_rows import offset_problems, text_problems
 from tests.invariants.snapshot import read_snapshot
 
@@ -24,6 +25,7 @@ async def database_problems(dsn: str, *, invented_results: bool = False) -> list
         chunk_problems(snapshot),
         offset_problems(snapshot),
         event_problems(snapshot),
+        remains_problems(snapshot),
     ]
     if not invented_results:
         problems += [file_problems(snapshot), text_problems(snapshot)]

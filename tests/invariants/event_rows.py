@@ -1,5 +1,6 @@
-"""Events: one dense sequence, and for each job a chain of allowed moves that ends where the job is."""
+"""Events: one sequence, dense but for deleted jobs; for each job a chain of allowed moves that ends where it is."""
 
+import itertools
 from collections.abc import Iterator
 
 from lorax_batch_scheduler.job import OUTCOMES, TERMINAL_STATES, TRANSITIONS, JobState
@@ -16,7 +17,7 @@ def event_problems(snapshot: Snapshot) -> Iterator[str]:
     yield from _sequence(snapshot)
     jobs = {job["job_id"]: job for job in snapshot.jobs}
     stories = by(snapshot.job_events, "job_id")
-    oldest_kept = snapshot.job_events[0]["sequence"] if snapshot.job_events else snapshot.event_clock[0]["sequence"] + 1
+    oldest_kept = snapshot.event_horizon[0]["sequence"] + 1
     for job_id, events in stories.items():
         yield from _chain(job_id, events, first_known=oldest_kept == 1)
         yield from _last(job_id, events[-1], jobs.get(job_id))
@@ -27,17 +28,24 @@ def event_problems(snapshot: Snapshot) -> Iterator[str]:
 
 def _sequence(snapshot: Snapshot) -> Iterator[str]:
     sequences = [event["sequence"] for event in snapshot.job_events]
-    latest = snapshot.event_clock[0]["sequence"]
-    if sequences != list(range(latest - len(sequences) + 1, latest + 1)):
-        gaps = [
-            after for before, after in zip(sequences, [*sequences[1:], latest + 1], strict=True) if after != before + 1
-        ]
-        yield f"the sequences of events are not dense up to {latest}: gaps before {gaps}"
+    horizon, latest = snapshot.event_horizon[0]["sequence"], snapshot.event_clock[0]["sequence"]
+    if sequences and not horizon < sequences[0] <= sequences[-1] <= latest:
+        yield f"events {sequences[0]} to {sequences[-1]} are kept, but the horizon is {horizon} and the latest {latest}"
+    gaps = [after for before, after in itertools.pairwise([horizon, *sequences, latest + 1]) if after != before + 1]
+    if gaps and not _swept(snapshot):
+        yield f"the sequences of events are not dense from {horizon} to {latest}: gaps before {gaps}"
+
+
+def _swept(snapshot: Snapshot) -> bool:
+    """Tell whether some deleted job has lost its events but the last."""
+    stories = by(snapshot.job_events, "job_id").values()
+    return any(len(events) == 1 and events[0]["to_state"] is None for events in stories)
 
 
 def _chain(job_id: str, events: list[Row], *, first_known: bool) -> Iterator[str]:
     """Check one job's events; where old ones are no longer kept, its first one may lead from any state."""
-    before: str | None = None if first_known else events[0]["from_state"]
+    swept = events[0]["to_state"] is None
+    before: str | None = None if first_known and not swept else events[0]["from_state"]
     for nth, event in enumerate(events):
         name = f"event {event['sequence']} of job {job_id}"
         source, target = event["from_state"], event["to_state"]

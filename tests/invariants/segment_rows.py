@@ -69,15 +69,26 @@ class Told:
 
 def offset_problems(snapshot: Snapshot) -> Iterator[str]:
     """Check what can be seen without looking into segments."""
-    segments = by(snapshot.segments, "job_id")
+    segments, ranges = by(snapshot.segments, "job_id"), by(snapshot.file_ranges, "job_id")
     for job in snapshot.jobs:
-        yield from _offsets(job, segments[job["job_id"]])
+        own_segments, own_ranges = segments[job["job_id"]], ranges[job["job_id"]]
+        if job["results_in"] in ("BOTH", "FILES"):
+            yield from _offsets(job, own_ranges)
+            yield from _file_offsets(job, own_ranges)
+        else:
+            yield from _offsets(job, own_segments)
+        if own_segments and job["results_in"] == "FILES":
+            yield f"job {job['job_id']} has its results in its files, but {len(own_segments)} segments are left"
+        if own_ranges and job["results_in"] in ("SEGMENTS", "KEPT"):
+            yield f"job {job['job_id']} has its results in segments, but {len(own_ranges)} ranges of its files"
 
 
 def text_problems(snapshot: Snapshot) -> Iterator[str]:
     """Check what segments hold."""
     segments = by(snapshot.segments, "job_id")
     for job in snapshot.jobs:
+        if job["results_in"] in ("BOTH", "FILES"):
+            continue  # the text is in its files
         told = Told()
         for segment in segments[job["job_id"]]:
             yield from _content(job, segment, told)
@@ -96,6 +107,18 @@ def _offsets(job: Row, segments: list[Row]) -> Iterator[str]:
     unsuccessful = sum(job[column] for column in UNSUCCESSFUL)
     if errors != unsuccessful:
         yield f"{name} counts {unsuccessful} rows without success, but its segments hold {errors} error lines"
+
+
+def _file_offsets(job: Row, ranges: list[Row]) -> Iterator[str]:
+    for column, error in (("output_file", False), ("error_file", True)):
+        end = 0
+        for each in ranges:
+            if each["error"] == error:
+                if each["file_offset"] != end:
+                    yield f"{column} of job {job['job_id']} has a range at byte {each['file_offset']} behind {end}"
+                end = each["file_offset"] + each["byte_count"]
+        if end != job[column]["byte_count"]:
+            yield f"{column} of job {job['job_id']} has {job[column]['byte_count']} bytes, but ranges for {end}"
 
 
 def _content(job: Row, segment: Row, told: Told) -> Iterator[str]:

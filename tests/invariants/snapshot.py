@@ -17,10 +17,13 @@ _TABLES = {
     "jobs": "job_no",
     "job_chunks": "job_id, chunk_no",
     "segments": "job_id, first_offset",
+    "file_ranges": "job_id, first_offset",
     "job_outputs": "job_id, error",
     "job_events": "sequence",
     "schedulers": "scheduler_id",
     "event_clock": "sequence",
+    "event_horizon": "sequence",
+    "job_remains": "job_id",
 }
 CONNECT_TIMEOUT_S = 10.0
 
@@ -35,10 +38,13 @@ class Snapshot:
     jobs: list[Row]
     job_chunks: list[Row]
     segments: list[Row]
+    file_ranges: list[Row]
     job_outputs: list[Row]
     job_events: list[Row]
     schedulers: list[Row]
     event_clock: list[Row]
+    event_horizon: list[Row]
+    job_remains: list[Row]
 
 
 async def read_snapshot(dsn: str) -> Snapshot:

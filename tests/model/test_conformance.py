@@ -4,6 +4,7 @@ import random
 from typing import Any
 
 import pytest
+from lorax_batch_scheduler.clock import SystemClock
 from lorax_batch_scheduler.dataset import ChunkKind
 from lorax_batch_scheduler.errors import NotFoundError, StateConflictError
 from lorax_batch_scheduler.job import JobEvent, ResultFile, RowError
@@ -11,6 +12,7 @@ from lorax_batch_scheduler.ports import ChunkResults, LeasedChunk, SegmentToStor
 from lorax_batch_scheduler.ports.object_store import UploadedPart
 from lorax_batch_scheduler.ports.result_store import OutputProgress
 from lorax_batch_scheduler.postgres.statements import SQL
+from lorax_batch_scheduler.retention.remains import Remains
 from lorax_batch_scheduler.segment import Segment, decode_segment, encode_segment
 
 from tests.integration.postgres.conftest import LEASE, Stores, stores
@@ -234,6 +236,7 @@ class RealDatabase:
 
     async def delete_job(self, db: Database, job: int) -> str:
         await self._stores.jobs.delete_job(f"job_{job}")
+        await Remains(self._stores.retention, clock=SystemClock()).of(f"job_{job}")
         return "deleted"
 
     # --- translation ---

@@ -105,6 +105,8 @@ class Dataset:
     finish_time: datetime | None
     tenant: str = ""
     """Whose it is."""
+    expire_time: datetime | None = None
+    """When it is deleted unless a job uses it before; None: a job does, it is kept, or it was not asked for."""
 
     @classmethod
     def from_proto(cls, message: dataset_pb2.Dataset) -> "Dataset":
@@ -126,6 +128,7 @@ class Dataset:
             create_time=datetime_from(message.create_time),
             finish_time=datetime_from(message.finish_time),
             tenant=message.tenant,
+            expire_time=datetime_from(message.expire_time),
         )
 
 

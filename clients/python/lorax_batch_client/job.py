@@ -206,6 +206,8 @@ class Job:
     """When it could end at best, as found when it came."""
     tenant: str = ""
     """Whose it is."""
+    expire_time: datetime | None = None
+    """When it is deleted with its results; None: it has not ended, or is kept for ever."""
 
     @property
     def is_terminal(self) -> bool:
@@ -245,6 +247,7 @@ class Job:
             admission_reason=message.admission_reason,
             earliest_finish_time=datetime_from(message.earliest_finish_time),
             tenant=message.tenant,
+            expire_time=datetime_from(message.expire_time),
         )
 
 

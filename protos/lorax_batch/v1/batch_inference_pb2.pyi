@@ -605,7 +605,8 @@ class WatchJobsResponse(_message.Message):
     """
     deleted: _builtins.str
     """The id of a job that was deleted, in its place among the state changes. A filter selects every deletion of the
-    tenants that it selects: what the job was is gone.
+    tenants that it selects: what the job was is gone. An hour later its earlier state changes are gone too: a watch
+    that goes on from before them is told only this.
     """
     @_builtins.property
     def snapshot(self) -> _job_pb2.Job:

@@ -182,7 +182,8 @@ class BatchInferenceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteJob(self, request, context):
-        """Deletes an ended job with its results. FAILED_PRECONDITION while it has not ended.
+        """Deletes an ended job with its results. FAILED_PRECONDITION while it has not ended. Jobs are deleted by themselves at
+        their `expire_time`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

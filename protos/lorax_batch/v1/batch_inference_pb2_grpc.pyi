@@ -69,7 +69,9 @@ class BatchInferenceStub:
     gone or FAILED.
     """
     DeleteJob: _grpc.UnaryUnaryMultiCallable[_batch_inference_pb2.DeleteJobRequest, _batch_inference_pb2.DeleteJobResponse]
-    """Deletes an ended job with its results. FAILED_PRECONDITION while it has not ended."""
+    """Deletes an ended job with its results. FAILED_PRECONDITION while it has not ended. Jobs are deleted by themselves at
+    their `expire_time`.
+    """
     WatchJobs: _grpc.UnaryStreamMultiCallable[_batch_inference_pb2.WatchJobsRequest, _batch_inference_pb2.WatchJobsResponse]
     """Streams what happens to jobs. The first messages are a `snapshot` of each selected job, closed by a `heartbeat` with
     the sequence of the snapshot; then every state change exactly once and in order, and progress, coalesced for slow
@@ -125,7 +127,9 @@ class BatchInferenceAsyncStub(BatchInferenceStub):
     gone or FAILED.
     """
     DeleteJob: _aio.UnaryUnaryMultiCallable[_batch_inference_pb2.DeleteJobRequest, _batch_inference_pb2.DeleteJobResponse]  # type: ignore[assignment]
-    """Deletes an ended job with its results. FAILED_PRECONDITION while it has not ended."""
+    """Deletes an ended job with its results. FAILED_PRECONDITION while it has not ended. Jobs are deleted by themselves at
+    their `expire_time`.
+    """
     WatchJobs: _aio.UnaryStreamMultiCallable[_batch_inference_pb2.WatchJobsRequest, _batch_inference_pb2.WatchJobsResponse]  # type: ignore[assignment]
     """Streams what happens to jobs. The first messages are a `snapshot` of each selected job, closed by a `heartbeat` with
     the sequence of the snapshot; then every state change exactly once and in order, and progress, coalesced for slow
@@ -232,7 +236,9 @@ class BatchInferenceServicer(metaclass=_abc_1.ABCMeta):
         request: _batch_inference_pb2.DeleteJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_batch_inference_pb2.DeleteJobResponse, _abc.Awaitable[_batch_inference_pb2.DeleteJobResponse]]:
-        """Deletes an ended job with its results. FAILED_PRECONDITION while it has not ended."""
+        """Deletes an ended job with its results. FAILED_PRECONDITION while it has not ended. Jobs are deleted by themselves at
+        their `expire_time`.
+        """
 
     @_abc_1.abstractmethod
     def WatchJobs(

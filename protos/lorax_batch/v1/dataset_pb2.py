@@ -25,25 +25,25 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1clorax_batch/v1/dataset.proto\x12\x0elorax_batch.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xed\x03\n\x07\x44\x61taset\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12+\n\x05state\x18\x03 \x01(\x0e\x32\x1c.lorax_batch.v1.DatasetState\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12-\n\non_invalid\x18\x05 \x01(\x0e\x32\x19.lorax_batch.v1.OnInvalid\x12\x11\n\trow_count\x18\x06 \x01(\x03\x12\x19\n\x11invalid_row_count\x18\x07 \x01(\x03\x12\x12\n\nbyte_count\x18\x08 \x01(\x03\x12\x0e\n\x06sha256\x18\t \x01(\t\x12\x1f\n\x17\x65stimated_prompt_tokens\x18\n \x01(\x03\x12*\n\x06models\x18\x0b \x03(\x0b\x32\x1a.lorax_batch.v1.ModelCount\x12\x13\n\x0bmodel_count\x18\x0c \x01(\x05\x12.\n\x07invalid\x18\r \x01(\x0b\x32\x1d.lorax_batch.v1.InvalidReport\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06tenant\x18\x10 \x01(\t\".\n\nModelCount\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\trow_count\x18\x02 \x01(\x03\"O\n\rInvalidReport\x12\x12\n\nline_count\x18\x01 \x01(\x03\x12*\n\x05\x63odes\x18\x02 \x03(\x0b\x32\x1b.lorax_batch.v1.InvalidCode\"a\n\x0bInvalidCode\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x12\n\nline_count\x18\x02 \x01(\x03\x12\x30\n\x0b\x66irst_lines\x18\x03 \x03(\x0b\x32\x1b.lorax_batch.v1.InvalidLine\"I\n\x0bInvalidLine\x12\x0c\n\x04line\x18\x01 \x01(\x03\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\r\n\x05param\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t*\x9b\x01\n\x0c\x44\x61tasetState\x12\x1d\n\x19\x44\x41TASET_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x44\x41TASET_STATE_UPLOADING\x10\x01\x12\x1c\n\x18\x44\x41TASET_STATE_VALIDATING\x10\x02\x12\x17\n\x13\x44\x41TASET_STATE_READY\x10\x03\x12\x18\n\x14\x44\x41TASET_STATE_FAILED\x10\x04*Q\n\tOnInvalid\x12\x1a\n\x16ON_INVALID_UNSPECIFIED\x10\x00\x12\x13\n\x0fON_INVALID_FAIL\x10\x01\x12\x13\n\x0fON_INVALID_SKIP\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1clorax_batch/v1/dataset.proto\x12\x0elorax_batch.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9e\x04\n\x07\x44\x61taset\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12+\n\x05state\x18\x03 \x01(\x0e\x32\x1c.lorax_batch.v1.DatasetState\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12-\n\non_invalid\x18\x05 \x01(\x0e\x32\x19.lorax_batch.v1.OnInvalid\x12\x11\n\trow_count\x18\x06 \x01(\x03\x12\x19\n\x11invalid_row_count\x18\x07 \x01(\x03\x12\x12\n\nbyte_count\x18\x08 \x01(\x03\x12\x0e\n\x06sha256\x18\t \x01(\t\x12\x1f\n\x17\x65stimated_prompt_tokens\x18\n \x01(\x03\x12*\n\x06models\x18\x0b \x03(\x0b\x32\x1a.lorax_batch.v1.ModelCount\x12\x13\n\x0bmodel_count\x18\x0c \x01(\x05\x12.\n\x07invalid\x18\r \x01(\x0b\x32\x1d.lorax_batch.v1.InvalidReport\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06tenant\x18\x10 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\".\n\nModelCount\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\trow_count\x18\x02 \x01(\x03\"O\n\rInvalidReport\x12\x12\n\nline_count\x18\x01 \x01(\x03\x12*\n\x05\x63odes\x18\x02 \x03(\x0b\x32\x1b.lorax_batch.v1.InvalidCode\"a\n\x0bInvalidCode\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x12\n\nline_count\x18\x02 \x01(\x03\x12\x30\n\x0b\x66irst_lines\x18\x03 \x03(\x0b\x32\x1b.lorax_batch.v1.InvalidLine\"I\n\x0bInvalidLine\x12\x0c\n\x04line\x18\x01 \x01(\x03\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\r\n\x05param\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t*\x9b\x01\n\x0c\x44\x61tasetState\x12\x1d\n\x19\x44\x41TASET_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x44\x41TASET_STATE_UPLOADING\x10\x01\x12\x1c\n\x18\x44\x41TASET_STATE_VALIDATING\x10\x02\x12\x17\n\x13\x44\x41TASET_STATE_READY\x10\x03\x12\x18\n\x14\x44\x41TASET_STATE_FAILED\x10\x04*Q\n\tOnInvalid\x12\x1a\n\x16ON_INVALID_UNSPECIFIED\x10\x00\x12\x13\n\x0fON_INVALID_FAIL\x10\x01\x12\x13\n\x0fON_INVALID_SKIP\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lorax_batch.v1.dataset_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DATASETSTATE']._serialized_start=881
-  _globals['_DATASETSTATE']._serialized_end=1036
-  _globals['_ONINVALID']._serialized_start=1038
-  _globals['_ONINVALID']._serialized_end=1119
+  _globals['_DATASETSTATE']._serialized_start=930
+  _globals['_DATASETSTATE']._serialized_end=1085
+  _globals['_ONINVALID']._serialized_start=1087
+  _globals['_ONINVALID']._serialized_end=1168
   _globals['_DATASET']._serialized_start=82
-  _globals['_DATASET']._serialized_end=575
-  _globals['_MODELCOUNT']._serialized_start=577
-  _globals['_MODELCOUNT']._serialized_end=623
-  _globals['_INVALIDREPORT']._serialized_start=625
-  _globals['_INVALIDREPORT']._serialized_end=704
-  _globals['_INVALIDCODE']._serialized_start=706
-  _globals['_INVALIDCODE']._serialized_end=803
-  _globals['_INVALIDLINE']._serialized_start=805
-  _globals['_INVALIDLINE']._serialized_end=878
+  _globals['_DATASET']._serialized_end=624
+  _globals['_MODELCOUNT']._serialized_start=626
+  _globals['_MODELCOUNT']._serialized_end=672
+  _globals['_INVALIDREPORT']._serialized_start=674
+  _globals['_INVALIDREPORT']._serialized_end=753
+  _globals['_INVALIDCODE']._serialized_start=755
+  _globals['_INVALIDCODE']._serialized_end=852
+  _globals['_INVALIDLINE']._serialized_start=854
+  _globals['_INVALIDLINE']._serialized_end=927
 # @@protoc_insertion_point(module_scope)

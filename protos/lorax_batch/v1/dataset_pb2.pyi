@@ -93,6 +93,7 @@ class Dataset(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     FINISH_TIME_FIELD_NUMBER: _builtins.int
     TENANT_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     dataset_id: _builtins.str
     """Output only. `ds_` and 24 characters."""
     name: _builtins.str
@@ -136,6 +137,12 @@ class Dataset(_message.Message):
     def finish_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When the dataset became READY or FAILED."""
 
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only, in answers of `GetDataset` and `ListDatasets`. When it is deleted unless a job uses it before. Unset: a
+        job that has not ended uses it, or datasets are kept for ever.
+        """
+
     def __init__(
         self,
         *,
@@ -155,10 +162,11 @@ class Dataset(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         finish_time: _timestamp_pb2.Timestamp | None = ...,
         tenant: _builtins.str = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "finish_time", b"finish_time", "invalid", b"invalid"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "finish_time", b"finish_time", "invalid", b"invalid"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["byte_count", b"byte_count", "create_time", b"create_time", "dataset_id", b"dataset_id", "estimated_prompt_tokens", b"estimated_prompt_tokens", "finish_time", b"finish_time", "invalid", b"invalid", "invalid_row_count", b"invalid_row_count", "model_count", b"model_count", "models", b"models", "name", b"name", "on_invalid", b"on_invalid", "reason", b"reason", "row_count", b"row_count", "sha256", b"sha256", "state", b"state", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["byte_count", b"byte_count", "create_time", b"create_time", "dataset_id", b"dataset_id", "estimated_prompt_tokens", b"estimated_prompt_tokens", "expire_time", b"expire_time", "finish_time", b"finish_time", "invalid", b"invalid", "invalid_row_count", b"invalid_row_count", "model_count", b"model_count", "models", b"models", "name", b"name", "on_invalid", b"on_invalid", "reason", b"reason", "row_count", b"row_count", "sha256", b"sha256", "state", b"state", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -216,6 +216,7 @@ class Job(_message.Message):
     ADMISSION_FIELD_NUMBER: _builtins.int
     ADMISSION_REASON_FIELD_NUMBER: _builtins.int
     EARLIEST_FINISH_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     TENANT_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """Output only. `job_` and 24 characters."""
@@ -304,6 +305,10 @@ class Job(_message.Message):
     def earliest_finish_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When it could end at best, as found when it came. Unset: not known, or nothing can run it."""
 
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it is deleted with its results. Unset: it has not ended, or jobs are kept for ever."""
+
     def __init__(
         self,
         *,
@@ -335,11 +340,12 @@ class Job(_message.Message):
         admission: Global___JobAdmission.ValueType = ...,
         admission_reason: _builtins.str = ...,
         earliest_finish_time: _timestamp_pb2.Timestamp | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
         tenant: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "counts", b"counts", "create_time", b"create_time", "deadline", b"deadline", "earliest_finish_time", b"earliest_finish_time", "end_time", b"end_time", "error_file", b"error_file", "output_file", b"output_file", "progress", b"progress", "server_config", b"server_config", "start_time", b"start_time", "update_time", b"update_time", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "counts", b"counts", "create_time", b"create_time", "deadline", b"deadline", "earliest_finish_time", b"earliest_finish_time", "end_time", b"end_time", "error_file", b"error_file", "expire_time", b"expire_time", "output_file", b"output_file", "progress", b"progress", "server_config", b"server_config", "start_time", b"start_time", "update_time", b"update_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admission", b"admission", "admission_reason", b"admission_reason", "base_model_id", b"base_model_id", "cost", b"cost", "counts", b"counts", "create_time", b"create_time", "dataset_id", b"dataset_id", "deadline", b"deadline", "default_max_tokens", b"default_max_tokens", "earliest_finish_time", b"earliest_finish_time", "end_time", b"end_time", "error_file", b"error_file", "error_threshold", b"error_threshold", "errors", b"errors", "job_id", b"job_id", "labels", b"labels", "output_file", b"output_file", "priority", b"priority", "progress", b"progress", "queue_position", b"queue_position", "reason", b"reason", "retry_of", b"retry_of", "sequence", b"sequence", "server_config", b"server_config", "start_time", b"start_time", "state", b"state", "tenant", b"tenant", "update_time", b"update_time", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admission", b"admission", "admission_reason", b"admission_reason", "base_model_id", b"base_model_id", "cost", b"cost", "counts", b"counts", "create_time", b"create_time", "dataset_id", b"dataset_id", "deadline", b"deadline", "default_max_tokens", b"default_max_tokens", "earliest_finish_time", b"earliest_finish_time", "end_time", b"end_time", "error_file", b"error_file", "error_threshold", b"error_threshold", "errors", b"errors", "expire_time", b"expire_time", "job_id", b"job_id", "labels", b"labels", "output_file", b"output_file", "priority", b"priority", "progress", b"progress", "queue_position", b"queue_position", "reason", b"reason", "retry_of", b"retry_of", "sequence", b"sequence", "server_config", b"server_config", "start_time", b"start_time", "state", b"state", "tenant", b"tenant", "update_time", b"update_time", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -19,7 +19,7 @@ from lorax_batch_scheduler.ports.lease_store import LeaseStore
 from lorax_batch_scheduler.ports.object_store import ObjectInfo, ObjectStore, UnfinishedUpload, UploadedPart
 from lorax_batch_scheduler.ports.page import Page
 from lorax_batch_scheduler.ports.removal_store import Removal, RemovalStore
-from lorax_batch_scheduler.ports.result_store import OutputProgress, ResultStore, StoredSegment
+from lorax_batch_scheduler.ports.result_store import OutputProgress, ResultSource, ResultStore, StoredSegment
 
 __all__ = [
     "AccessStore",
@@ -42,6 +42,7 @@ __all__ = [
     "Page",
     "Removal",
     "RemovalStore",
+    "ResultSource",
     "ResultStore",
     "RowLengths",
     "RowsLeft",

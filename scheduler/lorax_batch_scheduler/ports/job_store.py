@@ -77,8 +77,8 @@ class JobStore(Protocol):
         """
         ...
 
-    async def delete_job(self, job_id: str) -> Job:
-        """Forget an ended job and return what it was, so that its objects can be deleted."""
+    async def delete_job(self, job_id: str, *, reason: str = "deleted") -> Job:
+        """Forget an ended job and return what it was; what it leaves behind is noted for `Remains` and `Removals`."""
         ...
 
     async def secrets(self, job_id: str) -> JobSecrets:
@@ -96,7 +96,10 @@ class EventStore(Protocol):
     async def latest_sequence(self) -> int: ...
 
     async def state_changes(self, after: int, *, limit: int) -> list[StateChange]:
-        """Return state changes in their order. Raises `SequenceTooOldError` when some after it are no longer kept."""
+        """Return state changes in their order; those of deleted jobs may be missing, but for the one that says so.
+
+        Raises `SequenceTooOldError` when some after it are no longer kept.
+        """
         ...
 
     def on_change(self, listener: Callable[[str], None]) -> Callable[[], None]:

@@ -18,7 +18,11 @@ class StoredSegment:
     first_line: int
     last_line: int
     byte_count: int
+    """Of the text."""
     blob: bytes
+    """Compressed, see `decode_segment`; of a range of a file the text itself, once a `ResultReader` has read it."""
+    file_offset: int | None = None
+    """Where it begins in the output or error file of its job; None: it is a segment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +34,8 @@ class OutputProgress:
     parts: list[UploadedPart]
 
 
-class ResultStore(Protocol):
-    """Results as they were committed, and the files made of them."""
+class ResultSource(Protocol):
+    """Results as they were committed."""
 
     async def segments(
         self, job_id: str, *, first_offset: int, error: bool | None, max_bytes: int
@@ -51,9 +55,14 @@ class ResultStore(Protocol):
     ) -> list[StoredSegment]:
         """Return segments that may hold a line of that range, in offset order, from `first_offset` on.
 
-        About `max_bytes` of them, at least one; the next ones begin behind the last of these.
+        About `max_bytes` of them, at least one; the next ones begin behind the last of these. The first may begin
+        before `first_offset`, when segments became ranges between two calls: leave those rows out.
         """
         ...
+
+
+class ResultStore(ResultSource, Protocol):
+    """Results as they were committed, and the files made of them."""
 
     def finalising(self, scheduler_id: str, job_id: str) -> AbstractAsyncContextManager[int]:
         """Be the one scheduler that finalises a job, as long as it is alive.

@@ -21,6 +21,7 @@ from lorax_batch_scheduler.job import JobEvent
 from lorax_batch_scheduler.object_names import dataset_prefix, uploads_prefix
 from lorax_batch_scheduler.ports.page import Page
 from lorax_batch_scheduler.postgres.database import Connection, Database
+from lorax_batch_scheduler.postgres.deletion import delete_dataset
 from lorax_batch_scheduler.postgres.job_move import add_job_chunks, move_job
 from lorax_batch_scheduler.postgres.listener import Listener
 from lorax_batch_scheduler.postgres.page_token import decode_page_token, encode_page_token
@@ -176,10 +177,7 @@ class PostgresDatasetStore:
                 raise StateConflictError(
                     "dataset", dataset_id, f"in use by {', '.join(users)}", "unused", "cancel the jobs or wait for them"
                 )
-            await connection.execute(SQL.delete_dataset, dataset_id)
-            await plan_removal(connection, uploads_prefix(dataset_id))
-            await plan_removal(connection, dataset_prefix(dataset_id))
-            await connection.execute(SQL.notify_datasets, dataset_id)
+            await delete_dataset(connection, dataset_id)
         return to_dataset(record)
 
     async def wait_for_datasets(self, timeout_s: float) -> None:

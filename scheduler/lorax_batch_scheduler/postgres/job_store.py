@@ -17,15 +17,14 @@ from lorax_batch_scheduler.errors import (
 from lorax_batch_scheduler.estimates.token_lengths import AdapterLeft
 from lorax_batch_scheduler.job import Job, JobAdmission, JobEta, JobEvent, JobFilter, JobState, NewJob, StateChange
 from lorax_batch_scheduler.job_secrets import JobSecrets
-from lorax_batch_scheduler.object_names import results_prefix
 from lorax_batch_scheduler.ports.page import Page
 from lorax_batch_scheduler.postgres.database import Connection, Database
+from lorax_batch_scheduler.postgres.deletion import delete_job
 from lorax_batch_scheduler.postgres.job_move import add_job_chunks, append_event, fetch_job, lock_job, move_job
 from lorax_batch_scheduler.postgres.listener import Listener
 from lorax_batch_scheduler.postgres.page_token import decode_page_token, encode_page_token
 from lorax_batch_scheduler.postgres.quotas import check_job, hold_quotas
 from lorax_batch_scheduler.postgres.records import to_job
-from lorax_batch_scheduler.postgres.removal_store import plan_removal
 from lorax_batch_scheduler.postgres.secret_store import PostgresSecretStore
 from lorax_batch_scheduler.postgres.statements import SQL
 from lorax_batch_scheduler.redaction import REDACTOR
@@ -52,6 +51,7 @@ class PostgresJobStore:
             state = JobState.QUEUED if ready else JobState.VALIDATING
             if not await _insert(connection, new, state, retry_of=None):
                 return await _job_by_request(connection, new.tenant, new.request_id)
+            await connection.execute(SQL.use_dataset, new.dataset_id)
             await self._secrets.add(connection, new.job_id, new.secrets)
             if ready:
                 await add_job_chunks(connection, new.job_id, new.dataset_id)
@@ -173,6 +173,7 @@ class PostgresJobStore:
             state = JobState.QUEUED if ready else JobState.VALIDATING
             if not await _insert(connection, new, state, retry_of=job_id):
                 return await _job_by_request(connection, old.tenant, request_id)
+            await connection.execute(SQL.use_dataset, old.dataset_id)
             if not old.counts.total:
                 # It ended before its dataset was checked: all rows are still to run.
                 if ready:
@@ -188,18 +189,9 @@ class PostgresJobStore:
             await check_job(connection, quotas, old.tenant, new_job_id)
             return await _created(connection, new_job_id, state)
 
-    async def delete_job(self, job_id: str) -> Job:
+    async def delete_job(self, job_id: str, *, reason: str = "deleted") -> Job:
         async with self._database.transaction() as connection:
-            current = JobState((await lock_job(connection, job_id))["state"])
-            if not current.terminal:
-                raise StateConflictError("job", job_id, current, "ended", "cancel it or wait for it")
-            job = await fetch_job(connection, job_id)
-            sequence = await connection.fetchval(SQL.next_sequence)
-            await connection.execute(SQL.delete_job, job_id)
-            await plan_removal(connection, results_prefix(job_id))
-            await connection.execute(SQL.append_event, sequence, job_id, current, None, "deleted", None, job.tenant)
-            await connection.execute(SQL.notify_job, job_id)
-        return job
+            return await delete_job(connection, job_id, reason=reason)
 
     async def secrets(self, job_id: str) -> JobSecrets:
         async with self._database.connection() as connection:
@@ -221,12 +213,10 @@ class PostgresJobStore:
     async def state_changes(self, after: int, *, limit: int) -> list[StateChange]:
         async with self._database.connection() as connection:
             records = await connection.fetch(SQL.state_changes, after, limit)
-            if not records or records[0]["sequence"] != after + 1:
-                latest = await connection.fetchval(SQL.latest_sequence)
-                oldest = await connection.fetchval(SQL.oldest_sequence)
-                if after < latest and (oldest is None or oldest > after + 1):
-                    raise SequenceTooOldError(after, oldest or latest + 1)
-        return [msgspec.convert(dict(record), StateChange) for record in records]
+        horizon = records[0]["horizon"]
+        if after < horizon:
+            raise SequenceTooOldError(after, horizon + 1)
+        return [msgspec.convert(dict(record), StateChange) for record in records if record["sequence"] is not None]
 
     def on_change(self, listener: Callable[[str], None]) -> Callable[[], None]:
         return self._listener.on_jobs(listener)

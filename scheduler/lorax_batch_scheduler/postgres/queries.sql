@@ -7,7 +7,11 @@ RETURNING *
 
 -- get_dataset --
 -- By id ($3: of this tenant only), else the newest of that name of one tenant ($2).
-SELECT * FROM datasets
+SELECT datasets.*,
+    CASE WHEN NOT EXISTS (SELECT FROM jobs WHERE jobs.dataset_id = datasets.dataset_id AND end_time IS NULL)
+    THEN greatest(update_time, last_use_time, (
+        SELECT max(end_time) FROM jobs WHERE jobs.dataset_id = datasets.dataset_id)) END AS unused_since
+FROM datasets
 WHERE (dataset_id = $1 AND ($3::text IS NULL OR tenant = $3)) OR (name = $1 AND tenant = $2)
 ORDER BY (dataset_id = $1) DESC, dataset_no DESC LIMIT 1
 
@@ -21,7 +25,11 @@ SELECT * FROM datasets WHERE request_id = $1
 
 -- list_datasets --
 -- A page, newest first; of one tenant, or (null) of all.
-SELECT * FROM datasets WHERE dataset_no < $1 AND ($3::text IS NULL OR tenant = $3) ORDER BY dataset_no DESC LIMIT $2
+SELECT datasets.*,
+    CASE WHEN NOT EXISTS (SELECT FROM jobs WHERE jobs.dataset_id = datasets.dataset_id AND end_time IS NULL)
+    THEN greatest(update_time, last_use_time, (
+        SELECT max(end_time) FROM jobs WHERE jobs.dataset_id = datasets.dataset_id)) END AS unused_since
+FROM datasets WHERE dataset_no < $1 AND ($3::text IS NULL OR tenant = $3) ORDER BY dataset_no DESC LIMIT $2
 
 -- begin_upload --
 -- Fences the uploader before.
@@ -98,6 +106,15 @@ SELECT job_id FROM jobs WHERE dataset_id = $1 AND end_time IS NULL ORDER BY job_
 -- delete_dataset --
 -- With its parts and chunks.
 DELETE FROM datasets WHERE dataset_id = $1
+
+-- use_dataset --
+-- A job of it was created just now.
+UPDATE datasets SET last_use_time = now() WHERE dataset_id = $1
+
+-- remember_use --
+-- For a job that is about to be deleted, and before it is locked: datasets are locked before jobs everywhere.
+UPDATE datasets SET last_use_time = greatest(last_use_time, jobs.end_time)
+FROM jobs WHERE jobs.job_id = $1 AND datasets.dataset_id = jobs.dataset_id
 
 -- notify_datasets --
 -- Wakes whoever waits for a dataset.
@@ -303,7 +320,7 @@ ON CONFLICT (topic, family, detail) DO UPDATE SET
 SELECT pg_notify('lorax_batch_jobs', $1)
 
 -- delete_job --
--- With its chunks, segments and secret.
+-- With its secret and all that is small; what may be much is left to `sweep_job`, and noted by a trigger.
 DELETE FROM jobs WHERE job_id = $1
 
 -- plan_removal --
@@ -441,14 +458,15 @@ UPDATE jobs SET sequence = $2 WHERE job_id = $1
 -- Of the last state change of any job.
 SELECT sequence FROM event_clock
 
--- oldest_sequence --
--- Of the oldest state change that is kept.
-SELECT min(sequence) FROM job_events
-
 -- state_changes --
--- In their order.
-SELECT sequence, job_id, from_state, to_state, reason, time, job, tenant FROM job_events
-WHERE sequence > $1 ORDER BY sequence LIMIT $2
+-- In their order, each with the horizon; one row without a change when there is none.
+SELECT horizon.sequence AS horizon,
+       found.sequence, found.job_id, found.from_state, found.to_state, found.reason, found.time, found.job, found.tenant
+FROM event_horizon AS horizon LEFT JOIN LATERAL (
+    SELECT sequence, job_id, from_state, to_state, reason, time, job, tenant FROM job_events
+    WHERE sequence > $1 ORDER BY sequence LIMIT $2
+) AS found ON true
+ORDER BY found.sequence
 
 -- watch --
 -- Asked every second: the database's clock, and whether it takes writes.
@@ -758,28 +776,58 @@ SELECT job_id FROM jobs WHERE job_id = ANY ($1::text[]) AND result_count = total
 DELETE FROM job_activity WHERE scheduler_id = $1 AND job_id = ANY ($2::text[])
 
 -- segments --
--- From the one that holds the offset on; about so many bytes, at least one.
-SELECT first_offset, error, row_count, first_line, last_line, byte_count, blob FROM (
+-- From the one that holds the offset on; about so many bytes, at least one. Of an ended job whose segments are dropped,
+-- the ranges of its files: four times the bytes, as these are not compressed.
+WITH place AS MATERIALIZED (
+    SELECT results_in IN ('BOTH', 'FILES') AS filed FROM jobs WHERE job_id = $1
+), ahead AS (
     SELECT *, sum(octet_length(blob)) OVER (ORDER BY first_offset) - octet_length(blob) AS bytes_before
     FROM segments
-    WHERE job_id = $1 AND ($3::boolean IS NULL OR error = $3)
+    WHERE job_id = $1 AND ($3::boolean IS NULL OR error = $3) AND (SELECT NOT filed FROM place)
       AND first_offset >= coalesce((
           SELECT first_offset FROM segments WHERE job_id = $1 AND first_offset <= $2 ORDER BY first_offset DESC LIMIT 1), 0)
       AND first_offset + row_count > $2
     ORDER BY first_offset LIMIT 500
-) AS ahead
-WHERE bytes_before < $4 ORDER BY first_offset
+), filed AS (
+    SELECT *, sum(byte_count) OVER (ORDER BY first_offset) - byte_count AS bytes_before
+    FROM file_ranges
+    WHERE job_id = $1 AND ($3::boolean IS NULL OR error = $3) AND (SELECT filed FROM place)
+      AND first_offset >= coalesce((
+          SELECT first_offset FROM file_ranges WHERE job_id = $1 AND first_offset <= $2
+          ORDER BY first_offset DESC LIMIT 1), 0)
+      AND first_offset + row_count > $2
+    ORDER BY first_offset LIMIT 500
+)
+SELECT first_offset, error, row_count, first_line, last_line, byte_count, blob, NULL::bigint AS file_offset
+FROM ahead WHERE bytes_before < $4
+UNION ALL
+SELECT first_offset, error, row_count, first_line, last_line, byte_count, '', file_offset
+FROM filed WHERE bytes_before < 4 * $4::bigint
+ORDER BY first_offset
 
 -- segments_of_lines --
--- Those that may hold a line of the range, from an offset on; about so many bytes, at least one.
-SELECT first_offset, error, row_count, first_line, last_line, byte_count, blob FROM (
+-- Those that may hold a line of the range, from an offset on; about so many bytes, at least one; or ranges of files.
+WITH place AS MATERIALIZED (
+    SELECT results_in IN ('BOTH', 'FILES') AS filed FROM jobs WHERE job_id = $1
+), ahead AS (
     SELECT *, sum(octet_length(blob)) OVER (ORDER BY first_offset) - octet_length(blob) AS bytes_before
     FROM segments
     WHERE job_id = $1 AND last_line >= $2 AND first_line <= $3 AND ($4::boolean IS NULL OR error = $4)
-      AND first_offset >= $5
+      AND first_offset >= $5 AND (SELECT NOT filed FROM place)
     ORDER BY first_offset LIMIT 500
-) AS ahead
-WHERE bytes_before < $6 ORDER BY first_offset
+), filed AS (
+    SELECT *, sum(byte_count) OVER (ORDER BY first_offset) - byte_count AS bytes_before
+    FROM file_ranges
+    WHERE job_id = $1 AND last_line >= $2 AND first_line <= $3 AND ($4::boolean IS NULL OR error = $4)
+      AND first_offset + row_count > $5 AND (SELECT filed FROM place)
+    ORDER BY first_offset LIMIT 500
+)
+SELECT first_offset, error, row_count, first_line, last_line, byte_count, blob, NULL::bigint AS file_offset
+FROM ahead WHERE bytes_before < $6
+UNION ALL
+SELECT first_offset, error, row_count, first_line, last_line, byte_count, '', file_offset
+FROM filed WHERE bytes_before < 4 * $6::bigint
+ORDER BY first_offset
 
 -- claim_finalising --
 -- One scheduler at a time brings a job to its end; one that died leaves it to others, later and later.
@@ -837,6 +885,118 @@ SELECT EXISTS (
 -- store_files --
 -- The finished files of a job that is about to reach its outcome; nothing while a row has no result.
 UPDATE jobs SET output_file = $2, error_file = $3 WHERE job_id = $1 AND result_count = total
+
+-- take_retention_turn --
+-- The right to delete what has expired, unless a scheduler that lives has it for a while yet.
+INSERT INTO retention_turn AS held (holder, turn_until) VALUES ($1, now() + $2::interval)
+ON CONFLICT (one) DO UPDATE SET holder = $1, turn_until = now() + $2::interval
+WHERE held.holder = $1 OR held.turn_until <= now() OR NOT EXISTS (
+    SELECT FROM schedulers WHERE schedulers.scheduler_id = held.holder AND lease_until > now())
+RETURNING true
+
+-- end_retention_turn --
+-- Others may have it at once.
+UPDATE retention_turn SET turn_until = now() WHERE holder = $1
+
+-- jobs_to_compact --
+-- Whose files are written for so long: their segments can go. The oldest first.
+SELECT job_id, results_in, output_file, error_file FROM jobs
+WHERE results_in IN ('SEGMENTS', 'BOTH') AND output_file IS NOT NULL AND end_time < now() - $1::interval
+ORDER BY end_time LIMIT $2
+
+-- lock_results --
+-- Where the results of a job are; held until the end of the transaction.
+SELECT results_in FROM jobs WHERE job_id = $1 FOR NO KEY UPDATE
+
+-- segment_places --
+-- What its segments hold, without the bytes, in the order of the files.
+SELECT first_offset, error, row_count, first_line, last_line, byte_count FROM segments
+WHERE job_id = $1 ORDER BY first_offset
+
+-- store_results_place --
+-- Where the results of a job are from now on.
+UPDATE jobs SET results_in = $2 WHERE job_id = $1
+
+-- forget_job_outputs --
+-- How far files were written; they are finished.
+DELETE FROM job_outputs WHERE job_id = $1
+
+-- drop_segments --
+-- Some of those of which the files hold all.
+WITH dropped AS (
+    DELETE FROM segments
+    WHERE job_id = $1 AND first_offset IN (
+        SELECT first_offset FROM segments WHERE job_id = $1 ORDER BY first_offset LIMIT $2)
+    RETURNING first_offset
+)
+SELECT count(*) FROM dropped
+
+-- expired_jobs --
+-- Those that ended so long ago, the oldest first.
+SELECT job_id FROM jobs WHERE end_time < now() - $1::interval ORDER BY end_time LIMIT $2
+
+-- expired_datasets --
+-- Those that nobody has used for so long, not even to write them; $2: only that one.
+SELECT dataset_id FROM datasets
+WHERE greatest(update_time, last_use_time) < now() - $1::interval AND state <> 'VALIDATING'
+  AND ($2::text IS NULL OR dataset_id = $2)
+  AND NOT EXISTS (SELECT FROM jobs WHERE jobs.dataset_id = datasets.dataset_id AND end_time IS NULL)
+  AND NOT EXISTS (
+      SELECT FROM jobs WHERE jobs.dataset_id = datasets.dataset_id AND end_time >= now() - $1::interval)
+ORDER BY greatest(update_time, last_use_time) LIMIT $3
+
+-- expire_events --
+-- The oldest, up to the first that is younger; the horizon moves with them.
+WITH oldest AS MATERIALIZED (
+    SELECT sequence, time FROM job_events ORDER BY sequence LIMIT $2
+), expired AS MATERIALIZED (
+    SELECT sequence FROM oldest
+    WHERE sequence < coalesce((SELECT min(sequence) FROM oldest WHERE time >= now() - $1::interval), 9223372036854775807)
+), moved AS (
+    UPDATE event_horizon SET sequence = greatest(sequence, (SELECT max(sequence) FROM expired))
+    WHERE EXISTS (SELECT FROM expired)
+), deleted AS (
+    DELETE FROM job_events WHERE sequence IN (SELECT sequence FROM expired) RETURNING sequence
+)
+SELECT count(*) FROM deleted
+
+-- due_remains --
+-- Deleted jobs of which rows are still there, on database time.
+SELECT job_id, rows_gone FROM job_remains WHERE due <= now() ORDER BY due LIMIT $1
+
+-- remains_of --
+-- Of this job, due or not.
+SELECT job_id, rows_gone FROM job_remains WHERE job_id = $1
+
+-- sweep_job --
+-- Some rows of a deleted job, of each table. No statement writes such rows without its job.
+WITH swept_segments AS (
+    DELETE FROM segments WHERE job_id = $1 AND first_offset IN (
+        SELECT first_offset FROM segments WHERE job_id = $1 LIMIT $2) RETURNING first_offset
+), swept_ranges AS (
+    DELETE FROM file_ranges WHERE job_id = $1 AND first_offset IN (
+        SELECT first_offset FROM file_ranges WHERE job_id = $1 LIMIT 10 * $2) RETURNING first_offset
+), swept_chunks AS (
+    DELETE FROM job_chunks WHERE job_id = $1 AND chunk_no IN (
+        SELECT chunk_no FROM job_chunks WHERE job_id = $1 LIMIT 10 * $2) RETURNING chunk_no
+)
+SELECT (SELECT count(*) FROM swept_segments) + (SELECT count(*) FROM swept_ranges) + (SELECT count(*) FROM swept_chunks)
+
+-- sweep_events --
+-- Some state changes of a deleted job; that it was deleted stays for whoever watches, as long as any state change does.
+WITH swept AS (
+    DELETE FROM job_events WHERE sequence IN (
+        SELECT sequence FROM job_events WHERE job_id = $1 AND to_state IS NOT NULL LIMIT $2) RETURNING sequence
+)
+SELECT count(*) FROM swept
+
+-- put_off_remains --
+-- All but its events is gone.
+UPDATE job_remains SET rows_gone = true, due = now() + $2::interval WHERE job_id = $1 AND NOT rows_gone
+
+-- forget_remains --
+-- Nothing is left of a job.
+DELETE FROM job_remains WHERE job_id = $1
 
 -- checkup --
 -- What an operator should know of the server and of our role in it.

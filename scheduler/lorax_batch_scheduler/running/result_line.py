@@ -3,6 +3,7 @@
 import msgspec
 
 NO_RESPONSE = b"null"
+_ID_PREFIX = b'{"id":"batch_req_'
 
 
 def success_line(job_id: bytes, line: int, custom_id: bytes, body: bytes, request_id: bytes = b"") -> bytes:
@@ -35,6 +36,13 @@ def error_line(
         response,
         error,
     )
+
+
+def line_numbers(job_id: bytes, text: bytes) -> list[int]:
+    """Return which lines of the dataset the result lines of a text answer; a job's files have no others."""
+    begin = len(_ID_PREFIX) + len(job_id) + 1
+    # Not splitlines: a carriage return is white space in JSON, not the end of a row.
+    return [int(row[begin : row.index(b'"', begin)]) for row in text.split(b"\n")[:-1]]
 
 
 def _request_id(job_id: bytes, line: int, given: bytes) -> bytes:

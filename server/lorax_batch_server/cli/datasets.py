@@ -159,6 +159,7 @@ def print_dataset(dataset: "Dataset") -> None:
             ("prompt tokens", f"about {dataset.estimated_prompt_tokens:,}"),
             ("models", shown + (f" and {hidden:,} more" if hidden > 0 else "")),
             ("created", dataset.create_time),
+            ("expires unless used", dataset.expire_time),
         ]
     )
     for code in dataset.invalid:

@@ -65,6 +65,7 @@ def print_job(job: "Job") -> None:
             ("created", job.create_time),
             ("started", job.start_time),
             ("ended", job.end_time),
+            ("expires", job.expire_time),
         ]
     )
     for error in sorted(job.errors, key=lambda error: error.line):

@@ -6,7 +6,15 @@ import lorax_batch_server.app  # noqa: F401
 from lorax_batch_scheduler.failpoints import KNOWN
 
 from tests.faults import test_planning_turns
-from tests.faults.failpoints import test_calls, test_ending, test_export, test_running, test_upload, test_webhooks
+from tests.faults.failpoints import (
+    test_calls,
+    test_ending,
+    test_export,
+    test_retention,
+    test_running,
+    test_upload,
+    test_webhooks,
+)
 
 MODULES = (test_upload, test_running, test_ending, test_calls, test_export, test_planning_turns, test_webhooks)
 
@@ -26,6 +34,7 @@ def test_no_failpoint_is_left_out() -> None:
             test_export,
             test_planning_turns,
             test_webhooks,
+            test_retention,
         )
         for point in module.POINTS
     }

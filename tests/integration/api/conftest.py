@@ -28,6 +28,8 @@ from lorax_batch_scheduler.ingest.uploads import DatasetUpload, UploadLimits
 from lorax_batch_scheduler.objects.caller_buckets import S3CallerBuckets
 from lorax_batch_scheduler.objects.directory import DirectoryObjectStore
 from lorax_batch_scheduler.removals import Removals
+from lorax_batch_scheduler.result_reader import ResultReader
+from lorax_batch_scheduler.retention.remains import Remains
 from lorax_batch_scheduler.webhooks.address_rules import AddressRules
 from lorax_batch_scheduler.webhooks.sender import Sender
 from lorax_batch_server.access import KeyAccess
@@ -143,6 +145,7 @@ async def open_api(stores: Stores, tmp_path: Path, ring: KeyRing | None = None) 
     rules = AddressRules(networks=(ip_network("127.0.0.0/8"),), allow_http=True)
     async with DirectoryObjectStore(tmp_path / "objects") as objects, Sender(rules, clock) as sender:
         removals = Removals(stores.removals, objects, clock=clock)
+        reader = ResultReader(stores.results, stores.jobs, objects)
         terms = JobTerms(max_parameters=16_000_000_000, default_max_tokens=1024, price_micros_per_million=500_000)
 
         def new_job_id() -> str:
@@ -161,10 +164,11 @@ async def open_api(stores: Stores, tmp_path: Path, ring: KeyRing | None = None) 
                 catalogue=catalogue,
                 intake=JobIntake(stores.jobs, stores.datasets, catalogue, terms, clock, new_job_id),
                 hub=hub,
-                results=ResultStream(stores.jobs, stores.results, stores.jobs, stopping, follow_poll_s=5),
-                input_order=InputOrder(stores.jobs, stores.results, stopping, window_bytes=4_000),
+                results=ResultStream(stores.jobs, reader, stores.jobs, stopping, follow_poll_s=5),
+                input_order=InputOrder(stores.jobs, reader, stopping, window_bytes=4_000),
                 download=Download(stores.jobs, objects, stopping),
                 removals=removals,
+                remains=Remains(stores.retention, clock=clock),
                 translator=JobTranslator("USD"),
                 metrics=metrics,
                 clock=clock,

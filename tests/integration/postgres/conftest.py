@@ -28,6 +28,7 @@ from lorax_batch_scheduler.postgres.lease_store import PostgresLeaseStore
 from lorax_batch_scheduler.postgres.listener import Listener
 from lorax_batch_scheduler.postgres.removal_store import PostgresRemovalStore
 from lorax_batch_scheduler.postgres.result_store import PostgresResultStore
+from lorax_batch_scheduler.postgres.retention_store import PostgresRetentionStore
 from lorax_batch_scheduler.postgres.secret_store import PostgresSecretStore
 from lorax_batch_scheduler.postgres.webhook_store import PostgresWebhookStore
 from lorax_batch_scheduler.sealing.key_ring import KeyRing, new_key
@@ -51,6 +52,7 @@ class Stores:
     results: PostgresResultStore
     removals: PostgresRemovalStore
     exports: PostgresExportStore
+    retention: PostgresRetentionStore
     fleet: PostgresFleetStore
     access: PostgresAccessStore
     webhooks: PostgresWebhookStore
@@ -143,6 +145,13 @@ def new_job(job_id: str = "job_1", dataset_id: str = "ds_1", **fields: object) -
 @pytest_asyncio.fixture
 async def stores(database: str) -> AsyncIterator[Stores]:
     """Yield the stores of a fresh database, with the listener running."""
+    async with open_stores(database) as stores:
+        yield stores
+
+
+@asynccontextmanager
+async def open_stores(database: str) -> AsyncIterator[Stores]:
+    """Yield the stores of a migrated database, with the listener running."""
     connected = Database(database, max_connections=5)
     await connected.open()
     listener = Listener(database)
@@ -159,6 +168,7 @@ async def stores(database: str) -> AsyncIterator[Stores]:
         results=PostgresResultStore(connected),
         removals=PostgresRemovalStore(connected),
         exports=PostgresExportStore(connected),
+        retention=PostgresRetentionStore(connected),
         fleet=PostgresFleetStore(connected, listener),
         access=PostgresAccessStore(connected, listener),
         webhooks=PostgresWebhookStore(connected, sealer),

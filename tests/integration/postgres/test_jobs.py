@@ -88,8 +88,7 @@ async def test_events_that_are_no_longer_kept_are_said_to_be_too_old(stores: Sto
     await stores.ready_dataset(5)
     await stores.queued_job()
     await stores.jobs.move_job("job_1", JobEvent.CANCEL)
-    async with stores.database.connection() as connection:
-        await connection.execute("DELETE FROM job_events WHERE sequence = 1")
+    assert await stores.retention.expire_events(timedelta(0), limit=1) == 1
     with pytest.raises(SequenceTooOldError, match="the oldest kept is 2"):
         await stores.jobs.state_changes(0, limit=10)
     assert len(await stores.jobs.state_changes(1, limit=10)) == 1
