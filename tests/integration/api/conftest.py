@@ -7,6 +7,7 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from lorax_batch_scheduler.objects.caller_buckets import S3CallerBuckets
 from lorax_batch_scheduler.objects.directory import DirectoryObjectStore
 from lorax_batch_scheduler.removals import Removals
 from lorax_batch_scheduler.result_reader import ResultReader
+from lorax_batch_scheduler.retention import RetentionPolicy
 from lorax_batch_scheduler.retention.remains import Remains
 from lorax_batch_scheduler.webhooks.address_rules import AddressRules
 from lorax_batch_scheduler.webhooks.sender import Sender
@@ -59,6 +61,7 @@ from tests.integration.postgres.conftest import stores as stores
 
 PART_BYTES = 1 << 20
 MAX_DATASET_BYTES = 8 * PART_BYTES
+RETENTION = RetentionPolicy(jobs=timedelta(days=30), datasets=timedelta(days=40))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +172,7 @@ async def open_api(stores: Stores, tmp_path: Path, ring: KeyRing | None = None) 
                 download=Download(stores.jobs, objects, stopping),
                 removals=removals,
                 remains=Remains(stores.retention, clock=clock),
-                translator=JobTranslator("USD"),
+                translator=JobTranslator("USD", RETENTION),
                 metrics=metrics,
                 clock=clock,
                 new_id=new_job_id,
@@ -185,6 +188,7 @@ async def open_api(stores: Stores, tmp_path: Path, ring: KeyRing | None = None) 
                 new_id=new_dataset_id,
                 resolve_import=ImportSources([import_root], buckets, max_bytes=MAX_DATASET_BYTES).resolve,
                 max_dataset_bytes=MAX_DATASET_BYTES,
+                retention=RETENTION,
                 upload_idle_s=0.3,
             )
         )

@@ -1,11 +1,13 @@
 """Settings: where they come from, and what is said of wrong ones."""
 
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from lorax_batch_scheduler.errors import ConfigurationError
+from lorax_batch_scheduler.retention import RetentionPolicy
 from lorax_batch_server.settings import load_settings, unknown_variables
 
 
@@ -28,6 +30,24 @@ def test_the_price_is_exact(config: Path) -> None:
     config.write_text('price_per_million_tokens = "0.123456"')
     assert load_settings(config).price_per_million_tokens == Decimal("0.123456")
     assert load_settings(config).price_micros_per_million == 123_456
+
+
+def test_what_is_kept_for_how_long(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().retention == RetentionPolicy(
+        jobs=timedelta(days=30), datasets=timedelta(days=30), events=timedelta(days=7), segments=timedelta(minutes=10)
+    )
+    config.write_text('retention_jobs_days = "off"\nretention_events_days = 0.5\nretention_segments_s = 0')
+    monkeypatch.setenv("LORAX_BATCH_RETENTION_DATASETS_DAYS", "Off")
+    assert load_settings(config).retention == RetentionPolicy(
+        jobs=None, datasets=None, events=timedelta(hours=12), segments=timedelta(0)
+    )
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "40000", "never", "nan", "inf"])
+def test_a_time_to_keep_things_that_makes_no_sense_is_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LORAX_BATCH_RETENTION_JOBS_DAYS", value)
+    with pytest.raises(ConfigurationError, match=f"LORAX_BATCH_RETENTION_JOBS_DAYS.*{value}"):
+        load_settings()
 
 
 def test_a_list_in_a_variable_stands_apart_by_white_space(monkeypatch: pytest.MonkeyPatch) -> None:

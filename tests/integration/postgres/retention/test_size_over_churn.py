@@ -1,14 +1,22 @@
 """PostgreSQL stays as small as what is kept: tables and indexes are measured over jobs that come, end and expire."""
 
+from pathlib import Path
+
+import asyncpg
+import pytest
 from lorax_batch_scheduler.objects.directory import DirectoryObjectStore
+from lorax_batch_scheduler.postgres.embedded import EmbeddedPostgres
+from lorax_batch_scheduler.postgres.migrations import migrate
 from lorax_batch_scheduler.removals import LATE_WRITES
 from lorax_batch_scheduler.retention import RetentionPolicy
 
-from tests.integration.postgres.conftest import Stores
+from tests.integration.postgres.conftest import Stores, open_stores
 from tests.integration.postgres.retention.conftest import hasty_caretaker, hasty_removals
 from tests.integration.postgres.retention.ended_job import DAY, age, ended_job
+from tests.postgres_fixtures import TEST_SETTINGS
 
 ROWS = 60
+BATCH = 20
 KEPT_BATCHES = 3
 """Policies keep what is younger than this many batches."""
 GROWTH = 1.2
@@ -66,17 +74,49 @@ class Churn:
             )
         return {record["relname"]: record["size"] for record in records}
 
+    async def database_bytes(self) -> int:
+        """Return what the whole database takes, PostgreSQL's own tables too."""
+        async with self._stores.database.connection() as connection:
+            size: int = await connection.fetchval("SELECT pg_database_size(current_database())")
+        return size
+
 
 async def test_sizes_do_not_grow_with_the_number_of_jobs_that_were(
     stores: Stores, objects: DirectoryObjectStore
 ) -> None:
     churn = Churn(stores, objects)
-    for _ in range(KEPT_BATCHES + 2):
-        await churn.batch(5)
+    for _ in range(KEPT_BATCHES + 1):
+        await churn.batch(4)
         await churn.vacuum()
     before = await churn.sizes()
-    for _ in range(10):
-        await churn.batch(5)
+    for _ in range(6):
+        await churn.batch(4)
         await churn.vacuum()
     after = await churn.sizes()
     assert sum(after.values()) <= GROWTH * sum(before.values()), (before, after)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+async def test_a_thousand_jobs_later_the_database_is_as_large_as_after_a_hundred(
+    postgres_directory: Path, objects: DirectoryObjectStore
+) -> None:
+    """PostgreSQL's own autovacuum sees to it, once a second: a day passes in two here."""
+    server = EmbeddedPostgres(postgres_directory / "churn", settings={**TEST_SETTINGS, "autovacuum_naptime": "1s"})
+    dsn = await server.start()
+    try:
+        connection = await asyncpg.connect(dsn)
+        await migrate(connection)
+        await connection.close()
+        async with open_stores(dsn) as stores:
+            churn = Churn(stores, objects)
+            for _ in range(100 // BATCH):
+                await churn.batch(BATCH)
+            before, whole_before = await churn.sizes(), await churn.database_bytes()
+            for _ in range(1_000 // BATCH):
+                await churn.batch(BATCH)
+            after, whole_after = await churn.sizes(), await churn.database_bytes()
+    finally:
+        await server.stop()
+    assert sum(after.values()) <= GROWTH * sum(before.values()), (before, after)
+    assert whole_after <= GROWTH * whole_before
