@@ -1,3 +1,4 @@
+-- No program of before can live with it: results that are in files alone are none to it, and a stream of them ends too early.
 -- Where result rows lie in the two files of an ended job, in the order of their offsets. It takes the place of the
 -- job's segments, which held the same bytes.
 CREATE TABLE file_ranges (
