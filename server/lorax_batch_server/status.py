@@ -261,10 +261,11 @@ _DESCRIPTIONS: Final[tuple[tuple[type[LoraxBatchError], Callable[[LoraxBatchErro
     (RateLimitedError, _describe_quota),
 )
 
-_DETAIL_NAMES: Final = {
+_DETAIL_NAMES: Final[dict[Callable[[LoraxBatchError], Message], str]] = {
     _describe_invalid: "BadRequest",
     _describe_conflict: "PreconditionFailure",
     _describe_missing: "ResourceInfo",
+    _describe_quota: "QuotaFailure",
 }
 
 
