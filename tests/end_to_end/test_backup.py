@@ -24,8 +24,6 @@ from tests.faults.external_postgres import ExternalPostgres
 from tests.processes import Service, Simulator
 
 SLOW = ("--time-scale", "0.1", "--max-concurrent-requests", "8")
-SHORT_LEASE = ("--lease-s", "2")
-"""What the first service had is taken over when the lease that came with the backup is over."""
 FAST = ("--time-scale", "0.001")
 DONE_ROWS, HALF_ROWS = make_rows("done", 30, adapters=("", "org/a")), make_rows("half", 300, adapters=("", "org/b"))
 
@@ -69,10 +67,12 @@ def test_a_service_on_postgresql_and_s3_is_restored_to_another_database_and_buck
     folder: Path, postgres_of_others: ExternalPostgres, moto_store_url: str
 ) -> None:
     postgres_of_others.run("CREATE DATABASE one", "CREATE DATABASE two")
-    first = _places(postgres_of_others, "one", moto_store_url)
+    # What the first service had is taken over when its lease, which comes with the backup, is over.
+    (folder / "settings.toml").write_text("lease_s = 2", encoding="utf-8")
+    first = (*_places(postgres_of_others, "one", moto_store_url), "--config", str(folder / "settings.toml"))
     with (
         Simulator(*SLOW) as simulator,
-        Service(_made(folder / "first"), simulator.url, arguments=(*first, *SHORT_LEASE)) as service,
+        Service(_made(folder / "first"), simulator.url, arguments=first) as service,
     ):
         with service.client() as client:
             done, half, expected = _run_one_and_a_half(client, folder)
