@@ -1,6 +1,6 @@
 """`make capacity`: what rows, jobs and processes cost in memory, disk, connections and CPU, for docs/capacity.md.
 
-Takes about a minute. Bytes and connections are the same everywhere; CPU time and memory depend on the machine.
+Takes two or three minutes. Bytes and connections are the same everywhere; CPU time and memory depend on the machine.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 import grpc
@@ -51,7 +51,7 @@ class Capacity:
     result_bytes: float
     """Of its line of the output file."""
     zlib_ratio_of_results: float
-    """How well they are compressed: 2.5 to 3.5 is usual for English."""
+    """How well they are compressed."""
     store_bytes_per_dataset_row: float
     store_bytes_per_result_row: float
     database_bytes_per_dataset_row: float
@@ -177,7 +177,7 @@ def measure_roles(site: Site) -> tuple[dict[str, float], dict[str, int]]:
     return idle, connections
 
 
-def measure_rows(site: Site, server: str) -> dict[str, float]:
+def measure_rows(site: Site, server: str) -> dict[str, Any]:
     """Run a job of many rows, and return what each of them has cost."""
     with site.process("all", f"{server},max-in-flight=256") as (pid, target), Client(target) as client:
         before = Snapshot.of(site, pid)

@@ -29,13 +29,13 @@ INFO = {
 }
 
 
-VOCABULARY = ["".join(random.Random(word).choices("aeiourstnlmdpch", k=2 + word % 9)) for word in range(4_000)]
-"""Made words. Chosen as `words` does, they are compressed about as well as English is."""
+VOCABULARY = ["".join(random.Random(word).choices("aeiourstnlmdpch", k=2 + word % 6)) for word in range(4_000)]
+"""Made words: texts of them are compressed about as well as English is."""
 
 
 def words(count: int, chance: random.Random) -> str:
-    """Return a text of so many words, the frequent ones more often."""
-    return " ".join(VOCABULARY[int(len(VOCABULARY) ** chance.random()) - 1] for _ in range(count))
+    """Return a text of so many words."""
+    return " ".join(VOCABULARY[chance.randrange(len(VOCABULARY))] for _ in range(count))
 
 
 class Instant(asyncio.Protocol):
