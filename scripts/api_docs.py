@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import lorax_batch_server.app  # noqa: F401 - the wiring imports every module, and with them all errors
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
     EnumDescriptorProto,
@@ -20,7 +21,6 @@ from google.protobuf.descriptor_pb2 import (
     FileDescriptorSet,
     MethodDescriptorProto,
 )
-import lorax_batch_server.app  # noqa: F401 - the wiring imports every module, and with them all errors
 from lorax_batch_server.status import documented_errors
 
 PACKAGE: Final = "lorax_batch.v1"

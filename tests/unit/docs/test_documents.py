@@ -4,9 +4,9 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
-import click
 import pytest
 import typer
 from lorax_batch_server.cli.application import application
@@ -68,15 +68,15 @@ def code(document: Path) -> Iterator[str]:
 
 def check_command(line: str) -> None:
     """Fail unless the command and its options exist."""
-    command: click.Command = typer.main.get_command(application)
+    command: Any = typer.main.get_command(application)
     words = shlex.split(line.replace("'", "").replace('"', ""), comments=True)
     for number, word in enumerate(words):
         if isinstance(getattr(command, "commands", None), dict):
             names = [name for name in word.split("\\|")[0].split("|") if name]
             if not names or not names[0].isalpha():
                 return
-            assert names[0] in command.commands, f"there is no 'lorax-batch {' '.join(words[: number + 1])}'"  # type: ignore[attr-defined]
-            command = command.commands[names[0]]  # type: ignore[attr-defined]
+            assert names[0] in command.commands, f"there is no 'lorax-batch {' '.join(words[: number + 1])}'"
+            command = command.commands[names[0]]
     known = {option for parameter in command.params for option in [*parameter.opts, *parameter.secondary_opts]}
     asked = {word.split("=")[0] for word in words if re.match(r"--[a-z]", word)}
     if not command.context_settings.get("ignore_unknown_options"):
