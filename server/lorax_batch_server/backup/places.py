@@ -8,6 +8,7 @@ from lorax_batch_scheduler.objects.urls import open_object_store
 from lorax_batch_scheduler.ports import ObjectStore
 from lorax_batch_scheduler.postgres.embedded import EmbeddedPostgres
 from lorax_batch_scheduler.postgres.embedded_address import embedded_dsn
+from lorax_batch_scheduler.postgres.tls_dsn import with_tls
 
 from lorax_batch_server.data_directory import DataDirectory
 from lorax_batch_server.settings import Settings
@@ -22,11 +23,12 @@ async def open_places(settings: Settings, *, of_running_service: bool) -> AsyncI
     directory = DataDirectory(settings.data_dir)
     async with AsyncExitStack() as stack:
         if settings.database_url is not None:
-            dsn = settings.database_url.get_secret_value()
+            dsn = with_tls(settings.database_url.get_secret_value(), settings.client_tls("database"))
         else:
             dsn = await _embedded(stack, directory, may_run=of_running_service)
         url = settings.object_store or str(directory.objects)
-        yield dsn, await stack.enter_async_context(open_object_store(url))
+        objects = open_object_store(url, tls=settings.client_tls("object_store"))
+        yield dsn, await stack.enter_async_context(objects)
 
 
 async def _embedded(stack: AsyncExitStack, directory: DataDirectory, *, may_run: bool) -> str:
