@@ -1,4 +1,4 @@
-"""`python -m bench.capacity`: what rows, jobs and processes cost disk, connections and CPU: docs/capacity.md.
+"""`python -m bench.capacity`: what rows, jobs, processes take: memory, disk, connections, CPU: docs/capacity.md.
 
 Takes two or three minutes. Bytes and connections are the same everywhere; CPU time and memory depend on the machine.
 """
