@@ -72,6 +72,7 @@ fast: setup ## the part of `make check` to run before each commit (no tests)
 	@$(BIN)/lint-imports
 	@cd protos && ../$(BIN)/buf lint && ../$(BIN)/buf format --exit-code --diff
 	@scripts/protos.sh --check
+	@$(BIN)/python scripts/api_docs.py --check
 	@$(BIN)/shellcheck scripts/*.sh .ci/run
 	@$(BIN)/hadolint Dockerfile
 
@@ -84,6 +85,10 @@ format: setup ## format the code and sort its imports
 .PHONY: protos
 protos: setup ## regenerate the code beside the .proto files
 	@scripts/protos.sh
+
+.PHONY: api-docs
+api-docs: setup ## make docs/api.md anew from the .proto files and the errors
+	@$(BIN)/python scripts/api_docs.py
 
 .PHONY: bench
 bench: setup ## measure speed beside wrk, aiohttp and the SDKs; writes bench/results.json

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import random
 import re
 import sys
 
@@ -28,10 +29,21 @@ INFO = {
 }
 
 
+VOCABULARY = ["".join(random.Random(word).choices("aeiourstnlmdpch", k=2 + word % 6)) for word in range(4_000)]
+"""Made words: texts of them are compressed about as well as English is."""
+
+
+def words(count: int, chance: random.Random) -> str:
+    """Return a text of so many words."""
+    return " ".join(VOCABULARY[chance.randrange(len(VOCABULARY))] for _ in range(count))
+
+
 class Instant(asyncio.Protocol):
     """One connection."""
 
     delay_s = 0.0
+    words = 0
+    chance = random.Random(1)
     requests = 0
     markers: dict[bytes, int] = {}  # noqa: RUF012 - shared by all connections on purpose
 
@@ -65,13 +77,18 @@ class Instant(asyncio.Protocol):
             found = MARKER.search(request)
             if found is not None:
                 kind.markers[found[1]] = kind.markers.get(found[1], 0) + 1
-            body = json.dumps(ANSWER).encode()
+            body = json.dumps(self._worded() if self.words else ANSWER).encode()
             if request.startswith(b"POST / "):
                 body = b'[{"generated_text":"%s"}]' % (b"word " * 170)
             if kind.delay_s:
                 asyncio.get_running_loop().call_later(kind.delay_s, self._send, body)
             else:
                 self._send(body)
+
+    def _worded(self) -> object:
+        """Return an answer that no other row gets."""
+        content = words(self.words, self.chance)
+        return {**ANSWER, "choices": [{"index": 0, "message": {"role": "assistant", "content": content}}]}
 
     def _send(self, body: bytes) -> None:
         assert isinstance(self._transport, asyncio.WriteTransport) or hasattr(self._transport, "write")
@@ -83,7 +100,9 @@ async def main() -> None:
     """Serve until standard input ends."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--delay-ms", type=float, default=0.0)
-    Instant.delay_s = parser.parse_args().delay_ms / 1000
+    parser.add_argument("--words", type=int, default=0, help="answer each row with other words, so many")
+    arguments = parser.parse_args()
+    Instant.delay_s, Instant.words = arguments.delay_ms / 1000, arguments.words
     loop = asyncio.get_running_loop()
     server = await loop.create_server(Instant, "127.0.0.1", 0, backlog=4096)
     print(f"listening on {server.sockets[0].getsockname()[1]}", flush=True)

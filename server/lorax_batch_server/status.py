@@ -1,7 +1,7 @@
 """The table that maps errors to gRPC status codes, with google.rpc details."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -108,6 +108,46 @@ _RULES: Final = (
     _Rule(DatabaseError, _Code.UNAVAILABLE, retry_after_s=2),
 )
 """The first rule that fits wins. What none fits is INTERNAL."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentedError:
+    """What callers may meet, for the page that tells them."""
+
+    code: grpc.StatusCode
+    reason: str
+    meaning: str
+    details: tuple[str, ...]
+
+
+def documented_errors() -> list[DocumentedError]:
+    """Return all errors of the modules imported so far that calls may answer with, by code and reason."""
+    rules = (*_RULES, _Rule(ObjectStoreError, _Code.UNAVAILABLE, retry_after_s=2))
+    found = {(told.code.name, told.reason): told for kind in _kinds(LoraxBatchError) for told in _document(kind, rules)}
+    found["INTERNAL", "INTERNAL"] = DocumentedError(
+        code=_Code.INTERNAL,
+        reason="INTERNAL",
+        meaning="A mistake of the service, or a store that refuses it; the service's log has the cause.",
+        details=(),
+    )
+    return [found[key] for key in sorted(found)]
+
+
+def _kinds(kind: type[LoraxBatchError]) -> Iterator[type[LoraxBatchError]]:
+    """Yield the subclasses of a class, deepest first: the general one of two with the same reason tells its meaning."""
+    for below in sorted(kind.__subclasses__(), key=lambda each: each.__name__):
+        yield from _kinds(below)
+        yield below
+
+
+def _document(kind: type[LoraxBatchError], rules: Sequence[_Rule]) -> Iterator[DocumentedError]:
+    for rule in rules:
+        if issubclass(kind, rule.kind):
+            details = ["RetryInfo"] if rule.retry_after_s is not None else []
+            details += [_DETAIL_NAMES[describe] for about, describe in _DESCRIPTIONS if issubclass(kind, about)]
+            meaning = kind.__doc__ or ""
+            yield DocumentedError(code=rule.code, reason=kind.reason, meaning=meaning, details=tuple(details))
+            return
 
 
 def error_status(error: Exception) -> ErrorStatus:
@@ -220,6 +260,13 @@ _DESCRIPTIONS: Final[tuple[tuple[type[LoraxBatchError], Callable[[LoraxBatchErro
     (QuotaExceededError, _describe_quota),
     (RateLimitedError, _describe_quota),
 )
+
+_DETAIL_NAMES: Final[dict[Callable[[LoraxBatchError], Message], str]] = {
+    _describe_invalid: "BadRequest",
+    _describe_conflict: "PreconditionFailure",
+    _describe_missing: "ResourceInfo",
+    _describe_quota: "QuotaFailure",
+}
 
 
 def _cut(text: str, limit_bytes: int) -> str:

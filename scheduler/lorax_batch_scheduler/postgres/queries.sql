@@ -329,12 +329,23 @@ INSERT INTO removals (prefix, keep) VALUES ($1, $2)
 ON CONFLICT (prefix) DO UPDATE SET keep = excluded.keep, runs = 0, due = now()
 
 -- due_removals --
--- The oldest first.
-SELECT prefix, keep, runs FROM removals WHERE due <= now() ORDER BY due LIMIT $1
+-- The oldest first; none while a backup holds them back (`hold_removals`).
+SELECT prefix, keep, runs FROM removals WHERE due <= now() AND NOT EXISTS (
+    SELECT FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
+    WHERE locktype = 'advisory' AND granted AND datname = current_database()
+        AND classid = 1818390626 AND objid = 1 AND objsubid = 2)
+ORDER BY due LIMIT $1
 
 -- removals_of --
--- Of these prefixes, as long as they were not carried out.
-SELECT prefix, keep, runs FROM removals WHERE prefix = ANY ($1::text[]) AND runs = 0
+-- Of these prefixes, as long as they were not carried out; none while a backup holds them back.
+SELECT prefix, keep, runs FROM removals WHERE prefix = ANY ($1::text[]) AND runs = 0 AND NOT EXISTS (
+    SELECT FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
+    WHERE locktype = 'advisory' AND granted AND datname = current_database()
+        AND classid = 1818390626 AND objid = 1 AND objsubid = 2)
+
+-- hold_removals --
+-- For as long as this session lives. What was read as due before was given up before, so nothing names it from now on.
+SELECT pg_advisory_lock_shared(1818390626, 1)
 
 -- put_off_removal --
 -- Carried out, and again later; not when another process has said so already.
@@ -1341,3 +1352,11 @@ FROM job_events JOIN webhooks ON webhooks.webhook_id = $1 AND webhooks.tenant = 
 WHERE sequence = $2 AND job_id = $3 AND sequence <= webhooks.cursor
 ON CONFLICT (webhook_id, sequence) DO UPDATE SET state = 'WAITING', due = now(), attempts = 0, first_try = NULL
 RETURNING sequence, job_id, event_type, state, attempts, due, last_try, status, latency, error
+
+-- has_our_tables --
+-- Whether anything of ours is in the database.
+SELECT to_regclass('schema_migrations') IS NOT NULL
+
+-- identify_database --
+-- Whose objects are in the store, and what program can read it.
+SELECT database_id::text, (SELECT max(version) FROM schema_migrations) AS schema_version FROM store_collection

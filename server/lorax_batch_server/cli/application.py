@@ -3,6 +3,7 @@
 import typer
 
 from lorax_batch_server.cli import (
+    backup,
     datasets,
     demo,
     doctor,
@@ -37,6 +38,8 @@ application.command("demo", short_help="Run a sample on simulated servers.")(dem
 application.command("run", short_help="Run one dataset, without a service.")(run.run)
 application.command("serve", short_help="Run the service.")(serve.serve)
 application.command("migrate", short_help="Bring a PostgreSQL's schema up to date.")(migrate.migrate)
+application.command("backup", short_help="Copy all that a service keeps to a folder.")(backup.backup)
+application.command("restore", short_help="Make a service's stores of a backup.")(backup.restore)
 application.command("health", short_help="Ask a service whether it takes calls.")(health.health)
 application.command("doctor", short_help="Check all that a service needs.")(doctor.doctor)
 application.command("plan", short_help="Replay a trace of jobs in virtual time.")(plan.plan)

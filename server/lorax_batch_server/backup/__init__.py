@@ -1,0 +1,1 @@
+"""Copies of everything that a service keeps, and services made of them again."""
