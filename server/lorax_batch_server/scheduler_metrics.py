@@ -32,12 +32,13 @@ class SlotState(StrEnum):
     DRAINED = "drained"
 
 
-_OF_SERVER: Final = {
+OF_SERVER: Final = {
     ServerState.STARTING: SlotState.STARTING,
     ServerState.READY: SlotState.READY,
     ServerState.SUSPECT: SlotState.SUSPECT,
     ServerState.UNREACHABLE: SlotState.UNREACHABLE,
     ServerState.DRAINING: SlotState.DRAINING,
+    ServerState.DRAINED: SlotState.DRAINED,
 }
 
 
@@ -110,7 +111,7 @@ def _slots(sample: FleetSample) -> Iterator[Metric]:
 
 
 def _slot_state(slot: SlotStatus, sample: FleetSample) -> SlotState:
-    on_it = [_OF_SERVER[server.state] for server in sample.servers if server.slot.slot_id == slot.slot.slot_id]
+    on_it = [OF_SERVER[server.state] for server in sample.servers if server.slot.slot_id == slot.slot.slot_id]
     if on_it:
         # A server that leaves while its follower starts: the better one says what the slot is good for.
         return SlotState.READY if SlotState.READY in on_it else on_it[-1]

@@ -24,7 +24,7 @@ from lorax_batch_client import (
     ResultKind,
 )
 
-from tests.end_to_end.job_story import MODEL, JobStory
+from tests.end_to_end.job_story import MODEL, JobStory, submit
 from tests.end_to_end.rows import make_rows
 from tests.processes import Service, Simulator
 from tests.s3_fixtures import BUCKET, store_url_at
@@ -110,5 +110,6 @@ def test_what_is_not_allowed_is_refused_at_the_call(service: Service, client: Cl
     missing = command(service, "datasets", "import", f"{THEIRS}/in/missing.jsonl")
     assert missing.returncode == 2
     assert "there is no object" in missing.stderr
+    job = submit(client, make_rows("kept", 3)).finish()
     with pytest.raises(ClientError, match="setting export_buckets"):
-        client.export_results("job_1", "s3://theirs/out")
+        client.export_results(job, "s3://theirs/out")

@@ -6,7 +6,7 @@ from typing import Any
 import botocore.session
 import pytest
 from lorax_batch_scheduler.errors import InvalidInputError, ObjectNotFoundError, ObjectStoreError
-from lorax_batch_scheduler.objects.caller_buckets import S3CallerBuckets
+from lorax_batch_scheduler.objects.caller_buckets import MAX_KEY_BYTES, S3CallerBuckets
 from lorax_batch_scheduler.ports.caller_buckets import BucketNotAllowedError, BucketRefusedError
 
 from tests.faults.proxy import Proxy
@@ -108,3 +108,11 @@ async def test_a_silent_store_is_trouble_that_may_pass(moto_url: str, options: s
             with pytest.raises(ObjectStoreError) as caught:
                 await buckets.size_of(f"s3://{BUCKET}/{ODD_NAME}")
         assert caught.value.retryable
+
+
+def test_a_destination_is_as_long_as_a_key_may_be_and_no_longer() -> None:
+    buckets = S3CallerBuckets(imports=[], exports=["s3://theirs/out"])
+    longest = MAX_KEY_BYTES - len("out//")
+    assert buckets.check_destination("s3://theirs/out/" + "k" * longest)
+    with pytest.raises(BucketNotAllowedError):
+        buckets.check_destination("s3://theirs/out/" + "k" * (longest + 1))

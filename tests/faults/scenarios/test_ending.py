@@ -8,6 +8,7 @@ import botocore.session
 import pytest
 from lorax_batch_client import JobState
 from lorax_batch_client.errors import FailedPreconditionError, NotFoundError
+from lorax_batch_scheduler.object_names import OWNER_KEY
 
 from tests.end_to_end.job_story import MODEL, JobStory, submit
 from tests.end_to_end.poll import poll_until
@@ -99,13 +100,14 @@ def test_orphaned_blob(start: Start, simulator: Simulator, moto_store_url: str, 
     with service.client() as client:
         job = JobStory(client, job_id).finish()
         check_all_rows(download_files(client, job, tmp_path), rows)
-        known = poll_until(lambda: stored_keys(moto_store_url), lambda keys: len(keys) == 3)
+        known = poll_until(lambda: stored_keys(moto_store_url), lambda keys: len(keys) == 4)
         assert {key for key in known if not key.startswith("datasets/")} == {
-            f"results/{job_id}/{name}.jsonl" for name in ("output", "errors")
+            OWNER_KEY,
+            *(f"results/{job_id}/{name}.jsonl" for name in ("output", "errors")),
         }
         client.delete_job(job)
         client.delete_dataset(dataset)
-        assert not stored_keys(moto_store_url)
+        assert stored_keys(moto_store_url) == {OWNER_KEY}
     assert calls("blob", simulator) == once_each("blob", len(rows))
     assert service.stop() == 0
 
