@@ -3,7 +3,6 @@
 import difflib
 import os
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -14,8 +13,6 @@ from lorax_batch_scheduler.catalogue import DEFAULT_MAX_PARAMETERS
 from lorax_batch_scheduler.errors import ConfigurationError
 from lorax_batch_scheduler.ingest.limits import IngestLimits
 from lorax_batch_scheduler.objects.s3_location import parse_s3_location
-from lorax_batch_scheduler.retention import RetentionPolicy
-from lorax_batch_scheduler.retention.policy import COMPACT_AFTER
 from lorax_batch_scheduler.scheduling.finaliser import MAX_ATTEMPTS
 from lorax_batch_scheduler.scheduling.lease_keeper import LEASE
 from lorax_batch_scheduler.toml_file import read_toml
@@ -30,6 +27,7 @@ from pydantic_settings import (
 )
 
 from lorax_batch_server.listen_address import ListenAddress, parse_listen
+from lorax_batch_server.retention_settings import RetentionSettings
 from lorax_batch_server.role import Role
 from lorax_batch_server.security_settings import SecuritySettings
 from lorax_batch_server.server_spec import parse_servers
@@ -46,7 +44,7 @@ _Words = Annotated[list[str], NoDecode]
 """A list; in a variable, its items stand apart by white space."""
 
 
-class Settings(SecuritySettings):
+class Settings(SecuritySettings, RetentionSettings):
     """The service's settings. Read them with `load_settings`."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, validate_default=True)
@@ -162,23 +160,6 @@ class Settings(SecuritySettings):
         le=100,
         description="how many processes in a row may die while they write a job's files before it ends without them",
     )
-    retention_jobs_days: float | None = Field(
-        default=30.0, gt=0, le=36_500,
-        description="how long ended jobs are kept with their results and files; off: for ever",
-    )  # fmt: skip
-    retention_datasets_days: float | None = Field(
-        default=30.0, gt=0, le=36_500,
-        description="how long datasets are kept that no unfinished job needs, from their last use; off: for ever",
-    )  # fmt: skip
-    retention_events_days: float | None = Field(
-        default=7.0, gt=0, le=36_500,
-        description="how long state changes are kept for watches to go on from; off: for ever",
-    )  # fmt: skip
-    retention_segments_s: float | None = Field(
-        default=COMPACT_AFTER.total_seconds(), ge=0, le=31_536_000,
-        description="how long PostgreSQL keeps the results of ended jobs beside the files that hold the same; off: as "
-        "long as the job",
-    )  # fmt: skip
     stall_after_s: float = Field(
         default=120.0,
         ge=1.0,
@@ -219,13 +200,6 @@ class Settings(SecuritySettings):
     log_format: Literal["auto", "json", "text"] = Field(
         default="auto", description="auto: text at a terminal, else JSON"
     )
-
-    @field_validator(
-        "retention_jobs_days", "retention_datasets_days", "retention_events_days", "retention_segments_s", mode="before"
-    )
-    @classmethod
-    def _read_off(cls, value: object) -> object:
-        return None if isinstance(value, str) and value.strip().lower() == "off" else value
 
     @field_validator("servers", "import_roots", "import_buckets", "export_buckets", "webhook_networks", mode="before")
     @classmethod
@@ -281,16 +255,6 @@ class Settings(SecuritySettings):
     def listen_address(self) -> ListenAddress:
         """Where to listen."""
         return parse_listen(self.listen)
-
-    @property
-    def retention(self) -> RetentionPolicy:
-        """What is kept for how long."""
-        return RetentionPolicy(
-            jobs=_span(days=self.retention_jobs_days),
-            datasets=_span(days=self.retention_datasets_days),
-            events=_span(days=self.retention_events_days),
-            segments=_span(seconds=self.retention_segments_s),
-        )
 
     @property
     def price_micros_per_million(self) -> int:
@@ -383,12 +347,6 @@ class _Sources:
         message = str(fault["msg"]).removeprefix("Value error, ")
         value = "" if name in _SECRETS else f" = {_shown(repr(fault['input']))}"
         return f"{self.of(name)}: setting {name}{value}: {_shown(message)}"
-
-
-def _span(**length: float | None) -> timedelta | None:
-    """Return a time span of one unit; None stays None."""
-    ((unit, value),) = length.items()
-    return None if value is None else timedelta(**{unit: value})
 
 
 def _shown(text: str) -> str:
