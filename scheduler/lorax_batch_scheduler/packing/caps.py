@@ -18,7 +18,7 @@ def set_caps(claims: Sequence[Claim], caps: Mapping[str, int], idle_margin: floa
             continue
         claim.most = sum(left[tenant] for tenant in tenants)
         setup_s = max(min(claim.family.setup_s.values()), 1.0)
-        worth = max(claim.needed, math.floor(claim.work_s / (idle_margin * setup_s)) + 1)
+        worth = max(math.ceil(claim.needed), math.floor(claim.work_s / (idle_margin * setup_s)) + 1)
         used = min(claim.most, max(claim.hosts, worth))
         for tenant in tenants:
             taken = min(left[tenant], used)

@@ -3,14 +3,18 @@
 1. Entitlement: a job's finish time on the virtual fair clock.
 2. Urgency: one over the time to that; one over its laxity when a deadline comes near.
 3. Claims: a family's index is the best, over its jobs by falling urgency, of sum(work x urgency) / (set-up +
-   sum(work)): Smith's ratio with family set-ups; the set-up counts only when no slot hosts the family.
+   sum(work)): Smith's ratio with family set-ups; the set-up counts only when no slot hosts the family. Of a family
+   that has slots, what counts of one more, and of one less, is how urgent the work is that it would do.
+4. Parts: how much of the cluster each family may have while others want it.
+
+Slots count by their speed for the family: its work and its capacity are in seconds of the average slot.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from lorax_batch_scheduler.packing.backlog import Backlog
 from lorax_batch_scheduler.packing.cluster import ClusterView, FamilyView, HostedState, JobView, SlotView
 from lorax_batch_scheduler.packing.fair_clock import VirtualJob, ends
 from lorax_batch_scheduler.packing.knobs import Knobs
@@ -29,13 +33,17 @@ class Claim:
     window: float
     """The part of their windows that its servers fill."""
     index: float
-    work_s: float
+    backlog: Backlog
+    speeds: Mapping[str, float]
+    """By GPU kind: how fast a server of it is there, against the average slot."""
     hosts: int
     """Slots that host it, and slots that this plan has given it."""
-    needed: int
-    """Slots that its deadlines take."""
-    part: int = 0
-    """Slots that it may have while others want them."""
+    capacity: float
+    """The sum of their speeds."""
+    needed: float
+    """Capacity that its deadlines take."""
+    part: float = 0.0
+    """Capacity that it may have while others want slots."""
     most: int = NO_CAP
     """Slots that it may have in any case: what the caps of its tenants leave."""
 
@@ -43,6 +51,32 @@ class Claim:
     def family_id(self) -> str:
         """The family's id."""
         return self.family.family_id
+
+    @property
+    def work_s(self) -> float:
+        """All its work, in slot-seconds of the average slot."""
+        return self.backlog.work_s
+
+    def next_urgency(self) -> float:
+        """Return how urgent the work is that one more slot would do."""
+        return self.index if self.hosts == 0 else self.backlog.last(1 / (self.capacity + 1))
+
+    def gain(self, kind: str) -> float:
+        """Return how urgent the work is that one more slot of a kind would do in a second."""
+        speed = self.speeds.get(kind, 0.0)
+        urgency = self.index if self.hosts == 0 else self.backlog.last(speed / max(self.capacity + speed, 1e-9))
+        return urgency * speed
+
+    def loss(self, kind: str) -> float:
+        """Return how urgent the work is that would be done in a second less without one of its slots."""
+        speed = self.speeds.get(kind, 0.0)
+        urgency = self.index if self.hosts <= 1 else self.backlog.last(speed / max(self.capacity, speed, 1e-9))
+        return urgency * speed
+
+    def add(self, kind: str, slots: int = 1) -> None:
+        """Count slots of a kind that it is given; fewer than none: that are taken from it."""
+        self.hosts += slots
+        self.capacity += slots * self.speeds.get(kind, 0.0)
 
 
 def count_kinds(slots: Iterable[SlotView]) -> dict[str, int]:
@@ -75,12 +109,12 @@ class _Claims:
 
     def claims(self) -> list[Claim]:
         families = {family.family_id: family for family in self._view.families}
-        hosts = _count_hosts(self._view.slots)
+        hosts = _hosting(self._view.slots)
         by_family: dict[str, list[JobView]] = {}
         for job in self._view.jobs:
             if families[job.family_id].setup_s:
                 by_family.setdefault(job.family_id, []).append(job)
-        claims = [self._claim(families[each], jobs, hosts.get(each, 0)) for each, jobs in by_family.items()]
+        claims = [self._claim(families[each], jobs, hosts.get(each, [])) for each, jobs in by_family.items()]
         claims.sort(key=lambda claim: (-claim.index, claim.family_id))
         self._set_parts(claims)
         return claims
@@ -108,68 +142,99 @@ class _Claims:
         urgency = 1 / max(self._finishes[job.job_id] - self._view.now, self._knobs.nearest_s)
         return urgency if laxity is None else max(urgency, 1 / max(laxity, self._knobs.nearest_s / 4))
 
-    def _claim(self, family: FamilyView, jobs: list[JobView], hosts: int) -> Claim:
-        laxities, needed = self._near_deadlines(family, jobs, hosts)
+    def _claim(self, family: FamilyView, jobs: list[JobView], hosts: Sequence[str]) -> Claim:
+        speeds = self._speeds(jobs)
+        capacity = sum(speeds.get(kind, 0.0) for kind in hosts)
+        laxities, needed = self._near_deadlines(family, jobs, capacity)
         urgencies = {job.job_id: self._urgency(job, laxities.get(job.job_id)) for job in jobs}
 
-        def rank(job: JobView) -> tuple[bool, float, float, str]:
+        def rank(job: JobView) -> tuple[bool, float, str]:
             if job.job_id in laxities:
-                return False, job.deadline or 0.0, 0.0, job.job_id
-            return True, -urgencies[job.job_id], self._finishes[job.job_id], job.job_id
+                return False, job.deadline or 0.0, job.job_id
+            return True, self._finishes[job.job_id], job.job_id
 
         jobs = sorted(jobs, key=rank)
         setup_s = 0.0 if hosts else min(family.setup_s.values())
-        best = weighted = total = 0.0
-        for job in jobs:
-            work = self._work[job.job_id]
-            weighted += work * urgencies[job.job_id]
-            total += work
-            best = max(best, weighted / (setup_s + total)) if total else best
-        window = self._window(family, jobs, setup_s, hosts)
-        return Claim(family=family, jobs=jobs, window=window, index=best, work_s=total, hosts=hosts, needed=needed)
+        backlog = Backlog((self._work[job.job_id], urgencies[job.job_id]) for job in jobs)
+        return Claim(
+            family=family,
+            jobs=jobs,
+            window=self._window(family, jobs, setup_s, capacity),
+            index=backlog.strength(setup_s),
+            backlog=backlog,
+            speeds=speeds,
+            hosts=len(hosts),
+            capacity=capacity,
+            needed=needed,
+        )
 
-    def _window(self, family: FamilyView, jobs: Sequence[JobView], setup_s: float, hosts: int) -> float:
+    def _speeds(self, jobs: Sequence[JobView]) -> dict[str, float]:
+        """Return by GPU kind how fast a server of the family is that all these jobs are of."""
+        total = sum(self._work[job.job_id] for job in jobs)
+        by_kind: dict[str, float] = {}
+        for job in jobs:
+            for kind, work in job.work_s.items():
+                by_kind[kind] = by_kind.get(kind, 0.0) + work
+        return {kind: total / work for kind, work in by_kind.items() if work > 0}
+
+    def _window(self, family: FamilyView, jobs: Sequence[JobView], setup_s: float, capacity: float) -> float:
         flows: list[float] = []
         work = 0.0
         for job in jobs:
             work += self._work[job.job_id]
-            flows.append(self._view.now - job.arrival + setup_s + work / max(hosts, 1))
+            flows.append(self._view.now - job.arrival + setup_s + work / (capacity or 1.0))
         return window_part(flows, family.full_row_s, self._knobs)
 
-    def _near_deadlines(self, family: FamilyView, jobs: list[JobView], hosts: int) -> tuple[dict[str, float], int]:
-        """Return the laxity of jobs whose deadline is near but can be met, and how many slots that takes."""
+    def _near_deadlines(
+        self, family: FamilyView, jobs: list[JobView], capacity: float
+    ) -> tuple[dict[str, float], float]:
+        """Return the laxity of jobs whose deadline is near but can be met, and the capacity that takes."""
         now, margin, slots = self._view.now, self._knobs.deadline_margin, len(self._view.slots)
         setup = min(family.setup_s.values())
         laxities: dict[str, float] = {}
-        needed, work, least = 0, 0.0, 0.0
+        needed, work, least = 0.0, 0.0, 0.0
         dated = [(job.deadline, job.job_id) for job in jobs if job.deadline is not None]
         for deadline, job_id in sorted(dated):
             own = self._work[job_id] * margin
             left = deadline - now - family.full_row_s  # when its last row must be sent
-            start = 0.0 if hosts else setup
+            start = 0.0 if capacity else setup
             if left <= start or (least + self._work[job_id]) / slots > left - start:
                 continue  # it comes too late whatever is done: it takes nothing from those that can be in time
             work += own
             least += self._work[job_id]
-            laxity = left - start - work / max(hosts, 1)
+            laxity = left - start - work / (capacity or 1.0)
             if laxity < setup + self._knobs.critical_share * left:
                 laxities[job_id] = laxity
-                needed = max(needed, math.ceil(work / max(left - setup, setup / 4, 1.0)))
+                needed = max(needed, work / max(left - setup, setup / 4, 1.0))
         return laxities, needed
 
     def _set_parts(self, claims: list[Claim]) -> None:
-        """Give each family a part of the slots in proportion to its work, and what its deadlines take."""
+        """Give each family what its work, its entitlements or its deadlines take, whichever is most."""
         slots = len(self._view.slots)
         total = sum(claim.work_s for claim in claims)
-        for claim in claims:
-            share = math.ceil(slots * claim.work_s / total) if total else 1
-            claim.part = max(share, 1, claim.needed)
+        entitled = [self._entitled(claim) for claim in claims]
+        scale = min(slots / sum(entitled), 1.0) if any(entitled) else 0.0
+        for claim, own in zip(claims, entitled, strict=True):
+            share = slots * claim.work_s / total if total else 0.0
+            claim.part = max(share, own * scale, claim.needed)
+
+    def _entitled(self, claim: Claim) -> float:
+        """Return the capacity that ends each job when it would on the fair clock, or in some set-ups if that is later.
+
+        By work alone, all families would end together, and the small ones late.
+        """
+        nearest_s = self._knobs.part_horizon * min(claim.family.setup_s.values())
+        most = work = 0.0
+        for job in claim.jobs:
+            work += self._work[job.job_id]
+            most = max(most, work / max(self._finishes[job.job_id] - self._view.now, nearest_s, 1.0))
+        return most
 
 
-def _count_hosts(slots: Iterable[SlotView]) -> dict[str, int]:
-    """Return how many slots host each family, servers that end not counted."""
-    hosts: dict[str, int] = {}
+def _hosting(slots: Iterable[SlotView]) -> dict[str, list[str]]:
+    """Return by family the kinds of the slots that host it, servers that end not counted."""
+    hosting: dict[str, list[str]] = {}
     for slot in slots:
         for family_id in {s.family_id for s in slot.servers if s.state is not HostedState.DRAINING}:
-            hosts[family_id] = hosts.get(family_id, 0) + 1
-    return hosts
+            hosting.setdefault(family_id, []).append(slot.kind)
+    return hosting

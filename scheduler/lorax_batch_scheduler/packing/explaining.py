@@ -24,17 +24,23 @@ def explain(
 ) -> list[ExplainJob]:
     """Return for each job without a ready server why it waits. `freed_for`: slot -> family."""
     ready = {server.family_id for slot in view.slots for server in slot.servers if server.state is HostedState.READY}
-    strongest = [claim.family_id for claim in claims]
+    wanted = {job.family_id for job in view.jobs} - ready
+    places = {claim.family_id: place for place, claim in enumerate(claims)}
+    coming = _coming(view, starts, freed_for)
     reasons: dict[str, str] = {}
     never: set[str] = set()
     for family in view.families:
-        if family.family_id not in ready:
-            before = strongest[: strongest.index(family.family_id)] if family.family_id in strongest else []
-            claim = next((claim for claim in claims if claim.family_id == family.family_id), None)
-            capped = claim is not None and claim.most == 0 and _why_capped(view, claim)
-            reasons[family.family_id] = capped or _why(view, family, starts, freed_for, before)
-            if not any(can_host(slot, family) and not slot.fixed for slot in view.slots):
-                never.add(family.family_id)
+        name = family.family_id
+        if name not in wanted:
+            continue
+        fit = [slot for slot in view.slots if not slot.fixed and can_host(slot, family)]
+        if not fit:
+            never.add(name)
+        claim = claims[places[name]] if name in places else None
+        if claim is not None and claim.most == 0:
+            reasons[name] = _why_capped(view, claim)
+        else:
+            reasons[name] = coming.get(name) or _why(view, family, fit, places)
     return [
         ExplainJob(job_id=job.job_id, reason=reasons[job.family_id], never=job.family_id in never)
         for job in view.jobs
@@ -48,18 +54,9 @@ def _why_capped(view: ClusterView, claim: Claim) -> str:
     return f"waiting for a slot: {caps} at a time, and more urgent jobs have them"
 
 
-def _why(
-    view: ClusterView,
-    family: FamilyView,
-    starts: Sequence[StartServer],
-    freed_for: Mapping[str, str],
-    before: Sequence[str],
-) -> str:
+def _why(view: ClusterView, family: FamilyView, fit: Sequence[SlotView], places: Mapping[str, int]) -> str:
+    """Return why no server comes. `fit`: slots that could have one; `places`: of families, the strongest is 0."""
     name = family.family_id
-    coming = _coming(view, family, starts, freed_for)
-    if coming:
-        return coming
-    fit = [slot for slot in view.slots if can_host(slot, family) and not slot.fixed]
     if not fit:
         return _why_none_fits(view, family)
     usable = [slot for slot in fit if not slot.unusable]
@@ -73,26 +70,32 @@ def _why(
         return f"servers of {name} failed to start on {kinds}; the next try is in {again:.0f} s"
     slots = _named(slot.slot_id for slot in open_now)
     hosted = {server.family_id for slot in open_now for server in slot.servers}
-    urgent = [each for each in before if each in hosted]
+    own = places.get(name, 0)
+    urgent = sorted((each for each in hosted if places.get(each, own) < own), key=places.__getitem__)
     if urgent:
         return f"waiting for a slot: {slots} serve more urgent families ({_named(urgent)})"
     families = _named(sorted(hosted))
     return f"waiting for a slot: {slots} serve {families or 'others'}, and a switch does not pay yet"
 
 
-def _coming(view: ClusterView, family: FamilyView, starts: Sequence[StartServer], freed_for: Mapping[str, str]) -> str:
-    name = family.family_id
+def _coming(view: ClusterView, starts: Sequence[StartServer], freed_for: Mapping[str, str]) -> dict[str, str]:
+    """Return by family what is known of the server that it gets next."""
+    told: dict[str, str] = {}
     for slot in view.slots:
         for server in slot.servers:
-            if server.family_id == name and server.state is HostedState.STARTING:
-                return f"a server of {name} starts on {slot.slot_id}: about {_left(server.ready_at, view.now)} s left"
+            if server.state is HostedState.STARTING:
+                left = _left(server.ready_at, view.now)
+                name = server.family_id
+                told.setdefault(name, f"a server of {name} starts on {slot.slot_id}: about {left} s left")
     kinds = {slot.slot_id: slot.kind for slot in view.slots}
+    families = {family.family_id: family for family in view.families}
     for start in starts:
-        if start.family_id == name:
-            seconds = family.setup_s[kinds[start.slot_id]]
-            return f"a server of {name} is being started on {start.slot_id}: about {seconds:.0f} s"
-    freed = next((slot for slot, wanted in freed_for.items() if wanted == name), None)
-    return f"slot {freed} is being freed for a server of {name}" if freed is not None else ""
+        name = start.family_id
+        seconds = families[name].setup_s[kinds[start.slot_id]]
+        told.setdefault(name, f"a server of {name} is being started on {start.slot_id}: about {seconds:.0f} s")
+    for slot_id, name in freed_for.items():
+        told.setdefault(name, f"slot {slot_id} is being freed for a server of {name}")
+    return told
 
 
 def _why_none_fits(view: ClusterView, family: FamilyView) -> str:

@@ -5,8 +5,12 @@ set-up. One more slot is worth it only while the work on each outlasts its set-u
 no server share the slot of another where memory allows it.
 """
 
+import heapq
+from collections.abc import Callable
+from typing import Final
+
 from lorax_batch_scheduler.packing.caps import set_caps
-from lorax_batch_scheduler.packing.claims import Claim, count_kinds, make_claims
+from lorax_batch_scheduler.packing.claims import Claim, make_claims
 from lorax_batch_scheduler.packing.cluster import (
     ClusterView,
     DrainServer,
@@ -19,9 +23,12 @@ from lorax_batch_scheduler.packing.cluster import (
     StartServer,
 )
 from lorax_batch_scheduler.packing.explaining import explain
-from lorax_batch_scheduler.packing.kind_prices import kind_prices
 from lorax_batch_scheduler.packing.knobs import DEFAULT_KNOBS, Knobs
 from lorax_batch_scheduler.packing.room import can_host, free_bytes, part_for
+
+
+IDLE: Final = -1.0
+"""What is lost with a slot whose servers have no rows: less than with any other."""
 
 
 def plan(view: ClusterView, knobs: Knobs = DEFAULT_KNOBS) -> list[PlaceAction]:
@@ -37,7 +44,6 @@ class _Placing:
         self._view = view
         self._knobs = knobs
         self._families = {family.family_id: family for family in view.families}
-        self._prices = kind_prices(view, count_kinds(view.slots))
         self._claims = make_claims(view, knobs)
         set_caps(self._claims, view.caps, knobs.idle_margin)
         self._claim_of = {claim.family_id: claim for claim in self._claims}
@@ -47,7 +53,6 @@ class _Placing:
         # Their servers end already: whoever comes first has them as good as idle, and takes no other meanwhile.
         self._ending = {slot.slot_id: slot for slot in usable if slot.servers and all(map(_drains, slot.servers))}
         self._at_work = [slot for slot in usable if slot.servers]
-        self._strengths = {slot.slot_id: self._strength(slot) for slot in self._at_work}
         self._starts: dict[tuple[str, str], StartServer] = {}
         self._drains: list[DrainServer] = []
         self._taken: dict[str, str] = {}
@@ -56,17 +61,16 @@ class _Placing:
 
     def actions(self) -> list[PlaceAction]:
         self._obey_caps()
+        self._takeable = {slot.slot_id: slot for slot in self._at_work if self._may_be_taken(slot)}
+        self._losses = {slot_id: self._loss(slot) for slot_id, slot in self._takeable.items()}
+        self._least_loss = min(self._losses.values(), default=float("inf"))
+        self._auction(lambda claim: self._take_idle(claim) or self._take_busy(claim))
         for claim in self._claims:
-            self._take_idle(claim)
-            self._take_busy(claim)
-        for claim in self._claims:
-            claim.part = len(self._view.slots)
-            self._take_idle(claim)
+            claim.part = float("inf")
+        self._auction(self._take_idle)
         # With a slot for each family a turn on a whole slot is sooner over than a stay on a part of one.
         if len(self._claims) > self._usable_count:
-            for claim in self._claims:
-                if claim.hosts == 0 and claim.most > 0:
-                    self._share_slot(claim)
+            self._share_slots()
         self._release_idle()
         orders = [
             ServeJobs(family_id=claim.family_id, job_ids=tuple(job.job_id for job in claim.jobs), window=claim.window)
@@ -76,87 +80,141 @@ class _Placing:
         return [*orders, *self._drains, *starts, *explain(self._view, self._claims, starts, self._taken)]
 
     def _wants_more(self, claim: Claim, setup_s: float, margin: float) -> bool:
-        n = claim.hosts + 1
-        if n > min(claim.part, claim.most):
+        """Tell whether a family wants one more slot: always a first one, and others while its work outlasts a start."""
+        if claim.hosts >= claim.most:
             return False
-        return n <= max(claim.needed, 1) or n <= claim.work_s / (margin * max(setup_s, 1e-9)) + 1
-
-    def _take_idle(self, claim: Claim) -> None:
-        family = claim.family
-        fit = [slot for slot in (*self._free.values(), *self._ending.values()) if self._fits(slot, family)]
-        for slot in sorted(fit, key=lambda slot: (self._cost(claim, slot), slot.slot_id)):
-            if not self._wants_more(claim, family.setup_s[slot.kind], self._knobs.idle_margin):
-                return
-            claim.hosts += 1
-            if self._free.pop(slot.slot_id, None) is not None:
-                self._start(claim, slot, slot.memory_bytes, "the slot is idle")
-            else:
-                del self._ending[slot.slot_id]
-                self._taken[slot.slot_id] = family.family_id
-
-    def _take_busy(self, claim: Claim) -> None:
-        family = claim.family
-        if claim.hosts >= claim.part:
-            return
-        fit = [slot for slot in self._at_work if slot.slot_id not in self._taken and self._fits(slot, family)]
-        for slot in sorted(fit, key=lambda slot: (self._strengths[slot.slot_id], slot.slot_id)):
-            idle = all(server.idle_since is not None for server in slot.servers)
-            setup_s = family.setup_s[slot.kind]
-            if not self._wants_more(claim, setup_s, self._knobs.idle_margin if idle else self._knobs.busy_margin):
-                return
-            if self._may_take(claim, slot, idle=idle):
-                if not idle:
-                    self._budget_s -= setup_s
-                claim.hosts += 1
-                self._take(claim, slot, idle=idle)
-
-    def _may_take(self, claim: Claim, slot: SlotView, *, idle: bool) -> bool:
-        own = claim.family_id
-        if any(server.family_id == own or server.state is not HostedState.READY for server in slot.servers):
-            return False
-        if idle:
+        if claim.hosts == 0 or claim.capacity < claim.needed:
             return True
-        paid = all(self._has_paid_back(slot, server) for server in slot.servers)
-        enough = self._budget_s >= claim.family.setup_s[slot.kind]
-        return paid and enough and claim.index > self._knobs.strength * self._strengths[slot.slot_id]
+        return claim.capacity < claim.part and claim.capacity * margin * setup_s <= claim.work_s
 
-    def _take(self, claim: Claim, slot: SlotView, *, idle: bool) -> None:
+    def _auction(self, take: Callable[[Claim], bool]) -> None:
+        """Let families take slots one by one; each time the one whose next slot would do the most urgent work."""
+        queue = [(-claim.next_urgency(), claim.family_id, claim) for claim in self._claims]
+        heapq.heapify(queue)
+        while queue:
+            claim = heapq.heappop(queue)[2]
+            if take(claim):
+                heapq.heappush(queue, (-claim.next_urgency(), claim.family_id, claim))
+
+    def _take_idle(self, claim: Claim) -> bool:
+        """Take an idle slot, if the family wants one; tell whether it has."""
+        family = claim.family
+        best: SlotView | None = None
+        least = (float("inf"), "")
+        for slot in (*self._free.values(), *self._ending.values()):
+            if self._fits(slot, family) and self._wants_more(
+                claim, family.setup_s[slot.kind], self._knobs.idle_margin
+            ):
+                cost = self._ends_in(claim, slot), slot.slot_id
+                if best is None or cost < least:
+                    best, least = slot, cost
+        if best is None:
+            return False
+        claim.add(best.kind)
+        if self._free.pop(best.slot_id, None) is not None:
+            self._start(claim, best, best.memory_bytes, "the slot is idle")
+        else:
+            del self._ending[best.slot_id]
+            self._taken[best.slot_id] = family.family_id
+        return True
+
+    def _take_busy(self, claim: Claim) -> bool:
+        """Take the slot from servers where most is gained against what is lost, if it pays; tell whether it has."""
+        family = claim.family
+        if not self._wants_more(claim, min(family.setup_s.values()), self._knobs.idle_margin):
+            return False
+        gains = {kind: claim.gain(kind) for kind in family.setup_s}
+        if max(gains.values()) < self._least_loss * self._knobs.strength:
+            return False
+        best: tuple[float, str, SlotView] | None = None
+        for slot in self._takeable.values():
+            if not self._fits(slot, family) or any(server.family_id == family.family_id for server in slot.servers):
+                continue
+            loss, gain = self._losses[slot.slot_id], gains[slot.kind]
+            if self._pays(claim, family.setup_s[slot.kind], gain, loss):
+                key = loss / max(gain, 1e-12), slot.slot_id, slot
+                best = key if best is None or key[:2] < best[:2] else best
+        if best is None:
+            return False
+        slot = best[2]
+        if self._losses[slot.slot_id] != IDLE:
+            self._budget_s -= family.setup_s[slot.kind]
+        self._take(claim, slot, gains[slot.kind])
+        claim.add(slot.kind)
+        return True
+
+    def _pays(self, claim: Claim, setup_s: float, gain: float, loss: float) -> bool:
+        if loss == IDLE:
+            return self._wants_more(claim, setup_s, self._knobs.idle_margin)
+        if gain <= self._knobs.strength * loss or self._budget_s < setup_s:
+            return False
+        return self._wants_more(claim, setup_s, self._knobs.busy_margin)
+
+    def _may_be_taken(self, slot: SlotView) -> bool:
+        if slot.slot_id in self._taken or any(server.state is not HostedState.READY for server in slot.servers):
+            return False
+        return _idles(slot) or all(self._has_paid_back(slot, server) for server in slot.servers)
+
+    def _take(self, claim: Claim, slot: SlotView, gain: float) -> None:
         self._taken[slot.slot_id] = claim.family_id
+        del self._takeable[slot.slot_id]
+        why = self._why_take(slot, gain)
+        losers = {server.family_id for server in slot.servers}
         for server in slot.servers:
-            self._drain(slot, server, f"{claim.family_id} needs the slot: {self._why_take(claim, slot, idle=idle)}")
+            self._drain(slot, server, f"{claim.family_id} needs the slot: {why}")
             loser = self._claim_of.get(server.family_id)
             if loser is not None:
-                loser.hosts -= 1
+                loser.add(slot.kind, -1)
+        for other in self._takeable.values():
+            if any(server.family_id in losers for server in other.servers):
+                self._losses[other.slot_id] = self._loss(other)
+        self._least_loss = min((self._losses[each] for each in self._takeable), default=float("inf"))
 
-    def _why_take(self, claim: Claim, slot: SlotView, *, idle: bool) -> str:
-        if idle:
+    def _why_take(self, slot: SlotView, gain: float) -> str:
+        here = self._losses[slot.slot_id]
+        if here == IDLE:
             return "nothing to do here"
-        here = self._strengths[slot.slot_id]
         if here <= 0:
             return "no job is left for what runs here"
-        return f"its jobs are {claim.index / here:.1f} times as urgent as those served here"
+        return f"what it would do here is {gain / here:.1f} times as urgent as what is done"
 
-    def _share_slot(self, claim: Claim) -> None:
-        """Start a server beside others, where they leave memory or start only now: slower than alone, but not last."""
-        family = claim.family
-        for slot in sorted(self._view.slots, key=lambda slot: (self._cost(claim, slot), slot.slot_id)):
-            if slot.unusable or slot.fixed or slot.slot_id in self._taken or not self._fits(slot, family):
+    def _share_slots(self) -> None:
+        """Start servers beside others, where they leave memory or start only now: slower than alone, but not last."""
+        starting: dict[str, list[FamilyView]] = {}
+        for slot_id, family_id in self._starts:
+            starting.setdefault(slot_id, []).append(self._families[family_id])
+        slots = {slot.slot_id: slot for slot in self._view.slots if not slot.unusable and not slot.fixed}
+        room = {
+            slot_id: slot.memory_bytes - sum(family.need_bytes for family in starting.get(slot_id, ()))
+            if not slot.servers
+            else free_bytes(slot)
+            for slot_id, slot in slots.items()
+            if slot_id not in self._taken and (slot.servers or slot_id in starting)
+        }
+        for claim in self._claims:
+            if claim.hosts > 0 or claim.most <= 0:
                 continue
-            if claim.work_s < self._knobs.idle_margin * family.setup_s[slot.kind]:
+            family = claim.family
+            fit = [slots[each] for each, free in room.items() if free >= family.need_bytes]
+            fit = [
+                slot
+                for slot in fit
+                if self._fits(slot, family) and claim.work_s >= self._knobs.idle_margin * family.setup_s[slot.kind]
+            ]
+            if not fit:
                 continue
-            starting = [start for (slot_id, _), start in self._starts.items() if slot_id == slot.slot_id]
-            if not starting:
-                if slot.servers and free_bytes(slot) >= family.need_bytes:
-                    self._start(claim, slot, free_bytes(slot), "there is memory beside the others")
-                    return
+            slot = min(fit, key=lambda slot: (self._ends_in(claim, slot), slot.slot_id))
+            claim.add(slot.kind)
+            if slot.servers:
+                self._start(claim, slot, free_bytes(slot), "there is memory beside the others")
+                del room[slot.slot_id]
                 continue
-            parts = part_for([*(self._families[each.family_id] for each in starting), family], slot.memory_bytes)
-            if parts is None or slot.servers:
-                continue
-            for each in starting:
+            here = starting[slot.slot_id]
+            here.append(family)
+            room[slot.slot_id] -= family.need_bytes
+            parts = part_for(here, slot.memory_bytes)
+            for each in here:
                 self._start(self._claim_of[each.family_id], slot, parts[each.family_id], "shares the slot")
-            self._start(claim, slot, parts[family.family_id], "shares the slot")
-            return
 
     def _obey_caps(self) -> None:
         """Stop servers that are more than a cap allows, those without rows and then the latest first."""
@@ -170,7 +228,7 @@ class _Placing:
             for *_, slot, server in sorted(hosting, key=lambda each: each[:3])[: max(claim.hosts - claim.most, 0)]:
                 self._drain(slot, server, f"the tenants of {claim.family_id} may have {claim.most} slots")
                 self._taken.setdefault(slot.slot_id, "")
-                claim.hosts -= 1
+                claim.add(slot.kind, -1)
 
     def _release_idle(self) -> None:
         """Stop servers that have had nothing to do for as long as another start would take."""
@@ -188,16 +246,20 @@ class _Placing:
         family = self._families.get(server.family_id)
         return family.setup_s.get(slot.kind, 0.0) if family is not None else 0.0
 
-    def _strength(self, slot: SlotView) -> float:
-        """Return how strong the claims are of those that have the slot."""
+    def _loss(self, slot: SlotView) -> float:
+        """Return how urgent the work is that would be done in a second less without the slot."""
+        if _idles(slot):
+            return IDLE
         claims = [self._claim_of.get(server.family_id) for server in slot.servers]
-        return max((claim.index for claim in claims if claim is not None), default=0.0)
+        return max((claim.loss(slot.kind) for claim in claims if claim is not None), default=0.0)
 
     def _fits(self, slot: SlotView, family: FamilyView) -> bool:
         return can_host(slot, family) and family.held_until.get(slot.kind, 0.0) <= self._view.now
 
-    def _cost(self, claim: Claim, slot: SlotView) -> float:
-        return claim.jobs[0].work_s.get(slot.kind, float("inf")) * self._prices.get(slot.kind, 1.0)
+    def _ends_in(self, claim: Claim, slot: SlotView) -> float:
+        """Return how long a family's jobs take with one more slot: its start, then all its servers together."""
+        speed = claim.speeds.get(slot.kind, 0.0)
+        return claim.family.setup_s[slot.kind] + claim.work_s / max(claim.capacity + speed, 1e-9)
 
     def _start(self, claim: Claim, slot: SlotView, memory_bytes: int, where: str) -> None:
         jobs = f"{len(claim.jobs)} jobs" if len(claim.jobs) > 1 else "1 job"
@@ -207,7 +269,6 @@ class _Placing:
             memory_bytes=memory_bytes,
             reason=f"{jobs} with {claim.work_s:.0f} slot-seconds of work; {where}",
         )
-        claim.hosts = max(claim.hosts, 1)
 
     def _drain(self, slot: SlotView, server: HostedServer, reason: str) -> None:
         self._drains.append(DrainServer(server_id=server.server_id, slot_id=slot.slot_id, reason=reason))
@@ -215,3 +276,7 @@ class _Placing:
 
 def _drains(server: HostedServer) -> bool:
     return server.state is HostedState.DRAINING
+
+
+def _idles(slot: SlotView) -> bool:
+    return all(server.idle_since is not None for server in slot.servers)

@@ -15,9 +15,7 @@ def free_bytes(slot: SlotView) -> int:
     return slot.memory_bytes - sum(server.memory_bytes or slot.memory_bytes for server in slot.servers)
 
 
-def part_for(families: Sequence[FamilyView], memory_bytes: int) -> dict[str, int] | None:
-    """Return each family's part of a slot's memory: what it needs and an even part of the rest; None: too little."""
+def part_for(families: Sequence[FamilyView], memory_bytes: int) -> dict[str, int]:
+    """Return each family's part of a slot's memory: what it needs and an even part of the rest."""
     rest = memory_bytes - sum(family.need_bytes for family in families)
-    if rest < 0:
-        return None
     return {family.family_id: family.need_bytes + rest // len(families) for family in families}
