@@ -26,7 +26,6 @@ from lorax_batch_scheduler.packing.explaining import explain
 from lorax_batch_scheduler.packing.knobs import DEFAULT_KNOBS, Knobs
 from lorax_batch_scheduler.packing.room import can_host, free_bytes, part_for
 
-
 IDLE: Final = -1.0
 """What is lost with a slot whose servers have no rows: less than with any other."""
 
@@ -102,9 +101,7 @@ class _Placing:
         best: SlotView | None = None
         least = (float("inf"), "")
         for slot in (*self._free.values(), *self._ending.values()):
-            if self._fits(slot, family) and self._wants_more(
-                claim, family.setup_s[slot.kind], self._knobs.idle_margin
-            ):
+            if self._fits(slot, family) and self._wants_more(claim, family.setup_s[slot.kind], self._knobs.idle_margin):
                 cost = self._ends_in(claim, slot), slot.slot_id
                 if best is None or cost < least:
                     best, least = slot, cost
@@ -131,8 +128,8 @@ class _Placing:
             if not self._fits(slot, family) or any(server.family_id == family.family_id for server in slot.servers):
                 continue
             loss, gain = self._losses[slot.slot_id], gains[slot.kind]
-            if self._pays(claim, family.setup_s[slot.kind], gain, loss):
-                key = loss / max(gain, 1e-12), slot.slot_id, slot
+            if self._pays(claim, slot, gain, loss):
+                key = self._price(claim, slot, gain, loss), slot.slot_id, slot
                 best = key if best is None or key[:2] < best[:2] else best
         if best is None:
             return False
@@ -143,7 +140,14 @@ class _Placing:
         claim.add(slot.kind)
         return True
 
-    def _pays(self, claim: Claim, setup_s: float, gain: float, loss: float) -> bool:
+    def _price(self, claim: Claim, slot: SlotView, gain: float, loss: float) -> float:
+        """Return what is lost against what is gained, from the start on until the family's jobs have ended."""
+        setup_s = claim.family.setup_s[slot.kind]
+        work_s = max(self._ends_in(claim, slot) - setup_s, 1e-9)
+        return loss / max(gain, 1e-12) * (setup_s + work_s) / work_s
+
+    def _pays(self, claim: Claim, slot: SlotView, gain: float, loss: float) -> bool:
+        setup_s = claim.family.setup_s[slot.kind]
         if loss == IDLE:
             return self._wants_more(claim, setup_s, self._knobs.idle_margin)
         if gain <= self._knobs.strength * loss or self._budget_s < setup_s:
