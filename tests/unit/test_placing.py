@@ -110,6 +110,24 @@ def test_a_busy_slot_is_switched_only_for_a_claim_that_is_much_stronger_and_when
     assert told.startswith("waiting for a slot: s serve")
 
 
+def test_a_family_with_many_slots_gives_one_up_although_its_first_job_is_as_urgent():
+    held = [slot(f"s{n}", replace(server("m"), server_id=f"m{n}")) for n in range(6)]
+    jobs = [job("tiny", work=5), job("long", work=50_000), job("other", "n", work=400, tenant="u")]
+    overdue = [replace(each, virtual_finish=NOW - 60) if each.job_id != "long" else each for each in jobs]
+    assert len(drains(plan(view(held, [family("m"), family("n")], overdue)))) == 1
+
+
+def test_the_most_urgent_family_has_the_fastest_slot_and_a_slow_one_counts_for_less():
+    gpus = [slot("s1"), slot("s2", kind="h100")]
+    families = [family("m"), family("n")]
+    jobs = [job("long", work=5000), job("short", "n", work=200)]
+    assert set(starts(plan(view(gpus, families, jobs)))) == {("s2", "n"), ("s1", "m")}
+    speeds = {"a100": 10_000.0, "h100": 1000.0}
+    slow = slot("s1", server("m"))
+    unlike = replace(job("j"), work_s=speeds)
+    assert starts(plan(view([slow, slot("s2", kind="h100")], families, [unlike]))) == [("s2", "m")]
+
+
 def test_an_idle_server_gives_way_at_once_and_is_released_when_nobody_wants_its_slot():
     families = [family("m"), family("n")]
     assert drains(plan(view([slot("s", server("m", idle=5))], families, [job("j", "n")]))) == ["m-server"]
