@@ -38,12 +38,12 @@ def main() -> None:
                 f"  loads {m.adapter_loads:5}  [{time.perf_counter() - began:.1f} s]",
                 flush=True,
             )
-    milliseconds = plan_ms()
+    milliseconds = {families: plan_ms(families=families) for families in (12, 1000)}
     print("\n" + table(found, milliseconds))
     options.output.parent.mkdir(parents=True, exist_ok=True)
     report = {
         "seed": options.seed,
-        "plan_ms_1000_jobs_100_slots": milliseconds,
+        "plan_ms_1000_jobs_100_slots_by_families": milliseconds,
         "policies": {policy: {name: asdict(m) for name, m in by.items()} for policy, by in found.items()},
     }
     options.output.write_text(json.dumps(report, indent=1) + "\n")

@@ -1,6 +1,8 @@
 """Why jobs wait whose family has no server that is ready."""
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from lorax_batch_scheduler.packing.claims import Claim
@@ -19,6 +21,17 @@ NAMED: Final = 3
 """So many slots or families are named in a reason; the rest is counted."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Choice:
+    """The slots that could have a server of families like one."""
+
+    fit: Sequence[SlotView]
+    open_now: str
+    """Those that can be used now, named; empty: none."""
+    hosted: Sequence[tuple[int, str]]
+    """Place and family of what has them, the strongest first."""
+
+
 def explain(
     view: ClusterView, claims: Sequence[Claim], starts: Sequence[StartServer], freed_for: Mapping[str, str]
 ) -> list[ExplainJob]:
@@ -29,18 +42,22 @@ def explain(
     coming = _coming(view, starts, freed_for)
     reasons: dict[str, str] = {}
     never: set[str] = set()
+    choices: dict[tuple[object, ...], _Choice] = {}  # families that differ in nothing that matters here are many
     for family in view.families:
         name = family.family_id
         if name not in wanted:
             continue
-        fit = [slot for slot in view.slots if not slot.fixed and can_host(slot, family)]
-        if not fit:
+        like = family.need_bytes, frozenset(family.setup_s), tuple(sorted(family.held_until.items()))
+        if like not in choices:
+            choices[like] = _choice(view, family, places)
+        choice = choices[like]
+        if not choice.fit:
             never.add(name)
         claim = claims[places[name]] if name in places else None
         if claim is not None and claim.most == 0:
             reasons[name] = _why_capped(view, claim)
         else:
-            reasons[name] = coming.get(name) or _why(view, family, fit, places)
+            reasons[name] = coming.get(name) or _why(view, family, choice, places)
     return [
         ExplainJob(job_id=job.job_id, reason=reasons[job.family_id], never=job.family_id in never)
         for job in view.jobs
@@ -54,28 +71,36 @@ def _why_capped(view: ClusterView, claim: Claim) -> str:
     return f"waiting for a slot: {caps} at a time, and more urgent jobs have them"
 
 
-def _why(view: ClusterView, family: FamilyView, fit: Sequence[SlotView], places: Mapping[str, int]) -> str:
-    """Return why no server comes. `fit`: slots that could have one; `places`: of families, the strongest is 0."""
+def _choice(view: ClusterView, family: FamilyView, places: Mapping[str, int]) -> _Choice:
+    fit = [slot for slot in view.slots if not slot.fixed and can_host(slot, family)]
+    open_now = [s for s in fit if not s.unusable and family.held_until.get(s.kind, 0.0) <= view.now]
+    hosted = {server.family_id for slot in open_now for server in slot.servers}
+    return _Choice(
+        fit=fit,
+        open_now=_named(slot.slot_id for slot in open_now),
+        hosted=sorted((places.get(each, len(places)), each) for each in hosted),
+    )
+
+
+def _why(view: ClusterView, family: FamilyView, choice: _Choice, places: Mapping[str, int]) -> str:
+    """Return why no server comes. `places`: of families, the strongest is 0."""
     name = family.family_id
-    if not fit:
+    if not choice.fit:
         return _why_none_fits(view, family)
-    usable = [slot for slot in fit if not slot.unusable]
-    if not usable:
-        told = _named(f"{slot.slot_id} ({slot.unusable})" for slot in fit)
-        return f"no slot that fits a server of {name} can be used now: {told}"
-    open_now = [slot for slot in usable if family.held_until.get(slot.kind, 0.0) <= view.now]
-    if not open_now:
+    if not choice.open_now:
+        usable = [slot for slot in choice.fit if not slot.unusable]
+        if not usable:
+            told = _named(f"{slot.slot_id} ({slot.unusable})" for slot in choice.fit)
+            return f"no slot that fits a server of {name} can be used now: {told}"
         again = min(family.held_until[slot.kind] for slot in usable) - view.now
         kinds = _named(sorted({slot.kind for slot in usable}))
         return f"servers of {name} failed to start on {kinds}; the next try is in {again:.0f} s"
-    slots = _named(slot.slot_id for slot in open_now)
-    hosted = {server.family_id for slot in open_now for server in slot.servers}
-    own = places.get(name, 0)
-    urgent = sorted((each for each in hosted if places.get(each, own) < own), key=places.__getitem__)
-    if urgent:
-        return f"waiting for a slot: {slots} serve more urgent families ({_named(urgent)})"
-    families = _named(sorted(hosted))
-    return f"waiting for a slot: {slots} serve {families or 'others'}, and a switch does not pay yet"
+    stronger = bisect_left(choice.hosted, (places.get(name, 0), ""))
+    if stronger:
+        urgent = _named(each for _, each in choice.hosted[:stronger])
+        return f"waiting for a slot: {choice.open_now} serve more urgent families ({urgent})"
+    families = _named(sorted(each for _, each in choice.hosted))
+    return f"waiting for a slot: {choice.open_now} serve {families or 'others'}, and a switch does not pay yet"
 
 
 def _coming(view: ClusterView, starts: Sequence[StartServer], freed_for: Mapping[str, str]) -> dict[str, str]:

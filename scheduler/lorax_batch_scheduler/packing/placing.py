@@ -125,10 +125,12 @@ class _Placing:
             return False
         best: tuple[float, str, SlotView] | None = None
         for slot in self._takeable.values():
-            if not self._fits(slot, family) or any(server.family_id == family.family_id for server in slot.servers):
+            loss, gain = self._losses[slot.slot_id], gains.get(slot.kind, 0.0)
+            if gain <= self._knobs.strength * loss or not self._fits(slot, family):
                 continue
-            loss, gain = self._losses[slot.slot_id], gains[slot.kind]
-            if self._pays(claim, slot, gain, loss):
+            if any(server.family_id == family.family_id for server in slot.servers):
+                continue
+            if self._pays(claim, slot, loss):
                 key = self._price(claim, slot, gain, loss), slot.slot_id, slot
                 best = key if best is None or key[:2] < best[:2] else best
         if best is None:
@@ -146,11 +148,11 @@ class _Placing:
         work_s = max(self._ends_in(claim, slot) - setup_s, 1e-9)
         return loss / max(gain, 1e-12) * (setup_s + work_s) / work_s
 
-    def _pays(self, claim: Claim, slot: SlotView, gain: float, loss: float) -> bool:
+    def _pays(self, claim: Claim, slot: SlotView, loss: float) -> bool:
         setup_s = claim.family.setup_s[slot.kind]
         if loss == IDLE:
             return self._wants_more(claim, setup_s, self._knobs.idle_margin)
-        if gain <= self._knobs.strength * loss or self._budget_s < setup_s:
+        if self._budget_s < setup_s:
             return False
         return self._wants_more(claim, setup_s, self._knobs.busy_margin)
 
@@ -223,13 +225,15 @@ class _Placing:
     def _obey_caps(self) -> None:
         """Stop servers that are more than a cap allows, those without rows and then the latest first."""
         for claim in self._claims:
+            if claim.hosts <= claim.most:
+                continue
             hosting = [
                 (server.idle_since is None, -server.since, slot.slot_id, slot, server)
                 for slot in self._at_work
                 for server in slot.servers
                 if server.family_id == claim.family_id and server.state is not HostedState.DRAINING
             ]
-            for *_, slot, server in sorted(hosting, key=lambda each: each[:3])[: max(claim.hosts - claim.most, 0)]:
+            for *_, slot, server in sorted(hosting, key=lambda each: each[:3])[: claim.hosts - claim.most]:
                 self._drain(slot, server, f"the tenants of {claim.family_id} may have {claim.most} slots")
                 self._taken.setdefault(slot.slot_id, "")
                 claim.add(slot.kind, -1)
