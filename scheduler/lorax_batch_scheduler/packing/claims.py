@@ -57,21 +57,23 @@ class Claim:
         """All its work, in slot-seconds of the average slot."""
         return self.backlog.work_s
 
-    def next_urgency(self) -> float:
-        """Return how urgent the work is that one more slot would do."""
-        return self.index if self.hosts == 0 else self.backlog.last(1 / (self.capacity + 1))
+    def next_urgency(self, speed: float = 1.0) -> float:
+        """Return how urgent the work is that one more slot would do; with a deadline near, the first jobs count."""
+        if self.hosts == 0 or self.needed > 0:
+            return self.index
+        return self.backlog.last(speed / max(self.capacity + speed, 1e-9))
 
     def gain(self, kind: str) -> float:
         """Return how urgent the work is that one more slot of a kind would do in a second."""
         speed = self.speeds.get(kind, 0.0)
-        urgency = self.index if self.hosts == 0 else self.backlog.last(speed / max(self.capacity + speed, 1e-9))
-        return urgency * speed
+        return self.next_urgency(speed) * speed
 
     def loss(self, kind: str) -> float:
         """Return how urgent the work is that would be done in a second less without one of its slots."""
         speed = self.speeds.get(kind, 0.0)
-        urgency = self.index if self.hosts <= 1 else self.backlog.last(speed / max(self.capacity, speed, 1e-9))
-        return urgency * speed
+        if self.hosts <= 1 or self.needed > 0:
+            return self.index * speed
+        return self.backlog.last(speed / max(self.capacity, speed, 1e-9)) * speed
 
     def add(self, kind: str, slots: int = 1) -> None:
         """Count slots of a kind that it is given; fewer than none: that are taken from it."""
