@@ -58,8 +58,8 @@ class Claim:
         return self.backlog.work_s
 
     def next_urgency(self, speed: float = 1.0) -> float:
-        """Return how urgent the work is that one more slot would do; with a deadline near, the first jobs count."""
-        if self.hosts == 0 or self.needed > 0:
+        """Return how urgent the work is that one more slot would do; what deadlines take counts as the first jobs."""
+        if self.hosts == 0 or self.capacity < self.needed:
             return self.index
         return self.backlog.last(speed / max(self.capacity + speed, 1e-9))
 
@@ -71,7 +71,7 @@ class Claim:
     def loss(self, kind: str) -> float:
         """Return how urgent the work is that would be done in a second less without one of its slots."""
         speed = self.speeds.get(kind, 0.0)
-        if self.hosts <= 1 or self.needed > 0:
+        if self.hosts <= 1 or self.capacity - speed < self.needed:
             return self.index * speed
         return self.backlog.last(speed / max(self.capacity, speed, 1e-9)) * speed
 
