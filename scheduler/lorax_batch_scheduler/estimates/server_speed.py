@@ -48,8 +48,6 @@ class Work:
     """From when its last row is sent to the end of that row: no number of servers makes it shorter."""
     log_sigma: float
     """Of the logarithm of `slot_s`."""
-    full_row_s: float = 0.0
-    """Of one of its rows, on a server that holds as many as it can."""
 
 
 def least_s(facts: FamilyFacts, gpu: Gpu, rows: ServedRows) -> float:
@@ -106,17 +104,11 @@ def work_left(book: LearnedBook, family: str, facts: FamilyFacts, gpu: Gpu, toke
     server = expected_server(facts, gpu)
     reserved = (tokens.prompt + max(tokens.allowed, tokens.output)) / count
     each = server.least_s(tokens.prompt / count, tokens.output / count, reserved, adapter=tokens.with_adapters)
-    full = min(server.max_rows, max(int(server.kv_tokens / max(reserved, 1.0)), 1))
-    in_flight = min(count, full)
+    in_flight = min(count, server.max_rows, max(int(server.kv_tokens / max(reserved, 1.0)), 1))
     longest = min(tokens.output * LONG_ROW, max(tokens.allowed, tokens.output)) / count
     step = server.decode_s(round(in_flight * TYPICAL_FILL), with_adapters=tokens.with_adapters)
     tail = factor * (step * longest + server.prefill_base_s + server.prefill_token_s * tokens.prompt / count)
-    return Work(
-        slot_s=count * each * factor,
-        tail_s=tail,
-        log_sigma=(sigma**2 + tokens.log_sigma**2) ** 0.5,
-        full_row_s=full * each * factor,
-    )
+    return Work(slot_s=count * each * factor, tail_s=tail, log_sigma=(sigma**2 + tokens.log_sigma**2) ** 0.5)
 
 
 def learn_cold_start(book: LearnedBook, family: str, gpu_kind: str, seconds: float) -> None:

@@ -34,10 +34,6 @@ class RowRunner(Protocol):
         """Send no more rows of a chunk; it comes back when nothing of it is in flight."""
         ...
 
-    def fill(self, part: float) -> None:
-        """Have no more in flight than this part (0 to 1) of what the server says that it holds."""
-        ...
-
     def drain(self) -> None:
         """Send no more rows at all."""
         ...

@@ -50,8 +50,6 @@ class InFlightLimit:
         self._shrink_time = -math.inf
         self.answered = 0
         """Rows that had a result, ever."""
-        self.part = 1.0
-        """Of what the server can hold, so much is to be filled; only where the server tells what it can hold."""
         self.max_rows = self._max_rows()
         self.rows = 0
         """Rows that may be in flight."""
@@ -155,13 +153,11 @@ class InFlightLimit:
             return
         large = mean_tokens > LARGE_ROW_SHARE * capacity
         wanted = capacity - mean_tokens if large else capacity * OVERFILL
-        self.tokens = max(1, int(min(wanted * self.part, self._token_cap)))
+        self.tokens = max(1, int(min(wanted, self._token_cap)))
 
     def _set_rows(self, wanted: int) -> None:
         self._wanted = wanted
         self.rows = min(wanted, self._permits.open)
-        if self._reported and self.part < 1:
-            self.rows = min(self.rows, math.ceil(self.max_rows * self.part))
 
     def _open_window(self, now: float) -> None:
         self._window_start = now

@@ -127,11 +127,6 @@ class ServerRunner:
         """Send no more rows of a chunk; it comes back when nothing of it is in flight."""
         self._pump.withdraw(lambda queued: queued.work is work)
 
-    def fill(self, part: float) -> None:
-        """Have no more in flight than this part of what the server says that it holds; one that says nothing is felt
-        out as ever."""
-        self._pump.limit.part = part
-
     def drain(self) -> None:
         """Send no more rows at all; every chunk comes back when nothing of it is in flight."""
         self._draining = True

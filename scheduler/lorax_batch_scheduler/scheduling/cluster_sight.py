@@ -90,7 +90,6 @@ class ClusterSight:
         virtual = [_virtual(known, sizes[known.job.job_id], now) for known in jobs]
         weights = {known.job.tenant: known.job.share_weight for known in jobs}
         self._queue.advance(virtual, now=now, capacity=float(max(len(slots), 1)), weights=weights)
-        full_rows = _full_rows(jobs, work)
         with_rows = {known.family for known in jobs if known.left}
         view = ClusterView(
             now=now,
@@ -98,10 +97,7 @@ class ClusterSight:
                 *(self._slot(slot, families, with_rows) for slot in fleet.slots()),
                 *slots_elsewhere(others, families=families, now=now),
             ),
-            families=tuple(
-                self._family_view(fleet, name, seen, gpus, full_row_s=full_rows.get(name, 0.0))
-                for name, seen in families.items()
-            ),
+            families=tuple(self._family_view(fleet, name, seen, gpus) for name, seen in families.items()),
             jobs=tuple(self._job_view(known, work[known.job.job_id], now) for known in jobs),
             weights=weights,
             switching_budget_s=switching_budget_s,
@@ -158,15 +154,12 @@ class ClusterSight:
             job = known.job
             yield known.family, FamilySeen(base_model_id=job.base_model_id, quantization=job.server_config.quantization)
 
-    def _family_view(
-        self, fleet: Fleet, name: str, seen: FamilySeen, gpus: Mapping[str, Gpu], *, full_row_s: float = 0.0
-    ) -> FamilyView:
+    def _family_view(self, fleet: Fleet, name: str, seen: FamilySeen, gpus: Mapping[str, Gpu]) -> FamilyView:
         return FamilyView(
             family_id=name,
             need_bytes=need_bytes(self._model_of(seen.base_model_id), seen.quantization) or 0,
             setup_s=self._estimates.setup_s(name, gpus.values()),
             held_until=fleet.failures.held_until(name),
-            full_row_s=full_row_s,
         )
 
     def _slot(self, slot: Slot, families: Mapping[str, FamilySeen], with_rows: Collection[str] = ()) -> SlotView:
@@ -224,15 +217,6 @@ def _smallest(slots: Iterable[Slot]) -> dict[str, Gpu]:
         if known is None or 0 < slot.memory_bytes < (known.memory_bytes or ANY_MEMORY):
             gpus[slot.gpu_kind] = gpu_of(slot)
     return gpus
-
-
-def _full_rows(jobs: Iterable[KnownJob], work: Mapping[str, Mapping[str, Work]]) -> dict[str, float]:
-    """Return by family how long the longest jobs' rows take on a full server of the quickest kind."""
-    longest: dict[str, float] = {}
-    for known in jobs:
-        quickest = min((each.full_row_s for each in work[known.job.job_id].values()), default=0.0)
-        longest[known.family] = max(longest.get(known.family, 0.0), quickest)
-    return longest
 
 
 def _fraction(known: KnownJob) -> float:

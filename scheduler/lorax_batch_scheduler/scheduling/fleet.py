@@ -180,18 +180,6 @@ class Fleet:
         for runner in self.runners:
             runner.give_up(work)
 
-    def fill(self, parts: Mapping[str, float], base_models: Mapping[str, str]) -> None:
-        """Say by family how full its servers are to be; of several families at a fixed URL, the fullest counts.
-
-        `base_models`: of each family.
-        """
-        for member in self.members:
-            if member.runner is None:
-                continue
-            model = member.status().base_model_id
-            own = [member.family] if member.family else [name for name in parts if base_models.get(name) == model]
-            member.runner.fill(max((parts[name] for name in own if name in parts), default=1.0))
-
     def activity(self, job_id: str) -> tuple[int, int]:
         """Return how many rows of a job are in flight, and how many wait to be sent again."""
         counted = [runner.job_activity(job_id) for runner in self.runners]

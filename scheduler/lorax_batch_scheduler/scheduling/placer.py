@@ -103,7 +103,6 @@ class Placer:
             known.wait_reason, known.unfit = "", False
         ours = {slot.slot_id for slot in fleet.slots()}
         started: set[str] = set()
-        parts: dict[str, float] = {}
         # Where nothing can be started, what the fixed servers host says more.
         startable = any(not slot.fixed for slot in sight.view.slots)
         began = self._clock.monotonic()
@@ -112,7 +111,6 @@ class Placer:
         for action in actions:
             match action:
                 case ServeJobs():
-                    parts[action.family_id] = action.window
                     rank = self._put_in_order(action, rank)
                 case ExplainJob() if startable:
                     self._explain(action, sight)
@@ -125,7 +123,6 @@ class Placer:
                     _log.info("server_not_wanted", server=action.server_id, reason=reason)
                     self._count_switch(fleet, action, sight)
                     await fleet.drain(action.server_id, reason)
-        fleet.fill(parts, {name: seen.base_model_id for name, seen in sight.families.items()})
 
     def _put_in_order(self, action: ServeJobs, rank: int) -> int:
         for job_id in action.job_ids:

@@ -121,21 +121,3 @@ def test_trouble_starts_it_over():
     load = Load().run(60, throughput=lambda rows: rows)
     load.limit.restart(1)
     assert load.limit.target_rows == 1
-
-
-def test_a_part_of_the_window_is_filled_and_all_of_it_again_later():
-    load = Load()
-    load.limit.part = 0.25
-    full = load.limit.max_rows
-    load.run(20)
-    assert load.limit.rows == -(-full // 4)
-    assert load.limit.tokens <= 350_000 * 1.25 / 4
-    load.limit.part = 1.0
-    load.run(20)
-    assert load.limit.rows == full
-
-
-def test_a_server_that_tells_no_capacity_is_felt_out_whatever_part_is_wanted():
-    load = Load(UNKNOWN)
-    load.limit.part = 0.25
-    assert load.run(20, throughput=lambda rows: rows * 20.0).limit.rows == 128
