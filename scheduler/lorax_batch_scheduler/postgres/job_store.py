@@ -145,12 +145,14 @@ class PostgresJobStore:
 
     async def retry_job(self, job_id: str, *, new_job_id: str, request_id: str | None) -> Job:
         async with self._database.transaction() as connection:
+            # Quotas are locked before datasets, and datasets before jobs, everywhere; what a job is of never changes.
+            seen = await fetch_job(connection, job_id)
+            quotas = await hold_quotas(connection, seen.tenant)
+            dataset = await connection.fetchrow(SQL.lock_dataset, seen.dataset_id)
             current = JobState((await lock_job(connection, job_id))["state"])
             if not current.terminal:
                 raise StateConflictError("job", job_id, current, "ended", "cancel it or wait for it")
             old = await fetch_job(connection, job_id)
-            quotas = await hold_quotas(connection, old.tenant)
-            dataset = await connection.fetchrow(SQL.lock_dataset, old.dataset_id)
             if dataset is None:
                 raise StateConflictError("dataset", old.dataset_id, "deleted", DatasetState.READY)
             if dataset["state"] == DatasetState.FAILED:

@@ -255,8 +255,9 @@ WHERE job_id = $1 AND state = $2
 
 -- explain_jobs --
 -- Why they wait; what has moved on meanwhile keeps its reason.
+WITH locked AS (SELECT job_id FROM jobs WHERE job_id = ANY ($1::text[]) ORDER BY job_id FOR NO KEY UPDATE)
 UPDATE jobs SET reason = given.reason, update_time = now()
-FROM unnest($1::text[], $2::text[]) AS given (job_id, reason)
+FROM unnest($1::text[], $2::text[]) AS given (job_id, reason) JOIN locked USING (job_id)
 WHERE jobs.job_id = given.job_id AND jobs.state IN ('QUEUED', 'STARTING', 'RUNNING') AND jobs.reason <> given.reason
 RETURNING pg_notify('lorax_batch_jobs', jobs.job_id)
 
@@ -287,15 +288,19 @@ GROUP BY 1, 2 ORDER BY 1, 2
 
 -- admit_jobs --
 -- What was found of them when they came; nothing for those that have their answer already.
+WITH locked AS (SELECT job_id FROM jobs WHERE job_id = ANY ($1::text[]) ORDER BY job_id FOR NO KEY UPDATE)
 UPDATE jobs SET admission = given.answer, admission_reason = given.reason, earliest_finish_time = given.finish
 FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[]) AS given (job_id, answer, reason, finish)
+    JOIN locked USING (job_id)
 WHERE jobs.job_id = given.job_id AND jobs.end_time IS NULL AND jobs.admission IS NULL
 RETURNING pg_notify('lorax_batch_jobs', jobs.job_id)
 
 -- foretell_jobs --
 -- When they should end; null: nothing can be said any more.
+WITH locked AS (SELECT job_id FROM jobs WHERE job_id = ANY ($1::text[]) ORDER BY job_id FOR NO KEY UPDATE)
 UPDATE jobs SET eta = given.eta, eta_early = given.early, eta_late = given.late
 FROM unnest($1::text[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[]) AS given (job_id, eta, early, late)
+    JOIN locked USING (job_id)
 WHERE jobs.job_id = given.job_id AND jobs.end_time IS NULL
 RETURNING pg_notify('lorax_batch_jobs', jobs.job_id)
 
