@@ -16,7 +16,7 @@ class ExternalPostgres:
     """A PostgreSQL that belongs to no service."""
 
     def __init__(self, directory: Path) -> None:
-        self._server = EmbeddedPostgres(directory, settings={**TEST_SETTINGS, "max_connections": "20"})
+        self._server = EmbeddedPostgres(directory, settings={**TEST_SETTINGS, "max_connections": "32"})
         self._runner = asyncio.Runner()
         self.dsn = ""
 
