@@ -91,7 +91,7 @@ def test_a_job_that_waits_is_told_why() -> None:
         (wait,) = waits(give(Snapshot(jobs=(job("j", rows("a", 1)),), servers=servers)))
         return wait.reason
 
-    assert reason() == "waiting for a server of m: no server is configured"
+    assert reason() == "waiting for a server of m: none runs yet; `lorax-batch fleet slots` shows where one could"
     assert reason(server("s", model="other")) == "waiting for a server of m: none hosts it (hosted: other)"
     silent = server("s", model=None, state=ServerState.UNREACHABLE, reason="connection refused")
     assert "not known yet what these host: http://s: connection refused" in reason(silent)

@@ -186,7 +186,9 @@ def why_waiting(job: WaitingJob, servers: tuple[ServerView, ...]) -> str | None:
     hosted = ", ".join(sorted({server.base_model_id or "" for server in servers}))
     if hosted:
         return f"waiting for a server of {job.base_model_id}: none hosts it (hosted: {hosted})"
-    return f"waiting for a server of {job.base_model_id}: no server is configured"
+    return (
+        f"waiting for a server of {job.base_model_id}: none runs yet; `lorax-batch fleet slots` shows where one could"
+    )
 
 
 def _why_narrow(job: WaitingJob, servers: Sequence[ServerView]) -> str:
