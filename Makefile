@@ -25,6 +25,10 @@ demo: runtime ## three jobs, two base models, eight adapters on simulated LoRAX 
 test: setup ## run the whole test suite
 	@$(PYTEST)
 
+.PHONY: test-failed
+test-failed: setup ## run again, one at a time, the tests that failed last
+	@$(PYTEST) --last-failed --last-failed-no-failures none -n 0
+
 .PHONY: fuzz
 fuzz: setup ## throw random bad input at everything, with new seeds until SECONDS=600 are over
 	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),600)
@@ -62,7 +66,7 @@ check-long: setup ## run the tests that wait for real timeouts (a few minutes)
 	@$(PYTEST) -m long
 
 .PHONY: check
-check: setup fast test ## exactly what CI runs: format, lint, types, layers, generated code, tests
+check: setup fast test ## what CI runs: format, lint, types, layers, generated code, tests
 
 .PHONY: fast
 fast: setup ## the part of `make check` to run before each commit (no tests)
