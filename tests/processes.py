@@ -23,6 +23,7 @@ from lorax_batch_scheduler.postgres.embedded import USER
 from lorax_batch_scheduler.postgres.leftover import RunningLock
 
 from tests.invariants.database import check_database
+from tests.warm_process import AnyProcess, start_process
 
 START_S = 60.0
 _ASK_OFTEN = [(f"grpc.{name}_reconnect_backoff_ms", 50) for name in ("initial", "min", "max")]
@@ -71,7 +72,8 @@ class Service:
     Before it is stopped or closed alive, what it has in its database is checked.
     """
 
-    def __init__(self, directory: Path, *servers: str, arguments: tuple[str, ...] = ()) -> None:
+    def __init__(self, directory: Path, *servers: str, arguments: tuple[str, ...] = (), cold: bool = False) -> None:
+        """Cold: a program of its own from its first instruction, not forked from one that has the libraries."""
         self.directory = directory
         self.log = directory / "service.log"
         self._fired_log = directory / "failpoints.log"
@@ -81,7 +83,8 @@ class Service:
         self._arguments = [argument for server in servers for argument in ("--server", server)] + list(arguments)
         self.environment: dict[str, str] = {}
         """Variables of its next life."""
-        self._process: subprocess.Popen[bytes] | None = None
+        self._cold = cold
+        self._process: AnyProcess | None = None
         self._log_start = 0
 
     def __enter__(self) -> Self:
@@ -125,16 +128,10 @@ class Service:
 
     def begin(self, failpoints: str = "") -> None:
         """Start it with these failpoints armed: it may die before it ever answers."""
-        command = [sys.executable, "-m", "lorax_batch_server", "serve", "--listen", self.target]
-        with self.log.open("ab") as log:
-            self._log_start = log.tell()
-            self._process = subprocess.Popen(
-                [*command, "--data-dir", str(self.directory / "data"), *self._arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, **self.environment, VARIABLE: failpoints, LOG_VARIABLE: str(self._fired_log)},
-            )
+        arguments = ["serve", "--listen", self.target, "--data-dir", str(self.directory / "data"), *self._arguments]
+        environment = {**os.environ, **self.environment, VARIABLE: failpoints, LOG_VARIABLE: str(self._fired_log)}
+        self._log_start = self.log.stat().st_size if self.log.exists() else 0
+        self._process = start_process(arguments, environment=environment, log=self.log, cold=self._cold)
 
     def wait_ready(self) -> None:
         """Return when it answers."""

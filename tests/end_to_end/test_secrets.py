@@ -60,7 +60,8 @@ def service(postgres_directory: Path, tmp_path: Path, outside: Path) -> Iterator
     directory = postgres_directory / tmp_path.name
     directory.mkdir(mode=0o755)
     arguments = ("--fleet", str(tmp_path / "fleet.toml"), "--config", str(tmp_path / "settings.toml"))
-    service = Service(directory, arguments=arguments)
+    # Cold: `ps` and `/proc` show what it was started with.
+    service = Service(directory, arguments=arguments, cold=True)
     yield service
     if service.alive:
         service.stop()
