@@ -31,6 +31,7 @@ LIBRARIES = (
 OURS = ("lorax_batch_server.cli.application", "lorax_batch_server.app")
 NEEDS_EXEC = ("LD_", "MALLOC_", "PYTHON")
 """Variables that count when a program is begun, and never again."""
+_AT_FIRST = {**os.environ}
 
 
 def start_process(
@@ -38,7 +39,7 @@ def start_process(
 ) -> "AnyProcess":
     """Start `lorax-batch ARGUMENTS`, which appends all that it says to a log: quickly, unless it must begin cold."""
     ours = {name: value for name, value in environment.items() if name.startswith(NEEDS_EXEC)}
-    if not cold and sys.platform == "linux" and all(os.environ.get(name) == value for name, value in ours.items()):
+    if not cold and sys.platform == "linux" and all(_AT_FIRST.get(name) == value for name, value in ours.items()):
         return WarmProcess.start(arguments, environment=environment, log=log)
     with log.open("ab") as output:
         return subprocess.Popen(
