@@ -1,5 +1,8 @@
 """The tree of commands."""
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from lorax_batch_server.cli import (
@@ -34,6 +37,23 @@ application = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # rich help takes 0.2 s to import
 )
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"lorax-batch {version('lorax-batch')}")
+        raise typer.Exit
+
+
+@application.callback()
+def every_command(
+    version: Annotated[  # its callback answers
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Stand before every command."""
+
+
 application.command("demo", short_help="Run a sample on simulated servers.")(demo.demo)
 application.command("run", short_help="Run one dataset, without a service.")(run.run)
 application.command("serve", short_help="Run the service.")(serve.serve)

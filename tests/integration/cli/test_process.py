@@ -1,6 +1,7 @@
 import asyncio
 import signal
 import sys
+from importlib.metadata import version
 
 from lorax_batch.v1 import job_pb2
 
@@ -21,6 +22,12 @@ async def test_help_names_every_command():
     assert process.returncode == 0
     for name in (b"demo", b"run", b"serve", b"simulator", b"validate", b"datasets", b"jobs", b"fleet"):
         assert name in out
+
+
+async def test_the_version_is_told():
+    process = await start("--version")
+    out, _ = await process.communicate()
+    assert (process.returncode, out) == (0, f"lorax-batch {version('lorax-batch')}\n".encode())
 
 
 async def test_help_loads_nothing_heavy():
