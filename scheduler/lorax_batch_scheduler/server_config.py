@@ -1,6 +1,7 @@
 """What a LoRAX server must be started with; jobs with the same configuration can share servers."""
 
 import hashlib
+import re
 from typing import Final
 
 import msgspec
@@ -17,6 +18,9 @@ BACKENDS: Final = ("fa2", "flashinfer")
 ADAPTER_SOURCES: Final = ("hub", "s3", "local", "pbase")
 MAX_CUSTOM_ARGS: Final = 100
 MAX_TEXT_CHARACTERS: Final = 500
+MAX_TAG_CHARACTERS: Final = 128
+"""Of an image's tag, as registries have it."""
+_TAG: Final = re.compile(r"\w[\w.-]*", re.ASCII)
 
 
 class ServerConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -53,16 +57,23 @@ def check_server_config(config: ServerConfig, model: BaseModel | None = None) ->
             "server_config.custom_args",
             f"{len(config.custom_args)} arguments, but at most {MAX_CUSTOM_ARGS} are accepted",
         )
-    texts = {"lorax_image_tag": config.lorax_image_tag} | {
-        f"custom_args[{index}]": argument for index, argument in enumerate(config.custom_args)
-    }
-    for field, text in texts.items():
+    for index, text in enumerate(config.custom_args):
         if len(text) > MAX_TEXT_CHARACTERS or not text.isprintable():
             raise InvalidInputError(
-                f"server_config.{field}",
+                f"server_config.custom_args[{index}]",
                 f"has {len(text)} characters, but must be at most {MAX_TEXT_CHARACTERS} that are printable",
             )
+    _check_tag(config.lorax_image_tag)
     check_custom_arguments(config.custom_args, model=model, quantization=config.quantization, backend=config.backend)
+
+
+def _check_tag(tag: str) -> None:
+    """A tag stands in the command that starts a server."""
+    field = "server_config.lorax_image_tag"
+    if len(tag) > MAX_TAG_CHARACTERS:
+        raise InvalidInputError(field, f"has {len(tag)} characters, but a tag has at most {MAX_TAG_CHARACTERS}")
+    if tag and not _TAG.fullmatch(tag):
+        raise InvalidInputError(field, f"{tag!r} is no image tag: it is made of letters, digits, '_', '.' and '-'")
 
 
 def _one_of(field: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -78,7 +78,13 @@ class JobIntake:
             if known is not None:
                 return known
         now = self._clock.now()
-        order = check_create(request, catalogue=self._catalogue, max_parameters=self._terms.max_parameters, now=now)
+        order = check_create(
+            request,
+            catalogue=self._catalogue,
+            max_parameters=self._terms.max_parameters,
+            now=now,
+            by_operator=caller.sees is None,
+        )
         dataset = await self._datasets.get_dataset(order.dataset, names_of=caller.tenant, ids_of=caller.sees)
         self._check_dataset(dataset, order)
         new = self._new_job(order, dataset, "" if request.validate_only else self._new_id())

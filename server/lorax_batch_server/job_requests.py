@@ -11,6 +11,7 @@ from lorax_batch_scheduler.catalogue import BaseModel, Catalogue
 from lorax_batch_scheduler.errors import InvalidInputError
 from lorax_batch_scheduler.job import JobFilter
 from lorax_batch_scheduler.job_secrets import JobSecrets
+from lorax_batch_scheduler.launching.shared_arguments import check_shared_arguments
 from lorax_batch_scheduler.redaction import REDACTOR
 from lorax_batch_scheduler.server_config import ServerConfig, check_server_config
 
@@ -62,12 +63,17 @@ class JobUpdate:
     labels: dict[str, str] | None = None
 
 
-def check_create(request: pb.CreateJobRequest, *, catalogue: Catalogue, max_parameters: int, now: datetime) -> JobOrder:
-    """Return what a CreateJobRequest asks for. Raises `InvalidRequestError` with everything that is wrong."""
+def check_create(
+    request: pb.CreateJobRequest, *, catalogue: Catalogue, max_parameters: int, now: datetime, by_operator: bool
+) -> JobOrder:
+    """Return what a CreateJobRequest asks for. Raises `InvalidRequestError` with everything that is wrong.
+
+    `by_operator`: servers may be started with any argument; else with those that can't harm other tenants.
+    """
     checks = Checks()
     checks.text("dataset", request.dataset, limit=MAX_NAME_CHARACTERS, required=True)
     config = _server_config(request.server_config)
-    base_model = _base_model(checks, config, catalogue, max_parameters)
+    base_model = _base_model(checks, config, catalogue, max_parameters, by_operator=by_operator)
     given = request.server_config
     secrets = JobSecrets(
         hf_token=_token(checks, "hf_token", given.hf_token),
@@ -215,7 +221,9 @@ def _token(checks: Checks, field: str, token: str) -> str:
     return token
 
 
-def _base_model(checks: Checks, config: ServerConfig, catalogue: Catalogue, max_parameters: int) -> BaseModel | None:
+def _base_model(
+    checks: Checks, config: ServerConfig, catalogue: Catalogue, max_parameters: int, *, by_operator: bool
+) -> BaseModel | None:
     model: BaseModel | None = None
     if len(config.base_model) > MAX_NAME_CHARACTERS:
         checks.text("server_config.base_model", config.base_model, limit=MAX_NAME_CHARACTERS)
@@ -226,6 +234,8 @@ def _base_model(checks: Checks, config: ServerConfig, catalogue: Catalogue, max_
             checks.failed(error)
     try:
         check_server_config(config, model)
+        if not by_operator:
+            check_shared_arguments(config.custom_args)
     except InvalidInputError as error:
         checks.failed(error)
     return model

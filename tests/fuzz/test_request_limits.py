@@ -24,7 +24,9 @@ MODEL = "mistral-7b-instruct-v0-2"
 def create(**fields: Any) -> None:
     config = {"base_model": MODEL} | fields.pop("server_config", {})
     request = pb.CreateJobRequest(**({"dataset": "d", "server_config": config} | fields))
-    job_requests.check_create(request, catalogue=CATALOGUE, max_parameters=DEFAULT_MAX_PARAMETERS, now=NOW)
+    job_requests.check_create(
+        request, catalogue=CATALOGUE, max_parameters=DEFAULT_MAX_PARAMETERS, now=NOW, by_operator=True
+    )
 
 
 def update_request(paths: list[str], **job: Any) -> pb.UpdateJobRequest:
@@ -193,11 +195,13 @@ LIMITS = {
             "server_config.custom_args[0]",
             lambda n: create(server_config={"custom_args": ["--" + "a" * (n - 2)]}),
         ),
+    ],
+    "MAX_TAG_CHARACTERS": [
         Limit(
-            server_config.MAX_TEXT_CHARACTERS,
+            server_config.MAX_TAG_CHARACTERS,
             "server_config.lorax_image_tag",
             lambda n: create(server_config={"lorax_image_tag": "t" * n}),
-        ),
+        )
     ],
     "max_dataset_bytes": [Limit(10_000, "start.total_bytes", lambda n: start(total_bytes=n))],
 }

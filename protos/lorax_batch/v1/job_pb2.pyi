@@ -140,7 +140,9 @@ class ServerConfig(_message.Message):
     """Write-only, as `hf_token`: used to download adapters only."""
     @_builtins.property
     def custom_args(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """More arguments for the LoRAX launcher, as one would type them."""
+        """More arguments for the LoRAX launcher, as one would type them. Those that reach beyond the rows of a server (code,
+        files, places that are told) need a key of the role OPERATE where keys are asked for.
+        """
 
     def __init__(
         self,

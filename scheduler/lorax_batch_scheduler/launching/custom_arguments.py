@@ -26,6 +26,7 @@ REPEATABLE: Final = frozenset(
 MODEL_ID: Final = "--model-id"
 _ADDRESS: Final = "the service gives each of its servers an address of its own"
 _ENDS: Final = "the launcher would end at once"
+_SECRET: Final = "arguments are stored and shown as they are, and tokens must not be: give them as the job's own tokens"
 _REFUSED: Final = {
     "--hostname": _ADDRESS,
     "--port": _ADDRESS,
@@ -36,6 +37,8 @@ _REFUSED: Final = {
     "--download-only": _ENDS,
     "--help": _ENDS,
     "--version": _ENDS,
+    "--predibase-api-token": _SECRET,
+    "--ngrok-authtoken": _SECRET,
 }
 COUNTS: Final = frozenset(
     ("--max-total-tokens", "--max-input-length", "--max-batch-prefill-tokens", "--max-batch-total-tokens",

@@ -179,3 +179,11 @@ async def test_without_keys_all_is_shown_and_made_for_the_first_tenant(shared: S
         start = datasets_pb2.UploadDatasetRequest(start=datasets_pb2.UploadStart())
         made = await unlocked.datasets.UploadDataset(iter([start]))
         assert made.dataset.tenant == "default"
+
+
+async def test_servers_are_started_with_what_harms_no_other_tenant(shared: Shared) -> None:
+    config = job_pb2.ServerConfig(base_model=MODEL.base_model, custom_args=["--trust-remote-code"])
+    request = pb.CreateJobRequest(dataset="ds_acme", server_config=config, validate_only=True)
+    told = await refusal(shared.api.jobs.CreateJob(request, metadata=shared.keys["acme submit"]))
+    assert "ask an operator" in told.fields["server_config.custom_args[0]"]
+    await shared.api.jobs.CreateJob(request, metadata=shared.keys["operator"])

@@ -2,6 +2,7 @@
 
 import pytest
 from lorax_batch_scheduler.errors import InvalidInputError
+from lorax_batch_scheduler.launching.shared_arguments import check_shared_arguments
 from lorax_batch_scheduler.server_config import ServerConfig, check_server_config
 
 from tests.unit.launching.examples import MISTRAL
@@ -55,6 +56,7 @@ def test_what_the_launcher_takes_is_accepted(custom: list[str]) -> None:
         (["--memory-wiggle-room", "nan"], 0, "between 0 and 1"),
         (["--cuda-memory-fraction", "1"], 0, "keeps each server to its share"),
         (["--revision", "a", "--revision=b"], 2, "given twice"),
+        (["--predibase-api-token", "t"], 0, "give them as the job's own tokens"),
         (["--compile", "--eager"], 1, "can't be used with"),
         (["--dtype", "float16", "--quantize", "awq"], 2, "can't be used with"),
         (["--max-total-tokens", "100", "--max-input-length", "100"], 2, "must be less than '--max-total-tokens 100'"),
@@ -77,3 +79,33 @@ def test_what_is_said_twice_must_be_the_same() -> None:
         check("--backend", "flashinfer", backend="fa2")
     with pytest.raises(InvalidInputError, match="can't be used with the quantization 'awq'"):
         check("--dtype", "float16", quantization="awq")
+
+
+@pytest.mark.parametrize("tag", ["main", "0.12.1", "07addea", "_x", "t" * 128])
+def test_image_tags_are_accepted(tag: str) -> None:
+    check_server_config(ServerConfig(base_model=MISTRAL.name, lorax_image_tag=tag), MISTRAL)
+
+
+@pytest.mark.parametrize("tag", ["../other", "latest@sha256:0", "a b", "$(id)", "main;id", "-x", "t" * 129, "ä"])
+def test_what_is_no_image_tag_is_refused(tag: str) -> None:
+    with pytest.raises(InvalidInputError) as told:
+        check_server_config(ServerConfig(base_model=MISTRAL.name, lorax_image_tag=tag), MISTRAL)
+    assert told.value.field == "server_config.lorax_image_tag"
+
+
+def test_tenants_say_how_rows_are_computed() -> None:
+    check_shared_arguments(
+        ["--max-total-tokens=8192", "--eager-prefill", "true", "--dtype", "bfloat16", "--compile", "--num-shard", "1"]
+    )
+
+
+@pytest.mark.parametrize(
+    "flag",
+    ["--trust-remote-code", "--revision", "--otlp-endpoint", "--tokenizer-config-path", "--weights-cache-override",
+     "--ngrok", "--env", "--cors-allow-origin", "--something-new"],
+)  # fmt: skip
+def test_what_reaches_further_is_for_operators(flag: str) -> None:
+    with pytest.raises(InvalidInputError) as told:
+        check_shared_arguments(["--compile", f"{flag}"])
+    assert told.value.field == "server_config.custom_args[1]"
+    assert f"'{flag}' may reach beyond" in told.value.message
