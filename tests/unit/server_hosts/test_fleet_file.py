@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from lorax_batch_scheduler.errors import ConfigurationError
 from lorax_batch_scheduler.launch import Launch
-from lorax_batch_scheduler.server_hosts.command.launch_plan import plan_launch
+from lorax_batch_scheduler.server_hosts.command.launch_plan import base_environment, plan_launch
 from lorax_batch_scheduler.server_hosts.fleet_file import FleetPlan, load_fleet
 from lorax_batch_scheduler.server_hosts.template_entry import shipped_templates
 
@@ -192,6 +192,13 @@ LAUNCH = Launch(
     arguments=("--quantize", "eetq", "--json", '{"a": "{port}"}'),
     hf_token="hf_secret",
 )
+
+
+def test_servers_are_not_let_into_the_stores_of_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = ("LORAX_BATCH_DATABASE_URL", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "PGPASSWORD", "OTEL_EXPORTER_OTLP_HEADERS")
+    for name in (*ours, "HF_HOME"):
+        monkeypatch.setenv(name, "value")
+    assert base_environment().keys() & {*ours, "HF_HOME"} == {"HF_HOME"}
 
 
 def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slot: str, launch: Launch = LAUNCH) -> list[str]:

@@ -12,7 +12,8 @@ from lorax_batch_scheduler.launch import Launch
 from lorax_batch_scheduler.server_hosts.command.slot import CommandSlot
 from lorax_batch_scheduler.server_hosts.command.template import fill
 
-_OURS = "LORAX_BATCH_"
+_OURS: Final = ("LORAX_BATCH_", "AWS_", "PG", "OTEL_")
+"""How variables begin that are for this process: its settings, and what its stores and collectors let it in with."""
 TOKEN_VARIABLES: Final = ("HUGGING_FACE_HUB_TOKEN", "HF_TOKEN")
 """Router and shard read the first, the launcher's first look at the model the second."""
 _FOR_ADAPTERS: Final = "LORAX_USE_GLOBAL_HF_TOKEN"
@@ -77,7 +78,10 @@ def plan_launch(slot: CommandSlot, launch: Launch, *, server_id: str, port: int,
 
 
 def base_environment() -> dict[str, str]:
-    """Return this process's environment without the service's own settings: the database's password is one."""
+    """Return this process's environment without what opens the service's own stores.
+
+    Rows may name adapters in S3: a server with the service's credentials would read all datasets and results for them.
+    """
     return {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
 
 
