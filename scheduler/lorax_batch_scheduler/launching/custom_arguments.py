@@ -26,7 +26,7 @@ REPEATABLE: Final = frozenset(
 MODEL_ID: Final = "--model-id"
 _ADDRESS: Final = "the service gives each of its servers an address of its own"
 _ENDS: Final = "the launcher would end at once"
-_SECRET: Final = "arguments are stored and shown as they are, and tokens must not be: give them as the job's own tokens"
+_IN_THE_OPEN: Final = "arguments are shown to whoever sees the job: give tokens as the job's own"
 _REFUSED: Final = {
     "--hostname": _ADDRESS,
     "--port": _ADDRESS,
@@ -37,8 +37,8 @@ _REFUSED: Final = {
     "--download-only": _ENDS,
     "--help": _ENDS,
     "--version": _ENDS,
-    "--predibase-api-token": _SECRET,
-    "--ngrok-authtoken": _SECRET,
+    "--predibase-api-token": _IN_THE_OPEN,
+    "--ngrok-authtoken": _IN_THE_OPEN,
 }
 COUNTS: Final = frozenset(
     ("--max-total-tokens", "--max-input-length", "--max-batch-prefill-tokens", "--max-batch-total-tokens",

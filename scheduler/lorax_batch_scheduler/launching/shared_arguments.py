@@ -37,6 +37,6 @@ def check_shared_arguments(words: Sequence[str]) -> None:
         if argument.flag not in FOR_TENANTS:
             raise InvalidInputError(
                 f"server_config.custom_args[{argument.index}]",
-                f"'{argument.flag}' may reach beyond the rows of its server: leave it out, or ask an operator, whose key "
-                "may use it, to make the job",
+                f"'{argument.flag}' may reach beyond the rows of its server: leave it out, or ask an operator, whose "
+                "key may use it, to make the job",
             )

@@ -11,6 +11,7 @@ import typer
 from lorax_batch_server.cli.exit_code import ExitCode
 from lorax_batch_server.cli.options import DEFAULT_TARGET, JsonOption, TargetOption, open_client
 from lorax_batch_server.cli.output import print_json, print_pairs, print_table, show_count
+from lorax_batch_server.cli.printable import say
 
 if TYPE_CHECKING:
     from lorax_batch_client import Client, Dataset
@@ -163,7 +164,8 @@ def print_dataset(dataset: "Dataset") -> None:
         ]
     )
     for code in dataset.invalid:
-        typer.echo(f"\n{code.code}: {show_count(code.line_count, 'line')}")
+        typer.echo()
+        say(f"{code.code}: {show_count(code.line_count, 'line')}")
         for line in code.first_lines:
             where = f" {line.param}:" if line.param else ""
-            typer.echo(f"  line {line.line}:{where} {line.message}")
+            say(f"  line {line.line}:{where} {line.message}")

@@ -9,6 +9,7 @@ import typer
 from lorax_batch_server.cli.exit_code import ExitCode
 from lorax_batch_server.cli.options import JsonOption
 from lorax_batch_server.cli.output import print_json
+from lorax_batch_server.cli.printable import say
 from lorax_batch_server.cli.serve import RoleOption, ServerOption
 
 if TYPE_CHECKING:
@@ -70,6 +71,6 @@ def _show(finding: "Finding", *, as_json: bool) -> None:
     if as_json:
         print_json(finding)
         return
-    typer.echo(f"{finding.verdict.value:<8} {finding.check}: {finding.message}")
+    say(f"{finding.verdict.value:<8} {finding.check}: {finding.message}")
     if finding.advice:
-        typer.echo(f"{'':8} -> {finding.advice}")
+        say(f"{'':8} -> {finding.advice}")

@@ -9,6 +9,7 @@ from lorax_batch_server.cli.deadline import parse_span
 from lorax_batch_server.cli.exit_code import ExitCode
 from lorax_batch_server.cli.options import DEFAULT_TARGET, JsonOption, TargetOption, open_client
 from lorax_batch_server.cli.output import print_json, print_table
+from lorax_batch_server.cli.printable import say
 from lorax_batch_server.cli.reporting_group import CommandError
 
 if TYPE_CHECKING:
@@ -79,4 +80,4 @@ def _print(made: "Export", *, as_json: bool) -> None:
         print_json(made)
     else:
         reason = f" ({made.reason})" if made.reason else ""
-        typer.echo(f"{made.export_id} {made.state.value}{reason}: {made.destination}")
+        say(f"{made.export_id} {made.state.value}{reason}: {made.destination}")

@@ -9,6 +9,7 @@ from lorax_batch_server.cli.fleet_view import FleetTeller, print_servers, print_
 from lorax_batch_server.cli.options import DEFAULT_TARGET, JsonOption, TargetOption, open_client
 from lorax_batch_server.cli.outage_notice import OutageNotice
 from lorax_batch_server.cli.output import event_name, fields_of, print_json
+from lorax_batch_server.cli.printable import say
 
 commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 commands.command()(top)
@@ -54,7 +55,7 @@ def drain(
         print_json(drained)
         return
     why = f": {drained.drain_reason}" if drained.drain_reason else ""
-    typer.echo(f"{drained.slot_id} is drained{why}; `lorax-batch fleet undrain {drained.slot_id}` puts it back")
+    say(f"{drained.slot_id} is drained{why}; `lorax-batch fleet undrain {drained.slot_id}` puts it back")
 
 
 @commands.command()
@@ -79,4 +80,4 @@ def watch(as_json: JsonOption = False, target: TargetOption = DEFAULT_TARGET) ->
                 print_json({"event": event_name(event), **fields_of(event)})
                 continue
             for line in teller.lines(event):
-                typer.echo(line)
+                say(line)

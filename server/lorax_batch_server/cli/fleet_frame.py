@@ -11,6 +11,7 @@ from rich.text import Text
 
 from lorax_batch_server.cli.fleet_view import model_of, slot_reason
 from lorax_batch_server.cli.output import show_count
+from lorax_batch_server.cli.printable import printable
 
 _STYLES: Final = {
     ServerState.READY: "green",
@@ -67,7 +68,7 @@ def _slot_lines(slots: Sequence[Slot], servers: Sequence[Server]) -> Iterator[tu
                 *_texts(slot.slot_id, slot.declared_model),
                 state,
                 *_numbers("", "", "", ""),
-                Text(slot_reason(slot)),
+                *_texts(slot_reason(slot)),
             )
         for server in hosted:
             yield _server_line(slot, server)
@@ -83,14 +84,18 @@ def _server_line(slot: Slot, server: Server) -> tuple[Text, ...]:
         f"{server.tokens_per_second:,.0f}",
         f"{len(server.warm_adapters):,}",
     )
-    return (*_texts(slot.slot_id, model_of(server)), state, *numbers, Text(server.reason or slot_reason(slot)))
+    reason = server.reason or slot_reason(slot)
+    return (*_texts(slot.slot_id, model_of(server)), state, *numbers, *_texts(reason))
 
 
 def _queue_lines(queues: Sequence[Queue], servers: Sequence[Server]) -> Iterator[tuple[Text, ...]]:
     hosting = Counter(server.base_model_id for server in servers if server.state is ServerState.READY)
     for queue in queues:
         counts = (hosting[queue.base_model_id], queue.jobs_running, queue.jobs_queued, queue.rows_left)
-        yield (Text(queue.base_model_id), *_numbers(*(f"{count:,}" for count in (*counts, queue.tokens_left))))
+        yield (
+            *_texts(queue.base_model_id),
+            *_numbers(*(f"{count:,}" for count in (*counts, queue.tokens_left))),
+        )
     if not queues:
         yield (Text("nothing waits or runs", style="dim"), *_numbers("", "", "", "", ""))
 
@@ -105,7 +110,7 @@ def _table(columns: Sequence[str], lines: Sequence[tuple[Text, ...]]) -> Table:
 
 
 def _texts(*cells: str) -> Iterator[Text]:
-    return (Text(cell) for cell in cells)
+    return (Text(printable(cell)) for cell in cells)
 
 
 def _numbers(*cells: str) -> Iterator[Text]:

@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
-import typer
-
 from lorax_batch_server.cli.output import event_name, fields_of, print_json, show_span
+from lorax_batch_server.cli.printable import printable, say
 
 if TYPE_CHECKING:
     from lorax_batch_client import Job, JobEvent
@@ -67,7 +66,7 @@ class PlainProgress(_Display):
         if mark != self._last.get(job.job_id) or self._monotonic() >= self._next[job.job_id]:
             self._last[job.job_id] = mark
             self._next[job.job_id] = self._monotonic() + PLAIN_SECONDS
-            typer.echo(f"{self._names.get(job.job_id, job.job_id)}  {describe_progress(job)}", err=True)
+            say(f"{self._names.get(job.job_id, job.job_id)}  {describe_progress(job)}", err=True)
 
 
 class BarProgress(_Display):
@@ -122,7 +121,7 @@ def describe_progress(job: "Job") -> str:
 def _details(job: "Job") -> list[str]:
     counts, parts = job.counts, []
     if job.reason:
-        parts.append(job.reason)
+        parts.append(printable(job.reason))
     if counts.total:
         parts.append(f"{counts.ended:,}/{counts.total:,} rows")
     if failed := counts.failed + counts.invalid:

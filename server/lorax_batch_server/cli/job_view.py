@@ -3,9 +3,8 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-import typer
-
 from lorax_batch_server.cli.output import print_pairs, print_table, show, show_span
+from lorax_batch_server.cli.printable import say
 
 if TYPE_CHECKING:
     from lorax_batch_client import Job
@@ -70,7 +69,7 @@ def print_job(job: "Job") -> None:
     )
     for error in sorted(job.errors, key=lambda error: error.line):
         row = f" ({error.custom_id})" if error.custom_id else ""
-        typer.echo(f"line {error.line}{row}: {error.code}: {error.message}")
+        say(f"line {error.line}{row}: {error.code}: {error.message}")
 
 
 def _end(progress: "Progress | None") -> str | None:

@@ -21,6 +21,7 @@ from lorax_batch_server.cli.options import (
     parse_labels,
 )
 from lorax_batch_server.cli.output import print_json
+from lorax_batch_server.cli.printable import say
 from lorax_batch_server.cli.record import record
 from lorax_batch_server.cli.reporting_group import CommandError
 from lorax_batch_server.cli.results import RowOrder, fetch_results
@@ -141,7 +142,7 @@ def watch(job: JobArgument, as_json: JsonOption = False, target: TargetOption = 
 def _watch_to_end(client: "Client", job_id: str, *, as_json: bool) -> None:
     ended = follow_job(client, job_id, as_json=as_json, hint=watch_hint(job_id))
     if not as_json:
-        typer.echo(describe_end(ended))
+        say(describe_end(ended))
     raise typer.Exit(exit_code_of(ended))
 
 
@@ -255,4 +256,4 @@ def _print_state(job: "Job", *, as_json: bool) -> None:
     if as_json:
         print_json(job)
     else:
-        typer.echo(f"{job.job_id} {job.state.value}" + (f" ({job.reason})" if job.reason else ""))
+        say(f"{job.job_id} {job.state.value}" + (f" ({job.reason})" if job.reason else ""))

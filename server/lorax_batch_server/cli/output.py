@@ -3,6 +3,7 @@
 import dataclasses
 import enum
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -11,17 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from lorax_batch_server.cli.printable import printable, say
+
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 # Wide enough that nothing is cut or wrapped where a program reads.
 PIPE_WIDTH = 4_000
+_CONTROLS = re.compile("[\x7f-\x9f\u2028\u2029]")
+"""JSON may hold them as they are, but terminals obey some, and some readers take others for the end of a line."""
 
 
 def print_json(value: "DataclassInstance | Mapping[str, Any]") -> None:
     """Print one value as one line."""
     fields = value if isinstance(value, Mapping) else fields_of(value)
-    typer.echo(json.dumps(fields, default=_encode, ensure_ascii=False, separators=(",", ":")))
+    line = json.dumps(fields, default=_encode, ensure_ascii=False, separators=(",", ":"))
+    typer.echo(_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", line))
     sys.stdout.flush()
 
 
@@ -77,7 +83,7 @@ def print_pairs(pairs: Iterable[tuple[str, object]]) -> None:
     kept = [(key, show(value)) for key, value in pairs if value not in (None, "", (), {})]
     width = max((len(key) for key, _ in kept), default=0)
     for key, value in kept:
-        typer.echo(f"{key:<{width}}  {value}")
+        say(f"{key:<{width}}  {value}")
 
 
 def show(value: object) -> str:
@@ -96,7 +102,7 @@ def show(value: object) -> str:
         return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
     if isinstance(value, timedelta):
         return show_span(value)
-    return str(value)
+    return printable(str(value))
 
 
 def show_count(count: int, noun: str) -> str:

@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from lorax_batch_server.cli.exit_code import ExitCode
+from lorax_batch_server.cli.printable import say
 
 
 class CommandError(Exception):
@@ -35,13 +36,8 @@ class ReportingGroup(TyperGroup):
             if reported is None:
                 raise
             message, exit_code = reported
-            typer.echo(f"lorax-batch: {printable(message)}", err=True)
+            say(f"lorax-batch: {message}", err=True)
             raise typer.Exit(exit_code) from error
-
-
-def printable(text: str) -> str:
-    """Return a text on one line, without what a terminal would obey: it may come from a file of anybody."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _sole_cause(error: Exception) -> Exception:

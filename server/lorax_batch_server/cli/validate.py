@@ -8,6 +8,7 @@ import typer
 from lorax_batch_server.cli.exit_code import ExitCode
 from lorax_batch_server.cli.options import JsonOption
 from lorax_batch_server.cli.output import print_json, show_count
+from lorax_batch_server.cli.printable import say
 
 if TYPE_CHECKING:
     from lorax_batch_scheduler.dataset import DatasetSummary, InvalidLine
@@ -33,7 +34,7 @@ def validate(
 
 def _print_line(invalid: "InvalidLine") -> None:
     param = f" {invalid.param}:" if invalid.param else ""
-    typer.echo(f"line {invalid.line}: {invalid.code}:{param} {invalid.message}")
+    say(f"line {invalid.line}: {invalid.code}:{param} {invalid.message}")
 
 
 def _print_line_as_json(invalid: "InvalidLine") -> None:
@@ -65,6 +66,6 @@ def _print_summary(summary: "DatasetSummary") -> None:
     if summary.models:
         typer.echo("models")
     for one in summary.models[:MODELS_SHOWN]:
-        typer.echo(f"  {one.row_count:>10,}  {one.model or '(base model)'}")
+        say(f"  {one.row_count:>10,}  {one.model or '(base model)'}")
     if (hidden := summary.model_count - MODELS_SHOWN) > 0:
         typer.echo(f"  and {hidden:,} more")

@@ -8,6 +8,7 @@ import typer
 from lorax_batch_server.cli.exit_code import ExitCode
 from lorax_batch_server.cli.options import DEFAULT_TARGET, JsonOption, TargetOption, open_client
 from lorax_batch_server.cli.output import fields_of, print_json, print_pairs, print_table, show_count
+from lorax_batch_server.cli.printable import say
 from lorax_batch_server.cli.reporting_group import CommandError
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def try_out(webhook: WebhookArgument, as_json: JsonOption = False, target: Targe
     else:
         milliseconds = round(delivery.latency.total_seconds() * 1_000)
         outcome = delivery.error or f"was taken with status {delivery.status}"
-        typer.echo(f"{delivery.message_id}: {outcome} ({milliseconds:,} ms)")
+        say(f"{delivery.message_id}: {outcome} ({milliseconds:,} ms)")
     if delivery.error:
         raise typer.Exit(ExitCode.FAILED)
 

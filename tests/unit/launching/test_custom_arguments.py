@@ -56,7 +56,7 @@ def test_what_the_launcher_takes_is_accepted(custom: list[str]) -> None:
         (["--memory-wiggle-room", "nan"], 0, "between 0 and 1"),
         (["--cuda-memory-fraction", "1"], 0, "keeps each server to its share"),
         (["--revision", "a", "--revision=b"], 2, "given twice"),
-        (["--predibase-api-token", "t"], 0, "give them as the job's own tokens"),
+        (["--predibase-api-token", "t"], 0, "give tokens as the job's own"),
         (["--compile", "--eager"], 1, "can't be used with"),
         (["--dtype", "float16", "--quantize", "awq"], 2, "can't be used with"),
         (["--max-total-tokens", "100", "--max-input-length", "100"], 2, "must be less than '--max-total-tokens 100'"),

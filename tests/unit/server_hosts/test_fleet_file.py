@@ -195,7 +195,7 @@ LAUNCH = Launch(
 
 
 def test_servers_are_not_let_into_the_stores_of_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
-    ours = ("LORAX_BATCH_DATABASE_URL", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "PGPASSWORD", "OTEL_EXPORTER_OTLP_HEADERS")
+    ours = ("LORAX_BATCH_DATABASE_URL", "AWS_SECRET_ACCESS_KEY", "PGPASSWORD", "OTEL_EXPORTER_OTLP_HEADERS")
     for name in (*ours, "HF_HOME"):
         monkeypatch.setenv(name, "value")
     assert base_environment().keys() & {*ours, "HF_HOME"} == {"HF_HOME"}
