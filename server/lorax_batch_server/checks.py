@@ -1,5 +1,6 @@
 """Checks of request fields that gather every violation, so that a caller sees all of them at once."""
 
+import unicodedata
 from collections.abc import Mapping
 from typing import Final
 
@@ -19,6 +20,8 @@ MAX_PAGE_TOKEN_CHARACTERS: Final = 500
 _MAX_VIOLATIONS: Final = 20
 """Kept of one request; a caller who made more mistakes sees the first of them. A message holds two million fields."""
 _SHOWN_CHARACTERS: Final = 60
+_CONTROLS: Final = ("Cc", "Zl", "Zp")
+"""Of Unicode: those of ASCII, their like from U+0080 to U+009F which terminals obey too, and the ends of lines."""
 
 
 class Checks:
@@ -100,8 +103,8 @@ def known_id(kind: str, field: str, value: str) -> str:
 
 
 def is_plain(value: str) -> bool:
-    """Tell whether a text has no control characters."""
-    return not any(character < " " or character == "\x7f" for character in value)
+    """Tell whether a text has no control characters, and no ends of lines."""
+    return value.isprintable() or not any(unicodedata.category(character) in _CONTROLS for character in value)
 
 
 def shown(value: str) -> str:

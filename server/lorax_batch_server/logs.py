@@ -2,10 +2,12 @@
 
 import logging
 import sys
+from collections.abc import MutableMapping
 from typing import Any, Final, TextIO
 
 import structlog
 
+from lorax_batch_server.printable import printable
 from lorax_batch_server.redacted_output import redact_entry, redact_line
 
 LEVELS: Final = {
@@ -37,6 +39,7 @@ def set_up_logs(*, level: str, log_format: str, stream: TextIO | None = None) ->
     last: list[Any] = (
         # Not rich's tracebacks, which show local variables.
         [
+            _without_controls,
             structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback),
             redact_line,
         ]
@@ -58,3 +61,8 @@ def set_up_logs(*, level: str, log_format: str, stream: TextIO | None = None) ->
     )
     # Libraries only speak up when something is wrong.
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
+
+
+def _without_controls(logger: Any, name: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:  # noqa: ANN401  # of structlog
+    """Escape what a terminal would obey: callers name things, and servers say what they like."""
+    return {key: printable(value) if isinstance(value, str) else value for key, value in entry.items()}

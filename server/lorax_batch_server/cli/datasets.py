@@ -10,8 +10,7 @@ import typer
 
 from lorax_batch_server.cli.exit_code import ExitCode
 from lorax_batch_server.cli.options import DEFAULT_TARGET, JsonOption, TargetOption, open_client
-from lorax_batch_server.cli.output import print_json, print_pairs, print_table, show_count
-from lorax_batch_server.cli.printable import say
+from lorax_batch_server.cli.output import print_json, print_pairs, print_table, say, show_count
 
 if TYPE_CHECKING:
     from lorax_batch_client import Client, Dataset

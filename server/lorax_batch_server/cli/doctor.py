@@ -8,8 +8,7 @@ import typer
 
 from lorax_batch_server.cli.exit_code import ExitCode
 from lorax_batch_server.cli.options import JsonOption
-from lorax_batch_server.cli.output import print_json
-from lorax_batch_server.cli.printable import say
+from lorax_batch_server.cli.output import print_json, say
 from lorax_batch_server.cli.serve import RoleOption, ServerOption
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ import typer
 from lorax_batch_server.cli.deadline import parse_span
 from lorax_batch_server.cli.exit_code import ExitCode
 from lorax_batch_server.cli.options import DEFAULT_TARGET, JsonOption, TargetOption, open_client
-from lorax_batch_server.cli.output import print_json, print_table
-from lorax_batch_server.cli.printable import say
+from lorax_batch_server.cli.output import print_json, print_table, say
 from lorax_batch_server.cli.reporting_group import CommandError
 
 if TYPE_CHECKING:

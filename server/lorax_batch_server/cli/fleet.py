@@ -8,8 +8,7 @@ from lorax_batch_server.cli.fleet_top import top
 from lorax_batch_server.cli.fleet_view import FleetTeller, print_servers, print_slots
 from lorax_batch_server.cli.options import DEFAULT_TARGET, JsonOption, TargetOption, open_client
 from lorax_batch_server.cli.outage_notice import OutageNotice
-from lorax_batch_server.cli.output import event_name, fields_of, print_json
-from lorax_batch_server.cli.printable import say
+from lorax_batch_server.cli.output import event_name, fields_of, print_json, say
 
 commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 commands.command()(top)

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from lorax_batch_server.cli.fleet_view import model_of, slot_reason
 from lorax_batch_server.cli.output import show_count
-from lorax_batch_server.cli.printable import printable
+from lorax_batch_server.printable import printable
 
 _STYLES: Final = {
     ServerState.READY: "green",

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
-from lorax_batch_server.cli.output import event_name, fields_of, print_json, show_span
-from lorax_batch_server.cli.printable import printable, say
+from lorax_batch_server.cli.output import event_name, fields_of, print_json, say, show_span
+from lorax_batch_server.printable import printable
 
 if TYPE_CHECKING:
     from lorax_batch_client import Job, JobEvent

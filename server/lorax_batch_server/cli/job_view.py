@@ -3,8 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from lorax_batch_server.cli.output import print_pairs, print_table, show, show_span
-from lorax_batch_server.cli.printable import say
+from lorax_batch_server.cli.output import print_pairs, print_table, say, show, show_span
 
 if TYPE_CHECKING:
     from lorax_batch_client import Job

@@ -20,8 +20,7 @@ from lorax_batch_server.cli.options import (
     open_client,
     parse_labels,
 )
-from lorax_batch_server.cli.output import print_json
-from lorax_batch_server.cli.printable import say
+from lorax_batch_server.cli.output import print_json, say
 from lorax_batch_server.cli.record import record
 from lorax_batch_server.cli.reporting_group import CommandError
 from lorax_batch_server.cli.results import RowOrder, fetch_results

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from lorax_batch_server.cli.printable import printable, say
+from lorax_batch_server.printable import printable
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 PIPE_WIDTH = 4_000
 _CONTROLS = re.compile("[\x7f-\x9f\u2028\u2029]")
 """JSON may hold them as they are, but terminals obey some, and some readers take others for the end of a line."""
+
+
+def say(line: str, *, err: bool = False) -> None:
+    """Print one line; what would be a second one, or move the cursor, is shown escaped."""
+    typer.echo(printable(line), err=err)
 
 
 def print_json(value: "DataclassInstance | Mapping[str, Any]") -> None:

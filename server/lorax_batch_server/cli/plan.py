@@ -10,8 +10,8 @@ import typer
 from lorax_batch_server.cli.options import JsonOption
 from lorax_batch_server.cli.output import print_json, print_table, show_count
 from lorax_batch_server.cli.output_file import check_place, write_whole
-from lorax_batch_server.cli.printable import printable
 from lorax_batch_server.cli.reporting_group import CommandError
+from lorax_batch_server.printable import printable
 
 if TYPE_CHECKING:
     from lorax_batch_scheduler.replay import PolicyRun, Report, Trace

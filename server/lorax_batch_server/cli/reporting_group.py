@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from lorax_batch_server.cli.exit_code import ExitCode
-from lorax_batch_server.cli.printable import say
+from lorax_batch_server.cli.output import say
 
 
 class CommandError(Exception):

@@ -7,8 +7,7 @@ import typer
 
 from lorax_batch_server.cli.exit_code import ExitCode
 from lorax_batch_server.cli.options import JsonOption
-from lorax_batch_server.cli.output import print_json, show_count
-from lorax_batch_server.cli.printable import say
+from lorax_batch_server.cli.output import print_json, say, show_count
 
 if TYPE_CHECKING:
     from lorax_batch_scheduler.dataset import DatasetSummary, InvalidLine

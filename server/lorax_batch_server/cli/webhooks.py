@@ -7,8 +7,7 @@ import typer
 
 from lorax_batch_server.cli.exit_code import ExitCode
 from lorax_batch_server.cli.options import DEFAULT_TARGET, JsonOption, TargetOption, open_client
-from lorax_batch_server.cli.output import fields_of, print_json, print_pairs, print_table, show_count
-from lorax_batch_server.cli.printable import say
+from lorax_batch_server.cli.output import fields_of, print_json, print_pairs, print_table, say, show_count
 from lorax_batch_server.cli.reporting_group import CommandError
 
 if TYPE_CHECKING:

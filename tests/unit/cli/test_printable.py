@@ -3,8 +3,7 @@
 import json
 
 import pytest
-from lorax_batch_server.cli.output import print_json, print_pairs, print_table
-from lorax_batch_server.cli.printable import say
+from lorax_batch_server.cli.output import print_json, print_pairs, print_table, say
 
 HOSTILE = "\x1b[2J\x1b]0;title\x07\x9b31m\u2028forged\nline\u202egnp.exe"
 

@@ -44,6 +44,15 @@ def test_a_person_reads_text() -> None:
     assert not stream.getvalue().startswith("{")
 
 
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_what_callers_name_forges_no_line_and_moves_no_cursor(log_format: str) -> None:
+    stream = io.StringIO()
+    set_up_logs(level="info", log_format=log_format, stream=stream)
+    structlog.get_logger().info("call", model="org/\x1b[2J\x9b1m", job_id="x\nforged")
+    (line,) = stream.getvalue().splitlines()
+    assert line.isprintable()
+
+
 def test_an_exception_is_part_of_its_object() -> None:
     stream = io.StringIO()
     set_up_logs(level="info", log_format="json", stream=stream)
