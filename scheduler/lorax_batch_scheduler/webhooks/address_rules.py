@@ -76,9 +76,10 @@ class AddressRules:
         except ValueError:
             raise ForbiddenAddressError(f"{address!r} is no address as it should be written") from None
         if not self._is_allowed(parsed):
-            named = address if host == address else f"{host} is at {address}, which"
+            # Not where a name leads: callers could read the names of the network inside, one by one.
+            named = f"{address} is" if host == address else f"{host} leads to what is"
             raise ForbiddenAddressError(
-                f"{named} is not a public address: operators may allow its network with webhook_networks"
+                f"{named} not a public address: operators may allow its network with webhook_networks"
             )
 
     def _check_scheme(self, url: str, parts: SplitResult) -> None:

@@ -161,7 +161,7 @@ async def test_the_last_door_is_the_socket(receiver: Receiver, monkeypatch: pyte
         ("https://[::ffff:10.0.0.1]/", "is not a public address"),
         ("https://169.254.169.254/latest", "169.254.169.254 is not a public address"),
         ("https://2130706433/", "is no address as it should be written"),
-        ("https://localhost/hooks", "localhost is at"),
+        ("https://localhost/hooks", "localhost leads to what is not a public address"),
         ("https://no-such-host.invalid/", "can't be looked up"),
         ("https://" + "x" * 3_000, "at most 2048"),
     ],
