@@ -10,6 +10,7 @@ from lorax_batch_scheduler.errors import ConfigurationError, ObjectStoreError
 from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.objects.caller_buckets import S3CallerBuckets
 from lorax_batch_scheduler.objects.counted import CountedObjectStore
+from lorax_batch_scheduler.objects.s3_location import parse_s3_location
 from lorax_batch_scheduler.objects.urls import open_object_store
 from lorax_batch_scheduler.ports import ObjectStore
 from lorax_batch_scheduler.ports.caller_buckets import CallerBuckets
@@ -85,6 +86,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         sealer = make_sealer(settings, directory)
         object_calls = ObjectCalls()
         objects = CountedObjectStore(await _open_objects(stack, settings, directory), object_calls)
+        buckets = _caller_buckets(settings)
         embedded = None
         if settings.database_url is not None:
             dsn = with_tls(settings.database_url.get_secret_value(), settings.client_tls("database"))
@@ -101,7 +103,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             directory=directory,
             objects=objects,
             object_calls=object_calls,
-            buckets=S3CallerBuckets(imports=settings.import_buckets, exports=settings.export_buckets),
+            buckets=buckets,
             database=database,
             clock=clock,
             listener=listener,
@@ -121,6 +123,16 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             webhooks=PostgresWebhookStore(database, sealer),
             deliveries=PostgresDeliveryStore(database, listener, sealer),
         )
+
+
+def _caller_buckets(settings: Settings) -> S3CallerBuckets:
+    url = settings.object_store or ""
+    return S3CallerBuckets(
+        imports=settings.import_buckets,
+        exports=settings.export_buckets,
+        own=parse_s3_location(url, what="object store") if url.startswith("s3://") else None,
+        tls=settings.client_tls("object_store"),
+    )
 
 
 async def _open_objects(stack: AsyncExitStack, settings: Settings, directory: DataDirectory | None) -> ObjectStore:

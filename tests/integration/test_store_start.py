@@ -1,14 +1,18 @@
 """A store that can't be used is told of when the service starts, with the setting and what to change."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lorax_batch_scheduler.errors import ConfigurationError
+from lorax_batch_scheduler.objects.caller_buckets import S3CallerBuckets
+from lorax_batch_scheduler.objects.s3_location import parse_s3_location
 from lorax_batch_server.role import Role
 from lorax_batch_server.settings import load_settings
 from lorax_batch_server.stores import open_stores
 
 from tests.faults.refusing_server import RefusingServer
+from tests.s3_fixtures import BUCKET, store_url_at
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
 """The store is opened first."""
@@ -81,3 +85,20 @@ async def test_a_directory_that_can_not_be_made(tmp_path: Path) -> None:
 def test_an_allow_list_is_checked_when_it_is_read(setting: str, value: str, message: str) -> None:
     with pytest.raises(ConfigurationError, match=f"setting {setting}.*{message}"):
         load_settings(None, **{setting: [value]})
+
+
+@pytest.mark.parametrize("setting", ["import_buckets", "export_buckets"])
+@pytest.mark.parametrize("prefix", ["", "p", "p/jobs"])
+async def test_callers_are_not_let_into_the_store_itself(moto_url: str, setting: str, prefix: str) -> None:
+    store_url_at(moto_url)  # makes the bucket
+    own = f"s3://{BUCKET}/p?endpoint={moto_url}&region=us-east-1"
+    listed: dict[str, Any] = {setting: [f"s3://{BUCKET}/{prefix}?endpoint={moto_url}/"]}
+    settings = load_settings(role=Role.API, database_url=NOWHERE, object_store=own, **listed)
+    with pytest.raises(ConfigurationError, match=f"setting {setting} allows .* give each a prefix of its own"):
+        async with open_stores(settings):
+            pass
+
+
+@pytest.mark.parametrize("place", ["s3://b/pp", "s3://b/q", "s3://other/p", "s3://b/p?endpoint=http://elsewhere"])
+def test_what_lies_beside_the_store_may_be_allowed(place: str) -> None:
+    S3CallerBuckets(imports=[place], own=parse_s3_location("s3://b/p", what="object store"))

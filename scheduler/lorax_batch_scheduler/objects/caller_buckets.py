@@ -15,6 +15,7 @@ from lorax_batch_scheduler.errors import (
 from lorax_batch_scheduler.objects.s3_location import S3Location, parse_s3_location
 from lorax_batch_scheduler.ports import ObjectStore
 from lorax_batch_scheduler.ports.caller_buckets import BucketNotAllowedError, BucketRefusedError
+from lorax_batch_scheduler.tls.client_tls import ClientTls
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -35,10 +36,18 @@ class S3CallerBuckets:
         *,
         imports: Sequence[str] = (),
         exports: Sequence[str] = (),
+        own: S3Location | None = None,
+        tls: ClientTls | None = None,
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
-        self._imports = [parse_s3_location(url, what=IMPORT_SETTING) for url in imports]
-        self._exports = [parse_s3_location(url, what=EXPORT_SETTING) for url in exports]
+        """`own`: where the service keeps what is its own; `tls`: how that one's endpoint is reached.
+
+        Raises `ConfigurationError` for a place where callers could read, or write over, what is the service's own.
+        """
+        self._imports = [_apart(parse_s3_location(url, what=IMPORT_SETTING), own, IMPORT_SETTING) for url in imports]
+        self._exports = [_apart(parse_s3_location(url, what=EXPORT_SETTING), own, EXPORT_SETTING) for url in exports]
+        self._own = own
+        self._tls = tls
         self._new_id = new_id
 
     async def size_of(self, uri: str) -> int:
@@ -76,7 +85,8 @@ class S3CallerBuckets:
         from lorax_batch_scheduler.objects.s3 import S3ObjectStore
 
         with _refusals(uri, EXPORT_SETTING):
-            async with S3ObjectStore(replace(location, prefix=prefix), new_id=self._new_id, check=False) as store:
+            place = replace(location, prefix=prefix)
+            async with S3ObjectStore(place, self._tls_to(location), new_id=self._new_id, check=False) as store:
                 yield store
 
     @asynccontextmanager
@@ -84,8 +94,12 @@ class S3CallerBuckets:
         # aiobotocore takes two seconds to import: only those who use it shall wait.
         from lorax_batch_scheduler.objects.s3_client import s3_client
 
-        async with s3_client(location) as client:
+        async with s3_client(location, tls=self._tls_to(location)) as client:
             yield client
+
+    def _tls_to(self, location: S3Location) -> ClientTls | None:
+        """Return the files for an endpoint; those of others are reached with the authorities of this machine."""
+        return self._tls if self._own is not None and location.has_endpoint_of(self._own) else None
 
     def _find(self, uri: str, allowed: Sequence[S3Location], setting: str) -> tuple[S3Location, str]:
         """Return the location that allows a URI, the one that says most of it, and the key that the URI names."""
@@ -94,6 +108,15 @@ class S3CallerBuckets:
         if not uri.startswith(_SCHEME) or not fitting or not _is_plain(key):
             raise BucketNotAllowedError(uri, setting=setting)
         return max(fitting, key=lambda each: len(each.prefix)), key
+
+
+def _apart(location: S3Location, own: S3Location | None, setting: str) -> S3Location:
+    if own is not None and location.overlaps(own):
+        raise ConfigurationError(
+            f"setting {setting} allows '{location}', but the service keeps datasets and results of all callers in "
+            f"'{own}' (--object-store, LORAX_BATCH_OBJECT_STORE): give each a prefix of its own"
+        )
+    return location
 
 
 def _is_plain(key: str) -> bool:

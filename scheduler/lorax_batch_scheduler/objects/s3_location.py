@@ -34,6 +34,16 @@ class S3Location:
     """Whether the bucket goes into the path of a URL and not into its host name."""
     silence_s: float = SILENCE_S
 
+    def has_endpoint_of(self, other: "S3Location") -> bool:
+        """Tell whether both are reached at one place."""
+        return (self.endpoint or "").rstrip("/") == (other.endpoint or "").rstrip("/")
+
+    def overlaps(self, other: "S3Location") -> bool:
+        """Tell whether an object may lie in both."""
+        if self.bucket != other.bucket or not self.has_endpoint_of(other):
+            return False
+        return self.prefix.startswith(other.prefix) or other.prefix.startswith(self.prefix)
+
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.prefix}" + (f" at {self.endpoint}" if self.endpoint else "")
 
