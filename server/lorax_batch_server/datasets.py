@@ -43,8 +43,10 @@ class DatasetParts:
     removals: Removals
     metrics: ApiMetrics
     new_id: Callable[[], str]
-    resolve_import: Callable[[str], Awaitable[str]]
-    """Returns where the bytes of an import are; raises `NotAllowedError` or `InvalidInputError`."""
+    resolve_import: Callable[[str, str | None], Awaitable[str]]
+    """Returns where the bytes of an import are that a tenant (None: any) may have.
+
+    Raises `NotAllowedError` or `InvalidInputError`."""
     max_dataset_bytes: int
     retention: RetentionPolicy = KEEP_ALL
     upload_idle_s: float = 300.0
@@ -81,7 +83,7 @@ class DatasetsService(datasets_pb2_grpc.DatasetsServicer):
         new = check_import(request, new_id=self._parts.new_id(), tenant=current_caller().tenant)
         known = await self._known(new)
         if known is None:
-            source = await self._parts.resolve_import(request.path)
+            source = await self._parts.resolve_import(request.path, current_caller().sees)
             # How much it is shows when it is read.
             (await self._datasets.storage(new.tenant)).check(1)
             known = await self._datasets.create_dataset(msgspec.structs.replace(new, source_path=source))

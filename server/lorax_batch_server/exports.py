@@ -74,7 +74,7 @@ class ExportsService(exports_pb2_grpc.ExportsServicer):
         checks.text("request_id", request.request_id, limit=MAX_REQUEST_ID_CHARACTERS)
         checks.done()
         job = await self._shown_job(request.job_id)
-        destination = self._parts.buckets.check_destination(request.destination)
+        destination = self._parts.buckets.check_destination(request.destination, tenant=current_caller().sees)
         return pb.CreateExportResponse(export=_message(await self._create(job, destination, request.request_id)))
 
     @failpoint(after="export.after_create")

@@ -12,7 +12,7 @@ import pydantic
 from lorax_batch_scheduler.catalogue import DEFAULT_MAX_PARAMETERS
 from lorax_batch_scheduler.errors import ConfigurationError
 from lorax_batch_scheduler.ingest.limits import IngestLimits
-from lorax_batch_scheduler.objects.s3_location import parse_s3_location
+from lorax_batch_scheduler.objects.allowed_place import parse_allowed_place
 from lorax_batch_scheduler.scheduling.finaliser import MAX_ATTEMPTS
 from lorax_batch_scheduler.scheduling.lease_keeper import LEASE
 from lorax_batch_scheduler.toml_file import read_toml
@@ -238,7 +238,7 @@ class Settings(SecuritySettings, RetentionSettings):
         for url in value:
             if not url.startswith("s3://"):
                 raise ValueError(f"'{url}' does not begin with s3://")
-            _valid(partial(parse_s3_location, what="bucket"), url)
+            _valid(partial(parse_allowed_place, what="bucket"), url)
         return value
 
     @field_validator("webhook_networks")

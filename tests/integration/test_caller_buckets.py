@@ -5,7 +5,8 @@ from typing import Any
 
 import botocore.session
 import pytest
-from lorax_batch_scheduler.errors import InvalidInputError, ObjectNotFoundError, ObjectStoreError
+from lorax_batch_scheduler.errors import ConfigurationError, InvalidInputError, ObjectNotFoundError, ObjectStoreError
+from lorax_batch_scheduler.ingest.imports import ImportSources
 from lorax_batch_scheduler.objects.caller_buckets import MAX_KEY_BYTES, S3CallerBuckets
 from lorax_batch_scheduler.ports.caller_buckets import BucketNotAllowedError, BucketRefusedError
 
@@ -108,6 +109,27 @@ async def test_a_silent_store_is_trouble_that_may_pass(moto_url: str, options: s
             with pytest.raises(ObjectStoreError) as caught:
                 await buckets.size_of(f"s3://{BUCKET}/{ODD_NAME}")
         assert caught.value.retryable
+
+
+def test_a_place_may_be_for_one_tenant() -> None:
+    buckets = S3CallerBuckets(exports=["s3://b/acme?tenant=acme&region=eu-west-9", "s3://b/all"])
+    for tenant in ("acme", None):
+        assert buckets.check_destination("s3://b/acme/x", tenant=tenant) == "s3://b/acme/x/"
+    assert buckets.check_destination("s3://b/all/x", tenant="globex") == "s3://b/all/x/"
+    with pytest.raises(BucketNotAllowedError):
+        buckets.check_destination("s3://b/acme/x", tenant="globex")
+
+
+@pytest.mark.parametrize("options", ["tenant=", "tenant=A b", "tenant=a&tenant=b"])
+def test_a_place_is_for_one_tenant_at_most(options: str) -> None:
+    with pytest.raises(ConfigurationError, match="is not the name of one tenant"):
+        S3CallerBuckets(imports=[f"s3://b?{options}"])
+
+
+async def test_an_import_is_looked_for_among_the_places_of_its_tenant() -> None:
+    sources = ImportSources([], S3CallerBuckets(imports=["s3://b/acme?tenant=acme"]), max_bytes=1)
+    with pytest.raises(BucketNotAllowedError):
+        await sources.resolve("s3://b/acme/rows.jsonl", "globex")
 
 
 def test_a_destination_is_as_long_as_a_key_may_be_and_no_longer() -> None:

@@ -32,14 +32,14 @@ class ImportSources:
         self._buckets = buckets
         self._max_bytes = max_bytes
 
-    async def resolve(self, source: str) -> str:
-        """Return where the bytes are, having looked that they are there.
+    async def resolve(self, source: str, tenant: str | None = None) -> str:
+        """Return where the bytes are, having looked that they are there and that a tenant (None: any) may have them.
 
         *Raises*: as `resolve_import` and `CallerBuckets.size_of`; `InvalidInputError` for too large an object.
         """
         if not is_bucket_uri(source):
             return str(await asyncio.to_thread(resolve_import, source, self._roots))
-        size_bytes = await self._buckets.size_of(source)
+        size_bytes = await self._buckets.size_of(source, tenant=tenant)
         if size_bytes > self._max_bytes:
             message = f"'{source}' has {size_bytes:,} bytes, but a dataset may have {self._max_bytes:,}: split it"
             raise InvalidInputError("path", message)

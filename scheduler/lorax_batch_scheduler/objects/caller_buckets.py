@@ -12,7 +12,8 @@ from lorax_batch_scheduler.errors import (
     ObjectNotFoundError,
     ObjectStoreError,
 )
-from lorax_batch_scheduler.objects.s3_location import S3Location, parse_s3_location
+from lorax_batch_scheduler.objects.allowed_place import AllowedPlace, parse_allowed_place
+from lorax_batch_scheduler.objects.s3_location import S3Location
 from lorax_batch_scheduler.ports import ObjectStore
 from lorax_batch_scheduler.ports.caller_buckets import BucketNotAllowedError, BucketRefusedError
 from lorax_batch_scheduler.tls.client_tls import ClientTls
@@ -44,14 +45,14 @@ class S3CallerBuckets:
 
         Raises `ConfigurationError` for a place where callers could read, or write over, what is the service's own.
         """
-        self._imports = [_apart(parse_s3_location(url, what=IMPORT_SETTING), own, IMPORT_SETTING) for url in imports]
-        self._exports = [_apart(parse_s3_location(url, what=EXPORT_SETTING), own, EXPORT_SETTING) for url in exports]
+        self._imports = [_apart(parse_allowed_place(url, what=IMPORT_SETTING), own, IMPORT_SETTING) for url in imports]
+        self._exports = [_apart(parse_allowed_place(url, what=EXPORT_SETTING), own, EXPORT_SETTING) for url in exports]
         self._own = own
         self._tls = tls
         self._new_id = new_id
 
-    async def size_of(self, uri: str) -> int:
-        location, key = self._find(uri, self._imports, IMPORT_SETTING)
+    async def size_of(self, uri: str, *, tenant: str | None = None) -> int:
+        location, key = self._find(uri, self._imports, IMPORT_SETTING, tenant)
         if not key or key.endswith("/"):
             raise InvalidInputError("path", f"'{uri}' names no object")
         from lorax_batch_scheduler.objects.s3_errors import s3_errors
@@ -74,9 +75,9 @@ class S3CallerBuckets:
                     async for block in blocks:
                         yield block
 
-    def check_destination(self, uri: str) -> str:
+    def check_destination(self, uri: str, *, tenant: str | None = None) -> str:
         uri = uri if uri.endswith("/") else f"{uri}/"
-        self._find(uri, self._exports, EXPORT_SETTING)
+        self._find(uri, self._exports, EXPORT_SETTING, tenant)
         return uri
 
     @asynccontextmanager
@@ -101,22 +102,25 @@ class S3CallerBuckets:
         """Return the files for an endpoint; those of others are reached with the authorities of this machine."""
         return self._tls if self._own is not None and location.has_endpoint_of(self._own) else None
 
-    def _find(self, uri: str, allowed: Sequence[S3Location], setting: str) -> tuple[S3Location, str]:
+    def _find(
+        self, uri: str, allowed: Sequence[AllowedPlace], setting: str, tenant: str | None = None
+    ) -> tuple[S3Location, str]:
         """Return the location that allows a URI, the one that says most of it, and the key that the URI names."""
         bucket, _, key = uri.removeprefix(_SCHEME).partition("/")
-        fitting = [each for each in allowed if each.bucket == bucket and key.startswith(each.prefix)]
+        open_to_it = [each.location for each in allowed if each.is_for(tenant)]
+        fitting = [each for each in open_to_it if each.bucket == bucket and key.startswith(each.prefix)]
         if not uri.startswith(_SCHEME) or not fitting or not _is_plain(key):
             raise BucketNotAllowedError(uri, setting=setting)
         return max(fitting, key=lambda each: len(each.prefix)), key
 
 
-def _apart(location: S3Location, own: S3Location | None, setting: str) -> S3Location:
-    if own is not None and location.overlaps(own):
+def _apart(place: AllowedPlace, own: S3Location | None, setting: str) -> AllowedPlace:
+    if own is not None and place.location.overlaps(own):
         raise ConfigurationError(
-            f"setting {setting} allows '{location}', but the service keeps datasets and results of all callers in "
+            f"setting {setting} allows '{place.location}', but the service keeps what is its own, of all callers, in "
             f"'{own}' (--object-store, LORAX_BATCH_OBJECT_STORE): give each a prefix of its own"
         )
-    return location
+    return place
 
 
 def _is_plain(key: str) -> bool:

@@ -38,16 +38,19 @@ class CallerBuckets(Protocol):
     `ObjectStoreError` (retryable) while it is in trouble.
     """
 
-    async def size_of(self, uri: str) -> int:
-        """Return how many bytes an object has that may be imported. Raises `InvalidInputError` when it is not there."""
+    async def size_of(self, uri: str, *, tenant: str | None = None) -> int:
+        """Return how many bytes an object has that a tenant (None: any) may import.
+
+        Raises `InvalidInputError` when it is not there.
+        """
         ...
 
     def read(self, uri: str) -> AsyncIterator[bytes]:
         """Yield the bytes of an object that may be imported. Raises `ObjectNotFoundError`."""
         ...
 
-    def check_destination(self, uri: str) -> str:
-        """Return where to export to, with a `/` at its end."""
+    def check_destination(self, uri: str, *, tenant: str | None = None) -> str:
+        """Return where to export to for a tenant (None: any), with a `/` at its end."""
         ...
 
     def open_destination(self, uri: str) -> AbstractAsyncContextManager[ObjectStore]:

@@ -141,7 +141,7 @@ async def open_api(stores: Stores, tmp_path: Path, ring: KeyRing | None = None) 
     catalogue = Catalogue.load()
     import_root = tmp_path / "imports"
     import_root.mkdir()
-    buckets = S3CallerBuckets(imports=["s3://theirs/in"], exports=["s3://theirs/out"])
+    buckets = S3CallerBuckets(imports=["s3://theirs/in"], exports=["s3://theirs/out", "s3://acmes?tenant=acme"])
     numbers = itertools.count(1)
     hub = WatchHub(stores.jobs, stores.jobs, stopping, heartbeat_s=0.2, progress_interval_s=0.02, poll_s=5)
     fleet_hub = FleetHub(stores.fleet, stopping, heartbeat_s=0.2, interval_s=0.02, poll_s=0.1)

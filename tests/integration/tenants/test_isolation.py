@@ -6,7 +6,7 @@ from typing import Any
 import grpc
 import pytest
 from lorax_batch.v1 import batch_inference_pb2 as pb
-from lorax_batch.v1 import datasets_pb2, job_pb2
+from lorax_batch.v1 import datasets_pb2, exports_pb2, job_pb2
 from lorax_batch_scheduler.dataset import NewDataset
 
 from tests.integration.api.conftest import refusal
@@ -187,3 +187,14 @@ async def test_servers_are_started_with_what_harms_no_other_tenant(shared: Share
     told = await refusal(shared.api.jobs.CreateJob(request, metadata=shared.keys["acme submit"]))
     assert "ask an operator" in told.fields["server_config.custom_args[0]"]
     await shared.api.jobs.CreateJob(request, metadata=shared.keys["operator"])
+
+
+async def test_a_bucket_of_one_tenant_is_closed_to_the_others(shared: Shared) -> None:
+    def export(job_id: str, key: str) -> Any:
+        request = exports_pb2.CreateExportRequest(job_id=job_id, destination="s3://acmes/x")
+        return shared.api.exports.CreateExport(request, metadata=shared.keys[key])
+
+    told = await refusal(export("job_globex_done", "globex submit"))
+    assert (told.code, told.reason) == (grpc.StatusCode.PERMISSION_DENIED, "BUCKET_NOT_ALLOWED")
+    for key in ("acme submit", "operator"):
+        assert (await export("job_acme_done", key)).export.destination == "s3://acmes/x/"
