@@ -129,7 +129,11 @@ def test_a_file_of_every_kind_is_read(tmp_path: Path) -> None:
         ("[templates.t]\ncommand = ['{modle}']", ["templates.t", "{modle}", "did you mean {model}", "{port}"]),
         ("[templates.t]\ncommand = ['{model']", ["templates.t", "'{model'", "doubled"]),
         ("[templates.t]\ncommand = ['{model.x}']", ["templates.t", "'{model.x}'"]),
-        ("[templates.t]\ncommand = ['{model!r}']", ["templates.t", "'{model!r}'"]),
+        ("[templates.t]\ncommand = ['{model!r}']", ["templates.t", "'{model!r}' is not the name"]),
+        (
+            "[templates.t]\ncommand = ['x']\n[[slots]]\nid = 'a'\ngpus = [0]\ntemplate = 't'",
+            ["slots entry 1 'a'", "template t has no {port}"],
+        ),
         ("[templates.t]\ncommand = ['{0}']", ["templates.t", "{0}"]),
         ("[templates.t]\ncommand = ['x']\nstop = ['y', '{args}']", ["templates.t", "stop", "{args}", "{name}"]),
         ("[templates.t]\ncommand = ['{args}{environment}']", ["templates.t", "two lists"]),
