@@ -5,10 +5,9 @@ from typing import Final
 
 from lorax_batch_scheduler.server_config import ServerConfig
 
-
 TOKEN_VARIABLES: Final = ("HUGGING_FACE_HUB_TOKEN", "HF_TOKEN")
 """Router and shard read the first, the launcher's first look at the model the second."""
-SHARES_TOKEN: Final = "LORAX_USE_GLOBAL_HF_TOKEN"
+FOR_EVERYBODY: Final = "LORAX_USE_GLOBAL_HF_TOKEN"
 """With "1" a server fetches everybody's adapters with its token."""
 
 

@@ -5,10 +5,9 @@ import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
 
 from lorax_batch_scheduler.errors import FleetError
-from lorax_batch_scheduler.launch import SHARES_TOKEN, TOKEN_VARIABLES, Launch
+from lorax_batch_scheduler.launch import FOR_EVERYBODY, TOKEN_VARIABLES, Launch
 from lorax_batch_scheduler.server_hosts.command.slot import CommandSlot
 from lorax_batch_scheduler.server_hosts.command.template import fill
 
@@ -90,5 +89,5 @@ def _added_variables(slot: CommandSlot, launch: Launch) -> dict[str, str]:
     if operators and not launch.hf_token:
         # Rows of a job with a token bring it along for their adapters. This one is for all of them; a job's own never
         # is: with it other jobs on the server would get adapters that are not theirs.
-        added.setdefault(SHARES_TOKEN, "1")
+        added.setdefault(FOR_EVERYBODY, "1")
     return added

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from lorax_batch_scheduler.errors import FleetError
-from lorax_batch_scheduler.launch import SHARES_TOKEN, TOKEN_VARIABLES, Launch
+from lorax_batch_scheduler.launch import FOR_EVERYBODY, TOKEN_VARIABLES, Launch
 from lorax_batch_scheduler.server_hosts.kubernetes.fleet import KubernetesFleet, SlotClass
 from lorax_batch_scheduler.server_hosts.kubernetes.launch_record import LaunchRecord
 from lorax_batch_scheduler.server_hosts.kubernetes.naming import (
@@ -188,7 +188,7 @@ def _probes(slots: SlotClass) -> Manifest:
 def _environment(fleet: KubernetesFleet, name: ServerName, launch: Launch) -> list[Manifest]:
     own = bool(fleet.token_secret) and not launch.hf_token
     # The service's own is for adapters too. A job's never is: other jobs on the server would get its adapters.
-    plain = {SHARES_TOKEN: "1"} | fleet.env if own else fleet.env
+    plain = {FOR_EVERYBODY: "1"} | fleet.env if own else fleet.env
     secret_name = fleet.token_secret if own else name.secret
     reference = {"name": secret_name, "key": DATA_KEY, "optional": not own and launch.hf_token is None}
     return [{"name": key, "value": value.replace("$(", "$$(")} for key, value in sorted(plain.items())] + [
