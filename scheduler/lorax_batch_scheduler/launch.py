@@ -1,8 +1,14 @@
 """What a LoRAX server is started with."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from lorax_batch_scheduler.server_config import ServerConfig
+
+TOKEN_VARIABLES: Final = ("HUGGING_FACE_HUB_TOKEN", "HF_TOKEN")
+"""Router and shard read the first, the launcher's first look at the model the second."""
+FOR_EVERYBODY: Final = "LORAX_USE_GLOBAL_HF_TOKEN"
+"""With "1" a server fetches everybody's adapters with its token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

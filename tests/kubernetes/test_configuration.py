@@ -46,6 +46,7 @@ def test_a_fleet_file_is_read() -> None:
     [
         ({"image": "registry.example/lorax"}, r"kubernetes\.image: 'registry.example/lorax' is not of the form"),
         ({"image": ""}, r"kubernetes\.image"),
+        ({"env": {"HF_TOKEN": "x"}}, r"kubernetes\.env: HF_TOKEN can't be set here: .* token_secret"),
         ({"slots": []}, r"kubernetes\.slots"),
         ({"namespace": "Batch"}, r"kubernetes\.namespace"),
         ({"fleet": "a" * 19}, r"kubernetes\.fleet"),

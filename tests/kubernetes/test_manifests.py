@@ -105,6 +105,17 @@ def test_the_token_is_only_in_the_secret() -> None:
     ]
 
 
+def test_the_services_own_token_is_for_jobs_without_one() -> None:
+    fleet = fleet_of(token_secret="hub")
+    reference = {"secretKeyRef": {"name": "hub", "key": "token", "optional": False}}
+    assert container_of(deployment_of(fleet, hf_token=None))["env"] == [
+        {"name": "LORAX_USE_GLOBAL_HF_TOKEN", "value": "1"},
+        {"name": "HUGGING_FACE_HUB_TOKEN", "valueFrom": reference},
+        {"name": "HF_TOKEN", "valueFrom": reference},
+    ]
+    assert deployment_of(fleet) == deployment_of(fleet_of())
+
+
 def test_slots_decide_where_pods_run() -> None:
     deployment = deployment_of(fleet_of(slots=[RICH]))
     pod = deployment["spec"]["template"]["spec"]

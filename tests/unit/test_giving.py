@@ -17,6 +17,7 @@ from lorax_batch_scheduler.packing import (
     gives,
     waits,
 )
+from lorax_batch_scheduler.packing.giving import why_waiting
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -98,6 +99,19 @@ def test_a_job_that_waits_is_told_why() -> None:
     down = server("s", state=ServerState.UNREACHABLE, reason="connection refused")
     assert reason(down) == "waiting for a server of m to be ready: http://s: connection refused"
     assert "waiting for its turn" in reason(server("s", wanted=0))
+
+
+def test_of_servers_that_start_or_end_a_job_is_told_what_placing_knows() -> None:
+    def reason(state: ServerState, told: str) -> str | None:
+        waiting = replace(job("j", rows("a", 1)), told=told)
+        return why_waiting(waiting, (server("s", state=state, reason="Connection refused"),))
+
+    starts = "a server of m starts on gpu-0: about 40 s left"
+    assert reason(ServerState.STARTING, starts) == f"waiting for a server of m: {starts}"
+    assert reason(ServerState.DRAINING, "gpu-0 is drained") == "waiting for a server of m: gpu-0 is drained"
+    refused = "waiting for a server of m to be ready: http://s: Connection refused"
+    assert reason(ServerState.STARTING, "") == refused
+    assert reason(ServerState.UNREACHABLE, starts) == refused
 
 
 def test_servers_of_other_processes_are_waited_for_but_given_nothing() -> None:

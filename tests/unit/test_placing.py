@@ -270,6 +270,11 @@ def test_a_slot_that_is_drained_is_given_to_one_family_and_explained():
     assert why(actions, "j") == "slot s is being freed for a server of m"
 
 
+def test_without_a_slot_a_job_with_a_deadline_is_told_why_it_waits():
+    actions = plan(view([], [family("m")], [job("j", deadline=NOW + 5000)]))
+    assert [each.never for each in actions if isinstance(each, ExplainJob)] == [True]
+
+
 def test_equal_views_give_equal_plans_whatever_the_order():
     slots = [slot(f"s{n}") for n in range(5)]
     families = [family("m"), family("n"), family("o")]

@@ -191,7 +191,7 @@ class _Claims:
         self, family: FamilyView, jobs: list[JobView], capacity: float
     ) -> tuple[dict[str, float], float]:
         """Return the laxity of jobs whose deadline is near but can be met, and the capacity that takes."""
-        now, margin, slots = self._view.now, self._knobs.deadline_margin, len(self._view.slots)
+        now, margin, slots = self._view.now, self._knobs.deadline_margin, max(len(self._view.slots), 1)
         setup = min(family.setup_s.values())
         laxities: dict[str, float] = {}
         needed, work, least = 0.0, 0.0, 0.0

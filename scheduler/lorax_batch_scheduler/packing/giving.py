@@ -102,6 +102,9 @@ class ExplainWait:
 
 Action = GiveChunks | ExplainWait
 
+_COMING_OR_GOING: Final = frozenset({ServerState.STARTING, ServerState.DRAINING})
+"""Of servers that placing starts and drains: it knows when a job gets one; nobody answering yet is no trouble."""
+
 
 def give(snapshot: Snapshot) -> list[Action]:
     """Return which chunks to give to which server now. The same snapshot gives the same answer; ties go by id."""
@@ -171,6 +174,8 @@ def why_waiting(job: WaitingJob, servers: tuple[ServerView, ...]) -> str | None:
     family = [server for server in servers if serves(server, job)]
     if any(server.state is ServerState.READY for server in family):
         return None
+    if job.told and family and all(server.state in _COMING_OR_GOING for server in family):
+        return f"waiting for a server of {job.base_model_id}: {job.told}"
     if family:
         told = "; ".join(f"{server.url}: {server.reason or server.state.lower()}" for server in family)
         return f"waiting for a server of {job.base_model_id} to be ready: {told}"

@@ -22,6 +22,8 @@ from lorax_batch_scheduler.replay.virtual_server import VirtualRow, VirtualServe
 PLAN_AFTER_S: Final = 1.0
 """Events are gathered for so long before a plan."""
 PLAN_EVERY_S: Final = 30.0
+PLAN_EMPTY_EVERY_S: Final = 3_600.0
+"""When nothing runs or starts, only an event changes that: a slot that comes back may take a year."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,7 +252,7 @@ class Replay:
             if hosted.state is HostedState.READY:
                 self._feed(hosted)
         if self._unfinished:
-            self._plan_soon(PLAN_EVERY_S)
+            self._plan_soon(PLAN_EVERY_S if self._hosted else PLAN_EMPTY_EVERY_S)
 
     def _start(self, action: StartServer) -> None:
         self._number += 1

@@ -1,7 +1,8 @@
 """What a replay is judged by."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Final
 
 from lorax_batch_scheduler.packing.fair_clock import VirtualJob, advance
@@ -109,59 +110,54 @@ def _fair_shares(trace: Trace, bounds: Bounds, outcome: Outcome) -> dict[str, fl
 
 
 def _fair_finishes(trace: Trace, sizes: list[float], weights: dict[str, float]) -> dict[str, float]:
-    order = sorted(range(len(trace.jobs)), key=lambda number: trace.jobs[number].arrival_s)
     left: dict[str, VirtualJob] = {}
     found: dict[str, float] = {}
     now = 0.0
-    for index in range(len(order) + 1):
-        until = trace.jobs[order[index]].arrival_s if index < len(order) else math.inf
+    for until, numbers in _arrivals(trace, range(len(trace.jobs))):
         rest, ended = advance(left.values(), now=now, until=until, capacity=float(len(trace.slots)), weights=weights)
         found |= ended
-        left = {
-            job_id: VirtualJob(
-                job_id=job_id,
-                tenant=left[job_id].tenant,
-                priority=left[job_id].priority,
-                arrival=left[job_id].arrival,
-                left_s=seconds,
+        left = {job_id: replace(left[job_id], left_s=seconds) for job_id, seconds in rest.items()}
+        now = until
+        for number in numbers:
+            job = trace.jobs[number]
+            left[str(number)] = VirtualJob(
+                job_id=str(number),
+                tenant=job.tenant,
+                priority=job.priority,
+                arrival=job.arrival_s,
+                left_s=sizes[number],
             )
-            for job_id, seconds in rest.items()
-        }
-        if index == len(order):
-            break
-        now, number = until, order[index]
-        job = trace.jobs[number]
-        left[str(number)] = VirtualJob(
-            job_id=str(number), tenant=job.tenant, priority=job.priority, arrival=job.arrival_s, left_s=sizes[number]
-        )
     return found
+
+
+def _arrivals(trace: Trace, numbers: Iterable[int]) -> Iterator[tuple[float, list[int]]]:
+    """Yield each moment at which jobs come, and which; last the end of time, when none does."""
+    by_moment: dict[float, list[int]] = {}
+    for number in numbers:
+        by_moment.setdefault(trace.jobs[number].arrival_s, []).append(number)
+    yield from sorted(by_moment.items())
+    yield math.inf, []
 
 
 def _feasible(trace: Trace, bounds: Bounds) -> set[int]:
     """Return the jobs with deadlines that earliest-deadline-first meets on all slots, a start and a quarter spared."""
     sizes = _sizes(trace, bounds)
     dated = [number for number, job in enumerate(trace.jobs) if job.deadline_s is not None]
-    order = sorted(dated, key=lambda number: (trace.jobs[number].arrival_s, number))
     left: dict[str, VirtualJob] = {}
     ends: dict[str, float] = {}
     now = 0.0
-    for index in range(len(order) + 1):
-        until = trace.jobs[order[index]].arrival_s if index < len(order) else math.inf
+    for until, numbers in _arrivals(trace, dated):
         # Priority stands for the deadline here: the earliest goes first.
         rest, ended = advance(left.values(), now=now, until=until, capacity=float(len(trace.slots)), weights={})
         ends |= ended
-        left = {
-            job_id: VirtualJob(job_id=job_id, tenant="", priority=left[job_id].priority, arrival=0.0, left_s=seconds)
-            for job_id, seconds in rest.items()
-        }
-        if index == len(order):
-            break
-        now, number = until, order[index]
-        deadline = trace.jobs[number].deadline_s
-        assert deadline is not None
-        left[str(number)] = VirtualJob(
-            job_id=str(number), tenant="", priority=-int(deadline * 1000), arrival=0.0, left_s=1.25 * sizes[number]
-        )
+        left = {job_id: replace(left[job_id], left_s=seconds) for job_id, seconds in rest.items()}
+        now = until
+        for number in numbers:
+            deadline = trace.jobs[number].deadline_s
+            assert deadline is not None
+            left[str(number)] = VirtualJob(
+                job_id=str(number), tenant="", priority=-int(deadline * 1000), arrival=0.0, left_s=1.25 * sizes[number]
+            )
     return {
         number
         for number in dated

@@ -17,13 +17,17 @@ RIGHT: Final = 30
 LANE: Final = 16
 GAP: Final = 4
 MARKS: Final = 26
+JOB_LANE: Final = 12
+NAMED_JOBS: Final = 60
+"""So many jobs have a line each; of more only ends and deadlines are marked, all on one line."""
+WAITING: Final = 0.35
 LEGEND_FAMILIES: Final = 30
 NAME_CHARACTERS: Final = 24
 IN_TIME, MISSED, FAILED, GRID = "#444444", "#d62728", "#bbbbbb", "#e6e6e6"
 
 
 def plot_report(report: Report) -> bytes:
-    """Return an SVG picture: slots over time, families by colour, starts hatched, ends and deadlines of jobs below."""
+    """Return an SVG picture: slots over time, families by colour, starts hatched; below, jobs and their deadlines."""
     trace = report.trace
     ends = [job.finish for run in report.runs for job in run.outcome.jobs if job.finish is not None]
     stays = [stay.end for run in report.runs for stay in run.outcome.stays]
@@ -66,6 +70,10 @@ def _draw_signs(picture: Picture, y: float) -> float:
     picture.text(445, y, "deadline missed")
     picture.line(560, y - 11, 560, y + 2, IN_TIME, dashed=True)
     picture.text(568, y, "no schedule can end before this")
+    picture.rect(770, y - 7, 14, 4, family_colour(0), opacity=WAITING)
+    picture.text(790, y, "a job waits")
+    picture.rect(870, y - 9, 14, 8, family_colour(0))
+    picture.text(890, y, "a job runs")
     return y + 6
 
 
@@ -95,13 +103,19 @@ class _Panel:
             lanes = _lanes(stay for stay in self._run.outcome.stays if stay.slot_id == slot.id)
             rows.append((slot.id, y, lanes))
             y += max(len(lanes), 1) * LANE + GAP
-        self._draw_grid(begin, y + MARKS)
+        jobs = self._run.outcome.jobs
+        end = y + (MARKS if len(jobs) > NAMED_JOBS else len(jobs) * JOB_LANE + 2 * GAP)
+        self._draw_grid(begin, end)
         for slot_id, row, lanes in rows:
             self._draw_slot(slot_id, row, lanes)
-        self._draw_jobs(y)
+        if len(jobs) > NAMED_JOBS:
+            self._mark_jobs(y)
+        else:
+            for number, job in enumerate(sorted(jobs, key=lambda job: (job.trace.arrival_s, job.number))):
+                self._draw_job(job, y + GAP + number * JOB_LANE)
         bound = self._scale.x(self._bound_s)
-        self._picture.line(bound, begin - 2, bound, y + MARKS, IN_TIME, dashed=True)
-        return y + MARKS + 18
+        self._picture.line(bound, begin - 2, bound, end, IN_TIME, dashed=True)
+        return end + 18
 
     def _draw_grid(self, top: float, bottom: float) -> None:
         for seconds, label in self._scale.ticks():
@@ -131,22 +145,32 @@ class _Panel:
         if ready > begin:
             self._picture.rect(begin, y, ready - begin, LANE - 2, "url(#hatch)", hint=f"{stay.family} starts")
 
-    def _draw_jobs(self, y: float) -> None:
+    def _draw_job(self, job: JobRun, y: float) -> None:
+        hint, colour = _job_hint(job), self._colours[job.trace.family]
+        self._picture.text(LEFT - 8, y + 9, shortened(job.trace.id, NAME_CHARACTERS), size=9, anchor="end")
+        arrival, span = job.trace.arrival_s, self._scale.span_s
+        finish = job.finish if job.finish is not None else span
+        start = min(job.start if job.start is not None else span, finish)
+        came, began, ended = (self._scale.x(moment_s) for moment_s in (arrival, start, finish))
+        self._picture.rect(came, y + 3, began - came, 4, colour, hint=hint, opacity=WAITING)
+        self._picture.rect(began, y + 1, ended - began, 8, colour, hint=hint)
+        self._mark_job(job, end=y, deadline=y + 5)
+
+    def _mark_jobs(self, y: float) -> None:
         self._picture.text(LEFT - 8, y + 10, "jobs end", anchor="end")
         self._picture.text(LEFT - 8, y + 22, "deadlines", anchor="end")
         for job in self._run.outcome.jobs:
-            if job.finish is not None:
-                _mark_end(
-                    self._picture,
-                    self._scale.x(job.finish),
-                    y + 2,
-                    self._colours[job.trace.family],
-                    hint=_job_hint(job),
-                )
-            deadline = job.trace.deadline_s
-            if deadline is not None and deadline <= self._scale.span_s:
-                colour = MISSED if lateness_s(job) > 0 else IN_TIME
-                _mark_deadline(self._picture, self._scale.x(deadline), y + 19, colour, hint=_job_hint(job))
+            self._mark_job(job, end=y + 2, deadline=y + 19)
+
+    def _mark_job(self, job: JobRun, *, end: float, deadline: float) -> None:
+        """Mark its end and its deadline, each at its height."""
+        hint = _job_hint(job)
+        if job.finish is not None:
+            _mark_end(self._picture, self._scale.x(job.finish), end, self._colours[job.trace.family], hint=hint)
+        due = job.trace.deadline_s
+        if due is not None and due <= self._scale.span_s:
+            colour = MISSED if lateness_s(job) > 0 else IN_TIME
+            _mark_deadline(self._picture, self._scale.x(due), deadline, colour, hint=hint)
 
 
 def _lanes(stays: Iterable[Stay]) -> list[list[Stay]]:

@@ -18,10 +18,10 @@ MAX_DIGITS: Final = 4_000
 """More, and Python would not read it."""
 
 
-def load_trace(path: Path) -> Trace:
+def load_trace(path: Path | str) -> Trace:
     """Read a trace file. Raises `InvalidInputError` naming the field that is wrong."""
     try:
-        with path.open("rb") as file:
+        with Path(path).open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise InvalidInputError("trace", f"'{path}' can't be read: {error.strerror or error}") from error

@@ -89,6 +89,11 @@ def _slot(entry: CommandEntry, where: str, templates: Mapping[str, CommandTempla
         raise ConfigurationError(f"{where}: gpus = {entry.gpus}: names a GPU twice")
     if len(gpus) > 1 and template.uses("gpu"):
         raise ConfigurationError(f"{where}: gpus = {entry.gpus}: template {template.name} has {{gpu}}: use {{gpus}}")
+    if entry.port is None and not template.uses("port"):
+        raise ConfigurationError(
+            f"{where}: template {template.name} has no {{port}}, so its servers could not be found: "
+            "use it in command, or give the slot the port that they listen on"
+        )
     _check_environment(entry.environment, where)
     for name in entry.values:
         if name not in template.values:

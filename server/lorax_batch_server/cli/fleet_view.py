@@ -50,11 +50,10 @@ def model_of(server: "Server") -> str:
 
 
 def slot_reason(slot: "Slot") -> str:
-    """Return why a slot runs what it runs, or why nothing; of a drained one what the operator said comes first."""
+    """Return why a slot runs what it runs, or why nothing; of a drained one what the operator said."""
     if not slot.drained:
         return slot.reason
-    drained = f"drained: {slot.drain_reason}" if slot.drain_reason else "drained"
-    return f"{drained}; {slot.reason}" if slot.reason else drained
+    return f"drained: {slot.drain_reason}" if slot.drain_reason else "drained by an operator"
 
 
 def show_memory(byte_count: int) -> str:

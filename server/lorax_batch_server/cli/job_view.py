@@ -59,7 +59,7 @@ def print_job(job: "Job") -> None:
             ("rows/s", progress.rows_per_second if progress and not job.is_terminal else None),
             ("remaining", show_span(progress.remaining) if progress and progress.remaining else None),
             ("should end", None if job.is_terminal else _end(progress)),
-            ("admission", _admission(job)),
+            ("admission", admission_of(job)),
             ("created", job.create_time),
             ("started", job.start_time),
             ("ended", job.end_time),
@@ -79,7 +79,8 @@ def _end(progress: "Progress | None") -> str | None:
     return f"{show(progress.eta)} (between {show(progress.eta_early)} and {show(progress.eta_late)})"
 
 
-def _admission(job: "Job") -> str | None:
+def admission_of(job: "Job") -> str | None:
+    """Return whether its deadline, or its end, can be met, and why; None while nobody has said."""
     if job.is_terminal or job.admission.value == "unknown":
         return None
     return f"{job.admission.value}: {job.admission_reason}" if job.admission_reason else job.admission.value

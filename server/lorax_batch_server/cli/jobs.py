@@ -11,7 +11,7 @@ from lorax_batch_server.cli.exit_code import ExitCode
 from lorax_batch_server.cli.exports import export, exports, link
 from lorax_batch_server.cli.follow import describe_end, exit_code_of, follow_job, watch_hint
 from lorax_batch_server.cli.job_selection import parse_job_filter
-from lorax_batch_server.cli.job_view import print_job, print_jobs
+from lorax_batch_server.cli.job_view import admission_of, print_job, print_jobs
 from lorax_batch_server.cli.options import (
     DEFAULT_TARGET,
     JsonOption,
@@ -92,6 +92,8 @@ def create(
             print_json(job)
         else:
             typer.echo(job.job_id or "the job would be accepted")
+            if admission := admission_of(job):  # apart from the id, which scripts take
+                typer.echo(f"admission {admission}", err=True)
 
 
 def _read_token(path: Path | None, option: str) -> str:

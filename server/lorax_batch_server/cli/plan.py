@@ -43,7 +43,7 @@ def plan(
         list[str], typer.Option(help="May be repeated: side by side; `all` for each.  [default: setup_aware_fair]")
     ] = [],
     as_json: JsonOption = False,
-    plot: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Draw slots over time.")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Draw slots and jobs over time.")] = None,
 ) -> None:
     """Replay a trace of jobs in virtual time: how the planner would have run it, against what no schedule can beat.
 

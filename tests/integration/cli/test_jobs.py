@@ -36,6 +36,14 @@ async def test_a_job_is_created_with_all_its_options(command: Command, service: 
     assert timedelta(hours=23, minutes=55) < left <= timedelta(hours=24)
 
 
+async def test_whether_its_deadline_can_be_met_is_told_beside_the_id(command: Command, service: Service):
+    late = job()
+    late.admission, late.admission_reason = job_pb2.JOB_ADMISSION_INFEASIBLE, "needs about 8 min"
+    service.script.expect("CreateJob", pb.CreateJobResponse(job=late))
+    ended = await command("jobs", "create", "--dataset", "rows", "--base-model", "m", "--deadline", "1m")
+    assert (ended.stdout, ended.stderr) == ("job_1\n", "admission infeasible: needs about 8 min\n")
+
+
 @pytest.mark.parametrize(("state", "exit_code"), [(SUCCEEDED, 0), (FAILED, 1), (job_pb2.JOB_STATE_CANCELLED, 1)])
 async def test_waiting_ends_as_the_job_does(command: Command, service: Service, state: int, exit_code: int):
     service.script.expect("CreateJob", pb.CreateJobResponse(job=job()))

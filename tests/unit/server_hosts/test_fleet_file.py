@@ -129,7 +129,11 @@ def test_a_file_of_every_kind_is_read(tmp_path: Path) -> None:
         ("[templates.t]\ncommand = ['{modle}']", ["templates.t", "{modle}", "did you mean {model}", "{port}"]),
         ("[templates.t]\ncommand = ['{model']", ["templates.t", "'{model'", "doubled"]),
         ("[templates.t]\ncommand = ['{model.x}']", ["templates.t", "'{model.x}'"]),
-        ("[templates.t]\ncommand = ['{model!r}']", ["templates.t", "'{model!r}'"]),
+        ("[templates.t]\ncommand = ['{model!r}']", ["templates.t", "'{model!r}' is not the name"]),
+        (
+            "[templates.t]\ncommand = ['x']\n[[slots]]\nid = 'a'\ngpus = [0]\ntemplate = 't'",
+            ["slots entry 1 'a'", "template t has no {port}"],
+        ),
         ("[templates.t]\ncommand = ['{0}']", ["templates.t", "{0}"]),
         ("[templates.t]\ncommand = ['x']\nstop = ['y', '{args}']", ["templates.t", "stop", "{args}", "{name}"]),
         ("[templates.t]\ncommand = ['{args}{environment}']", ["templates.t", "two lists"]),
@@ -221,7 +225,7 @@ def test_docker_gets_the_gpu_the_port_and_the_names_of_secrets(tmp_path: Path, m
         *("docker", "run", "--rm", "--name", "lorax-batch-a-1", "--gpus", '"device=0"', "--shm-size", "1g"),
         *("--publish", "127.0.0.1:20001:80", "--volume", "lorax-data:/data"),
         *("--env=HF_TOKEN", "--env=HUGGING_FACE_HUB_TOKEN"),
-        *("predibase/lorax:main", "--model-id", "org/model", *LAUNCH.arguments),
+        *("ghcr.io/predibase/lorax:main", "--model-id", "org/model", *LAUNCH.arguments),
     ]
 
 

@@ -6,7 +6,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from lorax_batch_scheduler.replay import compare_policies, parse_trace
-from lorax_batch_scheduler.replay.plot import IN_TIME, MISSED, plot_report
+from lorax_batch_scheduler.replay.plot import IN_TIME, LANE, MISSED, NAMED_JOBS, plot_report
 from lorax_batch_scheduler.replay.plot_scale import MOST_TICKS, TimeScale
 from lorax_batch_scheduler.replay.plot_svg import family_colour
 
@@ -40,7 +40,16 @@ def test_servers_are_drawn_in_their_familys_colour_and_their_starts_hatched() ->
 
 def test_slots_families_and_the_axis_are_named() -> None:
     said = texts(draw(small_tree()))
-    assert {"small", "s0", "s1", "f", "g", "starting", "0:00:00", "jobs end"} <= set(said)
+    assert {"small", "s0", "s1", "f", "g", "starting", "0:00:00", "j0", "j1"} <= set(said)
+    assert "jobs end" not in said
+
+
+def test_many_jobs_are_marked_on_one_line() -> None:
+    tree = small_tree()
+    tree["jobs"] += [tree["jobs"][1] | {"id": f"more-{number}"} for number in range(NAMED_JOBS)]
+    said = set(texts(draw(tree)))
+    assert "jobs end" in said
+    assert "j0" not in said
 
 
 def test_every_policy_has_a_panel() -> None:
@@ -96,6 +105,7 @@ def test_servers_that_share_a_slot_stand_below_each_other() -> None:
         (float(bar.get("x", 0)), float(bar.get("x", 0)) + float(bar.get("width", 0)), bar.get("y"))
         for number in range(2)
         for bar in filled(picture.iter(f"{SVG}rect"), family_colour(number))
+        if bar.get("height") == str(LANE - 2)
     ]
     assert len(spans) == len(stays)
     for index, (begin, end, row) in enumerate(spans):

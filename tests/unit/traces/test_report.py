@@ -22,6 +22,14 @@ def test_the_services_own_planner_is_the_default(trace: Trace) -> None:
     assert not run.missed
 
 
+def test_a_year_without_slots_is_not_planned_every_half_minute() -> None:
+    tree = small_tree()
+    tree["failures"] = [{"slot": slot, "time_s": 0, "duration_s": 31_536_000} for slot in ("s0", "s1")]
+    run = replay_trace(parse_trace(encoded(tree)))
+    assert [job.left_rows for job in run.outcome.jobs] == [0, 0]
+    assert run.outcome.plans < 10_000
+
+
 def test_every_policy_is_reported_once_and_in_the_order_that_was_asked(trace: Trace) -> None:
     names = [*reversed(POLICIES), "ffd"]
     assert [run.policy for run in compare_policies(trace, names).runs] == list(reversed(POLICIES))

@@ -11,7 +11,7 @@ from tests.unit.traces.small_trace import encoded, small_tree
 def test_a_trace_that_is_written_is_read_as_it_was(tmp_path: Path) -> None:
     trace = parse_trace(encoded(small_tree()))
     (tmp_path / "trace.json").write_bytes(dump_trace(trace))
-    assert load_trace(tmp_path / "trace.json") == trace
+    assert load_trace(tmp_path / "trace.json") == load_trace(str(tmp_path / "trace.json")) == trace
 
 
 def test_what_is_as_it_is_by_default_is_not_written() -> None:

@@ -8,15 +8,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from lorax_batch_scheduler.errors import FleetError
-from lorax_batch_scheduler.launch import Launch
+from lorax_batch_scheduler.launch import FOR_EVERYBODY, TOKEN_VARIABLES, Launch
 from lorax_batch_scheduler.server_hosts.command.slot import CommandSlot
 from lorax_batch_scheduler.server_hosts.command.template import fill
 
 _OURS: Final = ("LORAX_BATCH_", "AWS_", "PG", "OTEL_")
 """How variables begin that are for this process: its settings, and what its stores and collectors let it in with."""
-TOKEN_VARIABLES: Final = ("HUGGING_FACE_HUB_TOKEN", "HF_TOKEN")
-"""Router and shard read the first, the launcher's first look at the model the second."""
-_FOR_ADAPTERS: Final = "LORAX_USE_GLOBAL_HF_TOKEN"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,5 +94,5 @@ def _added_variables(slot: CommandSlot, launch: Launch) -> dict[str, str]:
     if operators and not launch.hf_token:
         # Rows of a job with a token bring it along for their adapters. This one is for all of them; a job's own never
         # is: with it other jobs on the server would get adapters that are not theirs.
-        added.setdefault(_FOR_ADAPTERS, "1")
+        added.setdefault(FOR_EVERYBODY, "1")
     return added

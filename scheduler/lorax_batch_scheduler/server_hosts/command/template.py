@@ -85,7 +85,8 @@ def placeholders(word: str) -> list[str]:
         if name is None:
             continue
         if form or conversion or not name.isidentifier():
-            raise ValueError(f"'{{{name}}}' is not the name of a placeholder")
+            extra = (f"!{conversion}" if conversion else "") + (f":{form}" if form else "")
+            raise ValueError(f"'{{{name}{extra}}}' is not the name of a placeholder")
         names.append(name)
     return names
 

@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from lorax_batch_scheduler.errors import ConfigurationError
 from lorax_batch_scheduler.fleet import Slot
+from lorax_batch_scheduler.launch import TOKEN_VARIABLES
 from lorax_batch_scheduler.misfit import find_misfit
 from lorax_batch_scheduler.server_hosts.fleet_entry import told
 
@@ -115,6 +116,8 @@ class KubernetesFleet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     image_pull_secret: _ObjectName = ""
     env: dict[str, str] = {}
     """More environment of servers, like HF_HUB_OFFLINE; no secrets, everyone who sees a pod sees them."""
+    token_secret: _ObjectName = ""
+    """A Secret whose `token` is the service's own of Hugging Face, for servers whose job brings none."""
     data_claim: _ObjectName = ""
     """A PersistentVolumeClaim for weights and adapters; with several nodes it must be ReadWriteMany."""
     data_host_path: str = ""
@@ -153,6 +156,10 @@ def read_kubernetes_fleet(table: Mapping[str, Any]) -> KubernetesFleet:
         if not _VARIABLE.fullmatch(name):
             raise ConfigurationError(
                 f"kubernetes.env: '{name}' can't be a variable: letters, digits and '_' are allowed"
+            )
+        if name in TOKEN_VARIABLES:
+            raise ConfigurationError(
+                f"kubernetes.env: {name} can't be set here: it comes with each job, or from token_secret"
             )
     for number, kind in enumerate(fleet.slots):
         for place, toleration in enumerate(kind.tolerations):

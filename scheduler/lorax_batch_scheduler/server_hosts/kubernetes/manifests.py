@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from lorax_batch_scheduler.errors import FleetError
-from lorax_batch_scheduler.launch import Launch
+from lorax_batch_scheduler.launch import FOR_EVERYBODY, TOKEN_VARIABLES, Launch
 from lorax_batch_scheduler.server_hosts.kubernetes.fleet import KubernetesFleet, SlotClass
 from lorax_batch_scheduler.server_hosts.kubernetes.launch_record import LaunchRecord
 from lorax_batch_scheduler.server_hosts.kubernetes.naming import (
@@ -27,8 +27,6 @@ Manifest = dict[str, Any]
 CONTAINER: Final = "lorax"
 PORT: Final = 8000
 DATA_KEY: Final = "token"
-TOKEN_VARIABLES: Final = ("HUGGING_FACE_HUB_TOKEN", "HF_TOKEN")
-"""Router and shard read the first, the launcher's first look at the model the second."""
 PROBE_PERIOD_S: Final = 5
 MAX_LABEL: Final = 63
 _TAG = re.compile(r"[\w][\w.-]{0,127}", re.ASCII)
@@ -161,8 +159,7 @@ def _container(fleet: KubernetesFleet, slots: SlotClass, name: ServerName, launc
         "name": CONTAINER,
         "image": image(fleet, launch),
         "args": [argument.replace("$(", "$$(") for argument in arguments],  # $(NAME) would be a variable's value
-        "env": [{"name": key, "value": value.replace("$(", "$$(")} for key, value in sorted(fleet.env.items())]
-        + [_token_variable(variable, name, launch) for variable in TOKEN_VARIABLES],
+        "env": _environment(fleet, name, launch),
         "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
         "resources": _resources(slots),
         "volumeMounts": [{"name": "shm", "mountPath": "/dev/shm"}, {"name": "data", "mountPath": "/data"}],  # noqa: S108
@@ -188,9 +185,15 @@ def _probes(slots: SlotClass) -> Manifest:
     }
 
 
-def _token_variable(variable: str, name: ServerName, launch: Launch) -> Manifest:
-    reference = {"name": name.secret, "key": DATA_KEY, "optional": launch.hf_token is None}
-    return {"name": variable, "valueFrom": {"secretKeyRef": reference}}
+def _environment(fleet: KubernetesFleet, name: ServerName, launch: Launch) -> list[Manifest]:
+    own = bool(fleet.token_secret) and not launch.hf_token
+    # The service's own is for adapters too. A job's never is: other jobs on the server would get its adapters.
+    plain = {FOR_EVERYBODY: "1"} | fleet.env if own else fleet.env
+    secret_name = fleet.token_secret if own else name.secret
+    reference = {"name": secret_name, "key": DATA_KEY, "optional": not own and launch.hf_token is None}
+    return [{"name": key, "value": value.replace("$(", "$$(")} for key, value in sorted(plain.items())] + [
+        {"name": variable, "valueFrom": {"secretKeyRef": reference}} for variable in TOKEN_VARIABLES
+    ]
 
 
 def _resources(slots: SlotClass) -> Manifest:
