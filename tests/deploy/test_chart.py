@@ -12,6 +12,8 @@ import pytest
 import yaml
 from lorax_batch_server.settings import Settings, load_settings
 
+from tests.kubernetes.rights import documented_rules
+
 CHART = Path(__file__).parents[2] / "deploy/helm/lorax-batch"
 NEEDED = ("database.existingSecret=database", "objectStore.url=s3://bucket/store")
 FLEET = '[kubernetes]\nimage = "repository/lorax:main"\nnamespace = "gpus"\n'
@@ -105,9 +107,9 @@ def test_pods_have_no_more_rights_than_they_need(tmp_path: Path) -> None:
 
 @needs_helm
 def test_the_rights_of_a_fleet_are_those_that_the_documentation_names(tmp_path: Path) -> None:
-    text = (CHART.parents[2] / "docs/kubernetes.md").read_text().split("```yaml\n")[1].split("```")[0]
+    """Which are those that the host uses: `tests/kubernetes/test_rights.py`."""
     role = one(render(tmp_path, **FULL), "Role")
-    assert role["rules"] == yaml.safe_load(text)["rules"]
+    assert role["rules"] == documented_rules()
     assert role["metadata"]["namespace"] == "gpus"
     binding = one(render(tmp_path, **FULL), "RoleBinding")
     assert binding["subjects"][0]["namespace"] == "jobs"

@@ -9,6 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.kubernetes.rights import Right, documented_rules, needed_rights, rights_of
 from tests.kubernetes.server_side_apply import ApplyConflictError, apply
 from tests.kubernetes.stored_objects import Change, Object, StoredObjects
 
@@ -54,6 +55,10 @@ class FakeApi:
         """Done once before a call of that method and plural."""
         self.tokens: set[str] = set()
         """What is accepted; empty: anything."""
+        self.rights = rights_of(documented_rules())
+        """What the account may do."""
+        self.used: set[Right] = set()
+        """What it was allowed to do so far."""
         self.expired_by_status = False
         """410 as the answer's status, and not as an event of a watch."""
         self.served = 0
@@ -106,6 +111,8 @@ class FakeApi:
         self.requests.append(request)
         if self.tokens and request.headers.get("Authorization", "").removeprefix("Bearer ") not in self.tokens:
             return refusal(401, "Unauthorized", "Unauthorized")
+        if lacking := self._use_rights(request):
+            return refusal(403, "Forbidden", f"the account may not {lacking.verb} {lacking.resource}")
         self.before.pop((request.method, plural), lambda: None)()
         for fault in self.faults:
             if (fault.method, fault.plural) == (request.method, plural) and fault.watches in (None, is_watch):
@@ -118,6 +125,16 @@ class FakeApi:
         if plural not in KNOWN[request.path.partition("/namespaces")[0]]:
             return refusal(404, "NotFound", "the server could not find the requested resource")
         return await handler(request)  # type: ignore[no-any-return]
+
+    def _use_rights(self, request: web.Request) -> Right | None:
+        """Note the rights that a request needs; return one that the account lacks."""
+        name, namespace = request.match_info.get("name", ""), request.match_info["namespace"]
+        exists = self.stored.get(request.match_info.get("plural", "pods"), namespace, name) is not None
+        needed = needed_rights(request, exists=exists)
+        if lacking := next((right for right in needed if right not in self.rights), None):
+            return lacking
+        self.used.update(needed)
+        return None
 
     async def _create(self, request: web.Request) -> web.Response:
         namespace, plural, item = *where(request), await request.json()
