@@ -34,13 +34,15 @@ COPY --from=build /opt/lorax-batch /opt/lorax-batch
 ENV PATH=/opt/lorax-batch/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
-    LORAX_BATCH_DATA_DIR=/data
+    LORAX_BATCH_DATA_DIR=/data \
+    LORAX_BATCH_LISTEN=0.0.0.0:50051
 USER 10001:10001
 VOLUME /data
 EXPOSE 50051
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["lorax-batch", "health"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["lorax-batch", "health", "--own"]
 ENTRYPOINT ["tini", "--", "lorax-batch"]
 # Stop it with more time than shutdown_grace_s and 15 s (`docker stop --timeout 45`): rows in flight end first. A container of
 # `serve --role api` needs no volume.
-# Inside a container the port must be reachable from outside it; give it TLS (docs/security.md), or put a private network in front.
-CMD ["serve", "--listen", "0.0.0.0:50051", "--allow-insecure"]
+# The port can be reached from outside the container, so this ends at once and says what is missing, until it is given TLS
+# and a login (docs/deploy.md), or LORAX_BATCH_ALLOW_INSECURE=true on a network where all may do everything.
+CMD ["serve"]

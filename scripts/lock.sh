@@ -8,5 +8,5 @@ compile() {
 }
 compile -o requirements.lock
 compile --group dev --group bench -c requirements.lock -o requirements-dev.lock
-# What the image holds: the runtime and the client of Kubernetes.
-compile --extra kubernetes -c requirements.lock -o requirements-image.lock
+# What the image holds: the runtime, the client of Kubernetes and that of OpenTelemetry.
+compile --extra kubernetes --extra otel -c requirements.lock -o requirements-image.lock

@@ -58,6 +58,11 @@ def add_tls_options(application: typer.Typer) -> None:
     add_target_options(application, list(inspect.signature(_options).parameters.values()), _given)
 
 
+def given_tls() -> "Tls | None":
+    """Return the files that the command that runs now was given."""
+    return _GIVEN.get()
+
+
 def given_credentials() -> "grpc.ChannelCredentials | None":
     """Return what the command that runs now was given; None: a plain connection."""
     from lorax_batch_client.errors import CertificateError
