@@ -41,7 +41,7 @@ def needed_rights(request: web.Request, *, exists: bool) -> list[Right]:
     """Return what Kubernetes asks for a request; an apply of what does not exist yet is a creation too."""
     parts = request.path.split("/")
     group = parts[2] if parts[1] == "apis" else ""
-    resource = request.match_info["plural"] if "plural" in request.match_info else "pods"
+    resource = request.match_info.get("plural", "pods")
     if request.method != "GET":
         verbs = [VERBS[request.method]] + ["create"] * (request.method == "PATCH" and not exists)
     elif "name" in request.match_info:

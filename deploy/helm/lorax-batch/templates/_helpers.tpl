@@ -44,7 +44,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{ include "lorax-batch.databaseEnv" . }}
 - name: LORAX_BATCH_OBJECT_STORE
   value: {{ required "objectStore.url: give s3://BUCKET/PREFIX, which API and scheduler share" .Values.objectStore.url | quote }}
-{{- if .Values.objectStore.existingSecret }}
+{{- with .Values.objectStore.existingSecret }}
 {{- range $name := list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" }}
 - name: {{ $name }}
   valueFrom:
@@ -90,13 +90,13 @@ livenessProbe:
   timeoutSeconds: 5
   failureThreshold: {{ .Values.probes.failureThreshold }}
 readinessProbe:
-  {{- if eq .Values.probes.kind "grpc" }}
+  {{- if not .Values.tls.existingSecret }}
   grpc: { port: 50051 }
   {{- else }}
-  exec: { command: [lorax-batch, health] }
+  exec: { command: [lorax-batch, health, --own] }
   {{- end }}
   periodSeconds: {{ .Values.probes.periodSeconds }}
-  timeoutSeconds: 5
+  timeoutSeconds: 10
   failureThreshold: {{ .Values.probes.failureThreshold }}
 # Endpoints forget the pod before it refuses calls.
 lifecycle:
@@ -107,7 +107,7 @@ securityContext: {{- toYaml .Values.securityContext | nindent 2 }}
 
 {{/* Changes of settings and of the fleet file roll the pods. */}}
 {{- define "lorax-batch.podAnnotations" -}}
-checksum/settings: {{ printf "%s%s" (toJson .Values.settings) .Values.fleet.toml | sha256sum }}
+checksum/settings: {{ printf "%s%s" (include "lorax-batch.settings" .) .Values.fleet.toml | sha256sum }}
 {{- if .Values.metrics.port }}
 prometheus.io/scrape: "true"
 prometheus.io/port: {{ .Values.metrics.port | quote }}
