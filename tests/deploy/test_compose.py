@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 import yaml
 from lorax_batch_scheduler.objects.s3_location import parse_s3_location
-from lorax_batch_server.settings import Settings
+from lorax_batch_server.listener_guard import check_listener
+from lorax_batch_server.security_settings import SecuritySettings
+from lorax_batch_server.settings import Settings, load_settings
 
 FOLDER = Path(__file__).parents[2] / "deploy"
 FILE = FOLDER / "compose.yaml"
+TLS_FILE = FOLDER / "compose.tls.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -19,18 +22,44 @@ def services() -> dict[str, Any]:
     return dict(yaml.safe_load(FILE.read_text())["services"])
 
 
-def test_it_follows_the_specification_of_compose() -> None:
-    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(FILE)]
+def test_they_follow_the_specification_of_compose() -> None:
+    files = [str(FILE), str(TLS_FILE)]
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", *files]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout
 
 
+def settings_of(environment: dict[str, str | None]) -> Settings:
+    """Return what the service reads when nothing is passed on from the shell."""
+    image = {"listen": "0.0.0.0:50051"}
+    ours = {
+        name.removeprefix("LORAX_BATCH_").lower(): value
+        for name, value in environment.items()
+        if name.startswith("LORAX_BATCH_") and not (value or "").startswith("${")
+    }
+    assert ours.keys() <= Settings.model_fields.keys()
+    return load_settings(**{**image, **ours})
+
+
 def test_the_service_knows_its_settings(services: dict[str, Any]) -> None:
-    environment = services["lorax-batch"]["environment"]
-    ours = {name.removeprefix("LORAX_BATCH_").lower() for name in environment if name.startswith("LORAX_BATCH_")}
-    assert ours <= Settings.model_fields.keys()
-    for name in ("OBJECT_STORE", "IMPORT_BUCKETS", "EXPORT_BUCKETS"):
-        assert parse_s3_location(environment[f"LORAX_BATCH_{name}"], what=name).bucket == "lorax-batch"
+    settings = settings_of(services["lorax-batch"]["environment"])
+    for url in (settings.object_store, *settings.import_buckets, *settings.export_buckets):
+        assert parse_s3_location(str(url), what="store").bucket == "lorax-batch"
+    assert settings.allow_insecure
+
+
+def test_what_others_reach_has_tls_and_keys_and_all_that_can_be_set(services: dict[str, Any]) -> None:
+    more = yaml.safe_load(TLS_FILE.read_text())["services"]["lorax-batch"]
+    environment = services["lorax-batch"]["environment"] | more["environment"]
+    settings = settings_of(environment)
+    keys = settings.auth == "keys" and settings.operator_key_file is not None
+    check_listener(settings.listen_address, tls=settings.tls_cert is not None, auth=keys, allow_insecure=False)
+    assert not settings.allow_insecure
+    mapped = {name.removeprefix("LORAX_BATCH_").lower() for name in environment}
+    assert SecuritySettings.model_fields.keys() - mapped == set()
+    (mount,) = more["volumes"]
+    files = [path for path in (settings.tls_cert, settings.operator_key_file, settings.secrets_key_file) if path]
+    assert {str(path.parent) for path in files} == {mount.removesuffix(":ro").rpartition(":")[2]}
 
 
 @pytest.mark.parametrize("profile", ["demo", "gpu"])
