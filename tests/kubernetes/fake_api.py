@@ -186,7 +186,7 @@ class FakeApi:
         uid = options.get("preconditions", {}).get("uid")
         if uid and uid != item["metadata"]["uid"]:
             return refusal(409, "Conflict", f"the UID in the precondition ({uid}) does not match")
-        if plural in ("deployments", "pods") and options.get("propagationPolicy") == "Foreground":
+        if options.get("propagationPolicy") == "Foreground":
             self.stored.mark_deleted(plural, item)
         else:
             self.stored.remove(plural, item)

@@ -90,8 +90,10 @@ class ClusterApi:
         return await self._ask(Call(method="GET", path=resource.path(self.namespace, name)))
 
     async def delete(self, resource: Resource, name: str, *, uid: str | None = None) -> None:
-        """Delete an object once what it owns is deleted; one that is gone, or is another by its uid, is no error."""
-        body: dict[str, object] = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Foreground"}
+        """Delete an object, a Deployment after its pods; one that is gone, or is another by its uid, is no error."""
+        # What owns nothing must not wait for the cluster's garbage collector: a Secret would hold its token meanwhile.
+        policy = "Foreground" if resource is Resource.DEPLOYMENT else "Background"
+        body: dict[str, object] = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": policy}
         if uid:
             body["preconditions"] = {"uid": uid}
         try:
