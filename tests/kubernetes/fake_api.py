@@ -25,6 +25,9 @@ KNOWN = {
     "/apis/coordination.k8s.io/v1": {"leases"},
 }
 
+NO_ANSWER = 0
+"""Instead of a status: the connection is cut."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Fault:
@@ -121,7 +124,10 @@ class FakeApi:
                     self.faults.remove(fault)
                 if fault.after:
                     await handler(request)
-                return refusal(fault.status, fault.reason, fault.message)
+                if fault.status == NO_ANSWER:
+                    assert request.transport is not None
+                    request.transport.abort()
+                return refusal(fault.status or 503, fault.reason, fault.message)
         if plural not in KNOWN[request.path.partition("/namespaces")[0]]:
             return refusal(404, "NotFound", "the server could not find the requested resource")
         return await handler(request)  # type: ignore[no-any-return]
@@ -218,9 +224,10 @@ class FakeApi:
         self.served += 1
         self.stored.wake()
         try:
-            await self._tell_changes(request, answer, version)
-        except ConnectionError:
-            pass  # it was cut
+            async with asyncio.timeout(float(request.query["timeoutSeconds"])):
+                await self._tell_changes(request, answer, version)
+        except (ConnectionError, TimeoutError):
+            pass  # it was cut, or its time is over
         finally:
             del self._watches[task]
         return answer

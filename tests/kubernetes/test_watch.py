@@ -5,9 +5,12 @@ from itertools import pairwise
 
 import pytest
 from lorax_batch_scheduler.ports.server_host import LaunchedServer, LaunchState
+from lorax_batch_scheduler.server_hosts.kubernetes.cluster_api import WATCH_S
+from lorax_batch_scheduler.server_hosts.kubernetes.cluster_call import SILENCE_S
+from structlog.testing import capture_logs
 
 from tests.kubernetes.cluster import FakeCluster, QuickClock, launch
-from tests.kubernetes.fake_api import Fault
+from tests.kubernetes.fake_api import NO_ANSWER, Fault
 
 WATCHED = 2  # Deployments and pods
 
@@ -62,6 +65,35 @@ async def test_a_server_made_and_deleted_between_two_lists_is_gone(cluster: Fake
         cluster.stored.remove("deployments", cluster.stored.list_all("deployments")[0])
         cluster.stored.forget_history()
         await cluster.until_state(host, server_id, LaunchState.GONE)
+
+
+async def test_a_watch_of_which_nothing_comes_is_ended_by_the_cluster_and_goes_on_at_once(cluster: FakeCluster) -> None:
+    """An API sends no bookmarks while nothing changes, so silence alone is no failure."""
+    assert WATCH_S < SILENCE_S
+    clock = QuickClock()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lorax_batch_scheduler.server_hosts.kubernetes.cluster_api.WATCH_S", 0.05)
+        async with cluster.life(cluster.host(clock=clock)):
+            await cluster.until(lambda: cluster.api.served >= 4 * WATCHED)
+    assert (lists(cluster), clock.slept) == (1, [])
+
+
+async def test_an_expired_version_is_no_reason_to_wait_after_an_outage(cluster: FakeCluster) -> None:
+    """An API that starts anew has forgotten all versions."""
+    with capture_logs() as told:
+        async with cluster.life(cluster.host()):
+            await watching(cluster, WATCHED)
+            cluster.api.expired_by_status = True
+            cluster.api.faults.append(
+                Fault(method="GET", plural="deployments", status=NO_ANSWER, times=3, watches=True)
+            )
+            cluster.api.cut_watches()
+            cluster.stored.forget_history()
+            await watching(cluster, 2 * WATCHED)
+            assert lists(cluster) == 2
+    errors = [event["error"] for event in told if event["event"] == "kubernetes_watch_failed"]
+    assert len(errors) > WATCHED
+    assert not [error for error in errors if "410" in error]
 
 
 async def test_a_bookmark_keeps_a_quiet_watch_from_expiring(cluster: FakeCluster) -> None:

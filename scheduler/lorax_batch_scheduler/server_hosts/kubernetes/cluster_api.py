@@ -13,7 +13,7 @@ from lorax_batch_scheduler.server_hosts.kubernetes.cluster_error import UNREACHA
 from lorax_batch_scheduler.server_hosts.kubernetes.naming import Object
 
 FIELD_MANAGER: Final = "lorax-batch"
-WATCH_S: Final = 240
+WATCH_S: Final = 60
 """The API ends a watch after that long, so that none lives on a connection that is only half there."""
 LOG_BYTES: Final = 64 * 1024
 

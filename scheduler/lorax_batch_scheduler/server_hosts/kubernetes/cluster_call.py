@@ -14,8 +14,9 @@ from lorax_batch_scheduler.server_hosts.kubernetes.cluster_error import UNREACHA
 
 TIMEOUT_S: Final = 30.0
 CONNECT_TIMEOUT_S: Final = 10.0
-SILENCE_S: Final = 120.0
-"""The API sends a bookmark about once a minute: a watch silent for longer is dead."""
+SILENCE_S: Final = 90.0
+"""A watch silent for longer is dead: the API ends it before. Its bookmarks tell nothing of that, as it sends none while
+nothing of a kind changes in the whole cluster."""
 ATTEMPTS: Final = 4
 RETRY_S: Final = 0.25
 """Before the second attempt of a call; doubled before each further one."""

@@ -30,6 +30,8 @@ class ObjectWatch:
         self._on_change = on_change
         self._version: str | None = None
         self._failures = 0
+        self._expiries = 0
+        """Both in a row: a watch that tells something, or ends in order, begins them anew."""
 
     def __repr__(self) -> str:
         return f"ObjectWatch({self._resource.name}, {len(self.objects)} objects at {self._version})"
@@ -49,16 +51,20 @@ class ObjectWatch:
             await self._list(api)
         assert self._version is not None
         async for event in api.watch(self._resource, self._selector, self._version):
-            self._failures = 0
+            self._failures = self._expiries = 0
             self._take(event)
+        self._failures = self._expiries = 0
 
     async def _after_error(self, api: ClusterApi, error: ClusterError) -> None:
         """Forget the version if it is too old, or if the API may not know it; then wait."""
         if error.is_expired or error.status >= 400:
             self._version = None
         self._failures += 1
-        if error.is_expired and self._failures == 1:
-            return  # nothing is wrong: the cluster keeps changes for minutes only
+        self._expiries += error.is_expired
+        if error.is_expired and self._expiries == 1:
+            # Nothing is wrong: the cluster keeps changes for minutes only, and forgets them when its API starts anew.
+            self._failures = 0
+            return
         back_off_s = min(MAX_BACK_OFF_S, FIRST_BACK_OFF_S * 2 ** min(self._failures - 1, 10)) * (
             0.5 + api.caller.chance() / 2
         )
