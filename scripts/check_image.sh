@@ -10,6 +10,7 @@ if [ -z "$engine" ]; then
   echo "SKIPPED: no container engine answers (docker, podman), so the image was not built" >&2
   exit 0
 fi
+export BUILDAH_FORMAT=docker  # or podman leaves the health check out
 name=lorax-batch-check-$$
 "$engine" build --tag "$name" .
 trap '"$engine" rm --force "$name" >/dev/null; "$engine" rmi --force "$name" >/dev/null' EXIT
