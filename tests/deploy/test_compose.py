@@ -31,14 +31,13 @@ def test_they_follow_the_specification_of_compose() -> None:
 
 def settings_of(environment: dict[str, str | None]) -> Settings:
     """Return what the service reads when nothing is passed on from the shell."""
-    image = {"listen": "0.0.0.0:50051"}
-    ours = {
+    ours: dict[str, Any] = {
         name.removeprefix("LORAX_BATCH_").lower(): value
         for name, value in environment.items()
         if name.startswith("LORAX_BATCH_") and not (value or "").startswith("${")
     }
     assert ours.keys() <= Settings.model_fields.keys()
-    return load_settings(**{**image, **ours})
+    return load_settings(None, listen="0.0.0.0:50051", **ours)
 
 
 def test_the_service_knows_its_settings(services: dict[str, Any]) -> None:
