@@ -3,16 +3,19 @@
 import difflib
 import os
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
+import msgspec
 import pydantic
 from lorax_batch_scheduler.catalogue import DEFAULT_MAX_PARAMETERS
 from lorax_batch_scheduler.errors import ConfigurationError
 from lorax_batch_scheduler.ingest.limits import IngestLimits
 from lorax_batch_scheduler.objects.allowed_place import parse_allowed_place
+from lorax_batch_scheduler.retention import RetentionPolicy
 from lorax_batch_scheduler.scheduling.finaliser import MAX_ATTEMPTS
 from lorax_batch_scheduler.scheduling.lease_keeper import LEASE
 from lorax_batch_scheduler.toml_file import read_toml
@@ -250,6 +253,11 @@ class Settings(SecuritySettings, RetentionSettings):
     def address_rules(self) -> AddressRules:
         """Which URLs webhooks may call."""
         return AddressRules(networks=parse_networks(self.webhook_networks), allow_http=self.webhook_allow_http)
+
+    @property
+    def retention(self) -> RetentionPolicy:
+        """What is kept for how long."""
+        return msgspec.structs.replace(super().retention, undelivered=timedelta(days=self.webhook_give_up_days))
 
     @property
     def listen_address(self) -> ListenAddress:

@@ -26,10 +26,20 @@ class JobRemains(msgspec.Struct, frozen=True, kw_only=True):
     """Only its events are left."""
 
 
+class WebhookBacklog(msgspec.Struct, frozen=True, kw_only=True):
+    """The oldest state change that an active webhook has still to tell."""
+
+    webhook_id: str
+    sequence: int
+    age: timedelta
+
+
 class RemainsStore(Protocol):
     """What deleted jobs have left behind. Raises `DatabaseError` when out of reach."""
 
-    async def due_remains(self, *, limit: int) -> list[JobRemains]: ...
+    async def due_remains(self, *, limit: int) -> list[JobRemains]:
+        """Return what may go by now: events only when no active webhook has still to tell them."""
+        ...
 
     async def remains_of(self, job_id: str) -> JobRemains | None: ...
 
@@ -90,6 +100,14 @@ class RetentionStore(Protocol):
         """Delete it unless it was used meanwhile."""
         ...
 
-    async def expire_events(self, kept: timedelta, *, limit: int) -> int:
-        """Delete so many of the oldest state changes; return how many that were."""
+    async def webhook_backlogs(self) -> list[WebhookBacklog]:
+        """Return how far back each active webhook is that has something to tell."""
+        ...
+
+    async def disable_webhook(self, backlog: WebhookBacklog, reason: str) -> bool:
+        """Send nothing more to it; False: it has told that state change meanwhile, or is disabled already."""
+        ...
+
+    async def expire_events(self, kept: timedelta, *, needed_from: int | None, limit: int) -> int:
+        """Delete so many of the oldest state changes, all before `needed_from`; return how many that were."""
         ...

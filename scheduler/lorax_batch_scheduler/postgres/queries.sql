@@ -962,9 +962,10 @@ WHERE greatest(update_time, last_use_time) < now() - $1::interval AND state <> '
 ORDER BY greatest(update_time, last_use_time) LIMIT $3
 
 -- expire_events --
--- The oldest, up to the first that is younger; the horizon moves with them.
+-- The oldest, up to the first that is younger or, with $3, still needed; the horizon moves with them.
 WITH oldest AS MATERIALIZED (
-    SELECT sequence, time FROM job_events ORDER BY sequence LIMIT $2
+    SELECT sequence, time FROM job_events WHERE sequence < coalesce($3::bigint, 9223372036854775807)
+    ORDER BY sequence LIMIT $2
 ), expired AS MATERIALIZED (
     SELECT sequence FROM oldest
     WHERE sequence < coalesce((SELECT min(sequence) FROM oldest WHERE time >= now() - $1::interval), 9223372036854775807)
@@ -977,8 +978,17 @@ WITH oldest AS MATERIALIZED (
 SELECT count(*) FROM deleted
 
 -- due_remains --
--- Deleted jobs of which rows are still there, on database time.
-SELECT job_id, rows_gone FROM job_remains WHERE due <= now() ORDER BY due LIMIT $1
+-- Deleted jobs of which rows are still there, on database time; not those that an active webhook has still to tell of.
+SELECT job_id, rows_gone FROM job_remains
+WHERE due <= now() AND NOT (rows_gone AND EXISTS (
+    SELECT FROM job_events JOIN webhooks USING (tenant)
+    WHERE job_events.job_id = job_remains.job_id AND to_state IS NOT NULL AND webhooks.state = 'ACTIVE' AND (
+        sequence > cursor AND (event_types = '{}' OR 'job.' || lower(to_state) = ANY (event_types))
+        OR EXISTS (
+            SELECT FROM webhook_messages AS message
+            WHERE message.webhook_id = webhooks.webhook_id AND message.sequence = job_events.sequence
+              AND message.state = 'WAITING'))))
+ORDER BY due LIMIT $1
 
 -- remains_of --
 -- Of this job, due or not.
@@ -1272,6 +1282,30 @@ WITH due AS (
 )
 UPDATE webhooks SET holder = $1, held_until = now() + $2 FROM due WHERE webhooks.webhook_id = due.webhook_id
 RETURNING webhooks.*, coalesce(old_secret_until > now(), false) AS old_is_good
+
+-- webhook_backlogs --
+-- Of each active webhook that is behind, the oldest state change that it has still to tell, by the index of sequences.
+SELECT webhook_id, first.sequence, now() - first.time AS age
+FROM webhooks CROSS JOIN LATERAL (
+    (SELECT sequence, time FROM job_events
+     WHERE sequence > webhooks.cursor AND job_events.tenant = webhooks.tenant
+       AND (event_types = '{}' OR 'job.' || lower(coalesce(to_state, 'deleted')) = ANY (event_types))
+     ORDER BY sequence LIMIT 1)
+    UNION ALL
+    (SELECT sequence, time FROM webhook_messages AS message JOIN job_events USING (sequence)
+     WHERE message.webhook_id = webhooks.webhook_id AND message.state = 'WAITING'
+     ORDER BY sequence LIMIT 1)
+    ORDER BY sequence LIMIT 1
+) AS first
+WHERE webhooks.state = 'ACTIVE'
+
+-- disable_late_webhook --
+-- Nothing when it has told that state change meanwhile.
+UPDATE webhooks SET state = 'DISABLED', reason = $3, failures = 0, failing_since = NULL, update_time = now()
+WHERE webhook_id = $1 AND state = 'ACTIVE' AND (cursor < $2 OR EXISTS (
+    SELECT FROM webhook_messages AS message
+    WHERE message.webhook_id = $1 AND message.sequence = $2 AND message.state = 'WAITING'))
+RETURNING webhook_id, pg_notify('lorax_batch_webhooks', webhook_id)
 
 -- renew_webhook --
 -- For a round that takes long.

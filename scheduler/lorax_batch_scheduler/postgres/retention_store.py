@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from lorax_batch_scheduler.ports.retention_store import FinishedResults, JobRemains
+from lorax_batch_scheduler.ports.retention_store import FinishedResults, JobRemains, WebhookBacklog
 from lorax_batch_scheduler.postgres.database import Connection, Database
 from lorax_batch_scheduler.postgres.deletion import delete_dataset
 from lorax_batch_scheduler.postgres.statements import SQL
@@ -83,9 +83,21 @@ class PostgresRetentionStore:
             await delete_dataset(connection, dataset_id)
         return True
 
-    async def expire_events(self, kept: timedelta, *, limit: int) -> int:
+    async def webhook_backlogs(self) -> list[WebhookBacklog]:
         async with self._database.connection() as connection:
-            expired: int = await connection.fetchval(SQL.expire_events, kept, limit)
+            records = await connection.fetch(SQL.webhook_backlogs)
+        return [WebhookBacklog(**dict(record)) for record in records]
+
+    async def disable_webhook(self, backlog: WebhookBacklog, reason: str) -> bool:
+        async with self._database.connection() as connection:
+            disabled = await connection.fetchval(
+                SQL.disable_late_webhook, backlog.webhook_id, backlog.sequence, reason
+            )
+        return disabled is not None
+
+    async def expire_events(self, kept: timedelta, *, needed_from: int | None, limit: int) -> int:
+        async with self._database.connection() as connection:
+            expired: int = await connection.fetchval(SQL.expire_events, kept, limit, needed_from)
         return expired
 
     # --- what deleted jobs have left behind ---

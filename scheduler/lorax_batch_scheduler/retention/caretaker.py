@@ -12,6 +12,7 @@ from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.ports import JobStore, ObjectStore
 from lorax_batch_scheduler.ports.retention_store import RetentionStore
 from lorax_batch_scheduler.retention.compaction import Compaction
+from lorax_batch_scheduler.retention.event_expiry import EventExpiry
 from lorax_batch_scheduler.retention.policy import RetentionPolicy
 from lorax_batch_scheduler.retention.remains import PAUSE_S, Remains
 
@@ -20,7 +21,6 @@ INTERVAL_S: Final = 30.0
 TURN: Final = timedelta(seconds=60)
 """Renewed before each batch. Void when its scheduler's lease is over; this is for one that lives and hangs."""
 JOBS_AT_ONCE: Final = 20
-EVENTS_AT_ONCE: Final = 1_000
 
 _log = structlog.get_logger()
 
@@ -43,6 +43,7 @@ class Caretaker:
         self._jobs = jobs
         self._remains = remains
         self._compaction = Compaction(store, objects)
+        self._event_expiry = EventExpiry(store, undelivered=policy.undelivered)
         self._policy = policy
         self._scheduler_id = scheduler_id
         self._clock = clock
@@ -66,7 +67,7 @@ class Caretaker:
             ("compacted", policy.segments, self._compact),
             ("jobs", policy.jobs, self._expire_jobs),
             ("datasets", policy.datasets, self._expire_datasets),
-            ("events", policy.events, self._expire_events),
+            ("events", policy.events, self._event_expiry.step),
             ("swept", timedelta(0), self._sweep),
         ]
         for name, kept, step in steps:
@@ -114,11 +115,6 @@ class Caretaker:
                 deleted += 1
                 _log.info("dataset_expired", dataset_id=dataset_id)
         return deleted, len(found) == JOBS_AT_ONCE
-
-    @failpoint(after="retention.after_events")
-    async def _expire_events(self, kept: timedelta) -> tuple[int, bool]:
-        count = await self._store.expire_events(kept, limit=EVENTS_AT_ONCE)
-        return count, count == EVENTS_AT_ONCE
 
     async def _sweep(self, _: timedelta) -> tuple[int, bool]:
         count = await self._remains.sweep_due(limit=JOBS_AT_ONCE)

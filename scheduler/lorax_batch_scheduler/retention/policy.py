@@ -9,6 +9,7 @@ from lorax_batch_scheduler.dataset import Dataset, DatasetState
 from lorax_batch_scheduler.job import Job
 
 COMPACT_AFTER: Final = timedelta(minutes=10)
+UNDELIVERED_AFTER: Final = timedelta(days=5)
 
 
 class RetentionPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,6 +21,8 @@ class RetentionPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Datasets, from when no job needs them any more."""
     events: timedelta | None = None
     """State changes; watches that want to go on from an older one begin anew."""
+    undelivered: timedelta = UNDELIVERED_AFTER
+    """How much longer than `events` state changes are kept that an active webhook has still to tell."""
     segments: timedelta | None = COMPACT_AFTER
     """Results of ended jobs in PostgreSQL beside the files that hold the same: who follows a job reads them there."""
 

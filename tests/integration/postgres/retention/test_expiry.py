@@ -8,7 +8,8 @@ from lorax_batch_scheduler.errors import NotFoundError, SequenceTooOldError
 from lorax_batch_scheduler.job import JobEvent, JobFilter
 from lorax_batch_scheduler.objects.directory import DirectoryObjectStore
 from lorax_batch_scheduler.retention import KEEP_ALL, RetentionPolicy
-from lorax_batch_scheduler.retention.caretaker import EVENTS_AT_ONCE, JOBS_AT_ONCE, TURN
+from lorax_batch_scheduler.retention.caretaker import JOBS_AT_ONCE, TURN
+from lorax_batch_scheduler.retention.event_expiry import EVENTS_AT_ONCE
 
 from tests.integration.postgres.conftest import LEASE, Stores
 from tests.integration.postgres.retention.conftest import MakeCaretaker
