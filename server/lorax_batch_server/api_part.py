@@ -13,8 +13,10 @@ from lorax_batch_scheduler.ingest.uploads import DatasetUpload, UploadLimits
 from lorax_batch_scheduler.removals import Removals
 from lorax_batch_scheduler.result_reader import ResultReader
 from lorax_batch_scheduler.retention.remains import Remains
+from lorax_batch_scheduler.telemetry.webhook_tally import WebhookTally
 from lorax_batch_scheduler.webhooks.back_off import BackOff
 from lorax_batch_scheduler.webhooks.deliverer import Deliverer
+from lorax_batch_scheduler.webhooks.sampler import WebhookSampler
 from lorax_batch_scheduler.webhooks.sender import Sender
 
 from lorax_batch_server.batch_inference import BatchInferenceService, JobParts
@@ -72,6 +74,8 @@ class ApiPart:
         )
         self._sender = Sender(settings.address_rules, clock)
         self.webhooks = WebhooksService(stores.webhooks, self._sender, clock, new_id=new_webhook_id)
+        self.webhook_tally = WebhookTally()
+        self._sampler = WebhookSampler(stores.deliveries, self.webhook_tally)
         self._deliverer = Deliverer(
             stores.deliveries,
             self._sender,
@@ -80,6 +84,7 @@ class ApiPart:
             clock=clock,
             chance=random.Random(),  # noqa: S311 - jitter, not a secret
             back_off=BackOff(give_up_after=timedelta(days=settings.webhook_give_up_days)),
+            tally=self.webhook_tally,
             exclusive=stores.embedded is not None,
         )
 
@@ -88,6 +93,8 @@ class ApiPart:
         async with self._sender, asyncio.TaskGroup() as group:
             group.create_task(self._hub.run())
             group.create_task(self._deliverer.run())
+            if self._settings.metrics_port is not None:
+                group.create_task(self._sampler.run())
 
     def _job_parts(self, catalogue: Catalogue, stopping: Stopping, clock: Clock) -> JobParts:
         settings, stores = self._settings, self._stores

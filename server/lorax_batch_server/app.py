@@ -39,6 +39,7 @@ from lorax_batch_server.stopping import Stopping
 from lorax_batch_server.stores import Stores, open_stores
 from lorax_batch_server.tenants import TenantsService
 from lorax_batch_server.tracer import open_tracer
+from lorax_batch_server.webhook_metrics import WebhookCollector
 
 API_GRACE_S: Final = 5.0
 """How long unary calls may take to end in a shutdown; streams end at once and go on elsewhere."""
@@ -149,6 +150,8 @@ class Service:
         if self._scheduling is not None:
             scheduling = self._scheduling
             self._registry.register(SchedulerCollector(scheduling.tally, lambda: scheduling.sample))
+        if self._api is not None:
+            self._registry.register(WebhookCollector(self._api.webhook_tally))
         self._keys = KeyRing(stores.access, clock) if settings.auth == "keys" else None
         self._fleet_hub = FleetHub(stores.fleet, stopping)
         self._server = ApiServer(

@@ -108,6 +108,6 @@ class RetentionStore(Protocol):
         """Send nothing more to it; False: it has told that state change meanwhile, or is disabled already."""
         ...
 
-    async def expire_events(self, kept: timedelta, *, needed_from: int | None, limit: int) -> int:
+    async def expire_events(self, kept: timedelta, *, needed_from: int | None = None, limit: int) -> int:
         """Delete so many of the oldest state changes, all before `needed_from`; return how many that were."""
         ...

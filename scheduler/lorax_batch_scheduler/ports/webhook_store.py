@@ -6,6 +6,7 @@ from typing import Protocol
 
 from lorax_batch_scheduler.job import StateChange
 from lorax_batch_scheduler.ports.page import Page
+from lorax_batch_scheduler.telemetry.webhook_tally import WebhookSample
 from lorax_batch_scheduler.webhooks.round import Fresh, RoundResult
 from lorax_batch_scheduler.webhooks.webhook import ClaimedWebhook, Message, NewWebhook, Webhook, WebhookState
 
@@ -108,6 +109,10 @@ class DeliveryStore(Protocol):
 
     async def release(self, holder: str) -> None:
         """Give back all that a process has taken."""
+        ...
+
+    async def sample(self) -> WebhookSample:
+        """Look at all webhooks once."""
         ...
 
     def on_webhooks(self, hear: Callable[[], None]) -> Callable[[], None]:

@@ -16,6 +16,7 @@ from lorax_batch_scheduler.postgres.listener import Listener
 from lorax_batch_scheduler.postgres.statements import SQL
 from lorax_batch_scheduler.postgres.webhook_secrets import open_secrets
 from lorax_batch_scheduler.sealing.sealer import Sealer
+from lorax_batch_scheduler.telemetry.webhook_tally import WebhookSample
 from lorax_batch_scheduler.webhooks.round import Fresh, RoundResult
 from lorax_batch_scheduler.webhooks.webhook import ClaimedWebhook, Message
 
@@ -110,6 +111,15 @@ class PostgresDeliveryStore:
     async def release(self, holder: str) -> None:
         async with self._database.connection() as connection:
             await connection.execute(SQL.release_webhooks, holder)
+
+    async def sample(self) -> WebhookSample:
+        async with self._database.connection() as connection:
+            states = await connection.fetch(SQL.webhook_states)
+            behind = await connection.fetch(SQL.webhook_backlogs)
+        return WebhookSample(
+            by_state={record["state"]: record["webhooks"] for record in states},
+            oldest_s=max((record["age"].total_seconds() for record in behind), default=0.0),
+        )
 
     def on_webhooks(self, hear: Callable[[], None]) -> Callable[[], None]:
         return self._listener.on_webhooks(lambda _: hear())

@@ -1299,6 +1299,12 @@ FROM webhooks CROSS JOIN LATERAL (
 ) AS first
 WHERE webhooks.state = 'ACTIVE'
 
+-- webhook_states --
+-- How many webhooks are how; one that its owner has disabled is no trouble.
+SELECT CASE WHEN state = 'ACTIVE' THEN CASE WHEN failures > 0 THEN 'failing' ELSE 'active' END
+            WHEN reason = 'disabled by its owner' THEN 'disabled_by_owner' ELSE 'disabled' END AS state, count(*) AS webhooks
+FROM webhooks GROUP BY 1
+
 -- disable_late_webhook --
 -- Nothing when it has told that state change meanwhile.
 UPDATE webhooks SET state = 'DISABLED', reason = $3, failures = 0, failing_since = NULL, update_time = now()

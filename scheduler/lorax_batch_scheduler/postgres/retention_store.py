@@ -90,12 +90,10 @@ class PostgresRetentionStore:
 
     async def disable_webhook(self, backlog: WebhookBacklog, reason: str) -> bool:
         async with self._database.connection() as connection:
-            disabled = await connection.fetchval(
-                SQL.disable_late_webhook, backlog.webhook_id, backlog.sequence, reason
-            )
+            disabled = await connection.fetchval(SQL.disable_late_webhook, backlog.webhook_id, backlog.sequence, reason)
         return disabled is not None
 
-    async def expire_events(self, kept: timedelta, *, needed_from: int | None, limit: int) -> int:
+    async def expire_events(self, kept: timedelta, *, needed_from: int | None = None, limit: int) -> int:
         async with self._database.connection() as connection:
             expired: int = await connection.fetchval(SQL.expire_events, kept, limit, needed_from)
         return expired

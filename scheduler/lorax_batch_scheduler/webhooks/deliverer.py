@@ -14,12 +14,13 @@ from lorax_batch_scheduler.clock import Clock
 from lorax_batch_scheduler.errors import DatabaseError
 from lorax_batch_scheduler.job import StateChange
 from lorax_batch_scheduler.ports.webhook_store import DeliveryStore
+from lorax_batch_scheduler.telemetry.webhook_tally import WebhookTally
 from lorax_batch_scheduler.webhooks.back_off import BackOff
 from lorax_batch_scheduler.webhooks.payload import change_body
 from lorax_batch_scheduler.webhooks.round import MESSAGES, Lane, RoundLog, RoundResult, plan_round
 from lorax_batch_scheduler.webhooks.sender import Sender
 from lorax_batch_scheduler.webhooks.signature import signed_headers
-from lorax_batch_scheduler.webhooks.webhook import Attempt, ClaimedWebhook, Message
+from lorax_batch_scheduler.webhooks.webhook import Attempt, ClaimedWebhook, Message, MessageState
 
 LEASE_S: Final = 10.0
 """How long the webhooks of a process that died are left alone."""
@@ -70,6 +71,7 @@ class Deliverer:
         clock: Clock,
         chance: Random,
         back_off: BackOff,
+        tally: WebhookTally | None = None,
         exclusive: bool = False,
         poll_s: float = POLL_S,
         min_interval_s: float = MIN_INTERVAL_S,
@@ -82,6 +84,7 @@ class Deliverer:
         self._clock = clock
         self._chance = chance
         self._back_off = back_off
+        self._tally = tally or WebhookTally()
         self._poll_s = poll_s
         self._min_interval_s = min_interval_s
         self._wake = asyncio.Event()
@@ -223,9 +226,12 @@ class Deliverer:
                 return
             if change is None:
                 log.lost(message, self._clock.now(), EVENT_GONE)
+                self._tally.gave_up()
                 continue
             attempt = await self._try(webhook, message, change)
             tried = log.tried(message, attempt, self._clock.now())
+            if tried.state is MessageState.GIVEN_UP:
+                self._tally.gave_up()
             if tried.due is not None:
                 log.left(lane[place + 1 :], tried.due)
                 return
@@ -234,6 +240,7 @@ class Deliverer:
         body = change_body(change, self._currency)
         headers = signed_headers(webhook.secrets, message.message_id, self._clock.now(), body)
         attempt = await self._sender.send(webhook.url, headers, body)
+        self._tally.tried(status=attempt.status, delivered=attempt.delivered, seconds=attempt.latency.total_seconds())
         if not attempt.delivered:
             _log.info(
                 "webhook_not_delivered",

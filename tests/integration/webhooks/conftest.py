@@ -21,6 +21,7 @@ from lorax_batch_scheduler.postgres.webhook_store import PostgresWebhookStore
 from lorax_batch_scheduler.sealing.key_ring import KeyRing, new_key
 from lorax_batch_scheduler.sealing.key_source import FixedKeys
 from lorax_batch_scheduler.sealing.sealer import Sealer
+from lorax_batch_scheduler.telemetry.webhook_tally import WebhookTally
 from lorax_batch_scheduler.webhooks.address_rules import AddressRules
 from lorax_batch_scheduler.webhooks.back_off import BackOff
 from lorax_batch_scheduler.webhooks.deliverer import Deliverer
@@ -83,7 +84,12 @@ class Site:
 
     @asynccontextmanager
     async def delivering(
-        self, *, holder: str = "api_1", back_off: BackOff = QUICK, store: DeliveryStore | None = None
+        self,
+        *,
+        holder: str = "api_1",
+        back_off: BackOff = QUICK,
+        store: DeliveryStore | None = None,
+        tally: WebhookTally | None = None,
     ) -> AsyncIterator[None]:
         """Deliver meanwhile, as one process of the service."""
         async with Sender(self.rules, SystemClock(), timeout_s=TIMEOUT_S) as sender:
@@ -95,6 +101,7 @@ class Site:
                 clock=SystemClock(),
                 chance=Random(1),
                 back_off=back_off,
+                tally=tally,
                 poll_s=0.05,
                 min_interval_s=0.005,
             )

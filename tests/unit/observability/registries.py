@@ -7,8 +7,10 @@ from lorax_batch_scheduler.fleet import ServerState, ServerStatus, Slot, SlotSta
 from lorax_batch_scheduler.telemetry.fleet_sample import FleetSample, QueueSample
 from lorax_batch_scheduler.telemetry.object_calls import ObjectCalls
 from lorax_batch_scheduler.telemetry.tally import Tally
+from lorax_batch_scheduler.telemetry.webhook_tally import WebhookTally
 from lorax_batch_server.metrics import ApiMetrics
 from lorax_batch_server.scheduler_metrics import ObjectCallsCollector, SchedulerCollector
+from lorax_batch_server.webhook_metrics import WebhookCollector
 from prometheus_client import CollectorRegistry
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -53,6 +55,7 @@ def full_registry() -> CollectorRegistry:
     sample = FleetSample(servers=(server(),), slots=(slot_status(),), queues=(queue,))
     registry.register(SchedulerCollector(tally, lambda: sample))
     registry.register(ObjectCallsCollector(calls))
+    registry.register(WebhookCollector(WebhookTally()))
     return registry
 
 
