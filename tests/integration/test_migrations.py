@@ -149,12 +149,6 @@ async def test_a_role_that_may_not_change_the_schema_is_told_who_may(empty_datab
     assert await _migrate(empty_database, FIRST, SECOND) == [2]
 
 
-def test_shipped_migrations_that_say_what_programs_can_use_them_name_earlier_ones() -> None:
-    for migration in shipped_migrations():
-        assert 0 < migration.oldest_program <= migration.version
-        assert "oldest program" not in migration.sql or migration.oldest_program < migration.version, migration.name
-
-
 async def test_an_applied_migration_whose_text_changed_is_refused(empty_database: str) -> None:
     await _migrate(empty_database, FIRST)
     changed = Migration(version=1, name="create_things", sql="CREATE TABLE things (id bigint)")
