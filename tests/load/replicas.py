@@ -137,7 +137,7 @@ class _Stage:
             jobs=len(jobs),
             succeeded=sum(job.state is JobState.SUCCEEDED for job in jobs),
             rows=rows,
-            lost=sum(dataset.row_count - len(set(each)) for each in lines),
+            lost=sum(len(set(range(1, dataset.row_count + 1)).difference(each)) for each in lines),
             doubled=sum(len(each) - len(set(each)) for each in lines),
             sent_again=self._answered() - answered - rows,
             rows_per_second=committed / took_s,
@@ -245,12 +245,14 @@ class Feeder:
 
 
 def _lines(client: Client, job_id: str) -> list[int]:
-    """Return which lines of the dataset a job's output file has."""
+    """Return which lines of the dataset a job's output file has; a line of another job's is none."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "output.jsonl"
         client.download(job_id, path)
         with path.open(encoding="utf-8") as lines:
-            return [int(json.loads(line)["id"].rpartition("_")[2]) for line in lines]
+            ids = [json.loads(line)["id"] for line in lines]
+    mine = f"batch_req_{job_id}_"
+    return [int(name.removeprefix(mine)) if name.startswith(mine) else 0 for name in ids]
 
 
 def _slowest(looks: list[tuple[float, int]]) -> float:

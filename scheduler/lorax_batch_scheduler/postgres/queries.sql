@@ -973,7 +973,11 @@ WITH oldest AS MATERIALIZED (
     UPDATE event_horizon SET sequence = greatest(sequence, (SELECT max(sequence) FROM expired))
     WHERE EXISTS (SELECT FROM expired)
 ), deleted AS (
-    DELETE FROM job_events WHERE sequence IN (SELECT sequence FROM expired) RETURNING sequence
+    DELETE FROM job_events WHERE sequence IN (SELECT sequence FROM expired) RETURNING sequence, tenant
+), unlogged AS (
+    -- What still waits, of a webhook that is disabled, is given up aloud when it is enabled.
+    DELETE FROM webhook_messages AS message USING deleted JOIN webhooks USING (tenant)
+    WHERE message.webhook_id = webhooks.webhook_id AND message.sequence = deleted.sequence AND message.state <> 'WAITING'
 )
 SELECT count(*) FROM deleted
 
@@ -1009,10 +1013,14 @@ WITH swept_segments AS (
 SELECT (SELECT count(*) FROM swept_segments) + (SELECT count(*) FROM swept_ranges) + (SELECT count(*) FROM swept_chunks)
 
 -- sweep_events --
--- Some state changes of a deleted job; that it was deleted stays for whoever watches, as long as any state change does.
+-- Some state changes of a deleted job, and what webhooks have noted of them; that it was deleted stays for whoever
+-- watches, as long as any state change does.
 WITH swept AS (
     DELETE FROM job_events WHERE sequence IN (
-        SELECT sequence FROM job_events WHERE job_id = $1 AND to_state IS NOT NULL LIMIT $2) RETURNING sequence
+        SELECT sequence FROM job_events WHERE job_id = $1 AND to_state IS NOT NULL LIMIT $2) RETURNING sequence, tenant
+), unlogged AS (
+    DELETE FROM webhook_messages AS message USING swept JOIN webhooks USING (tenant)
+    WHERE message.webhook_id = webhooks.webhook_id AND message.sequence = swept.sequence
 )
 SELECT count(*) FROM swept
 
