@@ -42,7 +42,7 @@ SMALL = [
     "INSERT INTO job_finalising VALUES ('job_1', NULL, 1, now())",
     "INSERT INTO schedulers VALUES ('one', now() + interval '1 hour')",
     "INSERT INTO job_activity VALUES ('job_1', 'one', 1, 0, 0, 0)",
-    "INSERT INTO exports (export_id, job_id, destination, request_id) VALUES ('exp_1', 'job_1', 's3://b/job_1', 'again')",
+    "INSERT INTO exports (export_id, job_id, destination, request_id) VALUES ('exp_1', 'job_1', 's3://b/x', 'again')",
     "INSERT INTO upload_parts VALUES ('ds_1', 0, 10, 'uploads/ds_1/0')",
     "INSERT INTO file_ranges VALUES ('job_1', 0, false, 1, 1, 1, 0, 10)",
     "INSERT INTO job_remains (job_id, due) VALUES ('job_1', now() + interval '1 hour')",
