@@ -70,6 +70,10 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     usage: TenantUsage
     create_time: datetime
     update_time: datetime
+    disable_time: datetime | None = None
+    """Since when its keys are good for nothing; None: they are good."""
+    delete_time: datetime | None = None
+    """Since when it is being deleted, with all that it has."""
 
 
 class Storage(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,6 +129,8 @@ class AccessTable(msgspec.Struct, frozen=True, kw_only=True):
     """By the SHA-256 of their secrets; revoked and expired ones too."""
     request_rates: dict[str, float]
     """Requests a second by tenant; those that are missing have no limit."""
+    disabled: frozenset[str] = frozenset()
+    """Tenants whose keys are good for nothing."""
 
 
 def scoped_request_id(tenant: str, request_id: str | None) -> str | None:

@@ -23,7 +23,7 @@ _SUBMIT: Final = {
 }
 _OPERATE: Final = {
     "Fleet": ("ListSlots", "ListServers", "DrainSlot", "UndrainSlot", "WatchFleet"),
-    "Tenants": ("CreateTenant", "ListTenants", "UpdateTenant", "CreateKey", "ListKeys", "RevokeKey"),
+    "Tenants": ("CreateTenant", "ListTenants", "UpdateTenant", "DeleteTenant", "CreateKey", "ListKeys", "RevokeKey"),
 }
 
 NEEDED_ROLES: Final = {

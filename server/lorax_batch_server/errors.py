@@ -69,6 +69,15 @@ class KeyRevokedError(UnauthenticatedError):
         super().__init__(f"key '{key_id}' was revoked at {time.isoformat(timespec='seconds')}: ask an operator for one")
 
 
+class TenantDisabledError(UnauthenticatedError):
+    """The tenant of the call's key is disabled, or being deleted."""
+
+    reason = "TENANT_DISABLED"
+
+    def __init__(self, tenant: str) -> None:
+        super().__init__(f"tenant '{tenant}' is disabled: ask an operator to enable it (`tenants update --enable`)")
+
+
 class KeyExpiredError(UnauthenticatedError):
     """The call's key has expired."""
 

@@ -12,7 +12,13 @@ from lorax_batch_scheduler.errors import DatabaseError
 from lorax_batch_scheduler.ports import AccessStore
 from lorax_batch_scheduler.tenant import AccessTable, ApiKey
 
-from lorax_batch_server.errors import KeyExpiredError, KeyRevokedError, KeyUnknownError, UnauthenticatedError
+from lorax_batch_server.errors import (
+    KeyExpiredError,
+    KeyRevokedError,
+    KeyUnknownError,
+    TenantDisabledError,
+    UnauthenticatedError,
+)
 from lorax_batch_server.open_calls import OpenCalls
 from lorax_batch_server.shared_reads import SharedReads
 
@@ -63,7 +69,7 @@ class KeyRing:
             key = self._table.keys.get(secret_sha256)
         if key is None:
             raise KeyUnknownError(KeyUnknownError.__doc__)
-        fault = _fault(key, self._clock.now())
+        fault = self._fault(key, self._clock.now())
         if fault is not None:
             raise fault
         return key
@@ -110,7 +116,15 @@ class KeyRing:
 
     def _fault_of(self, key_id: str, now: datetime) -> UnauthenticatedError | None:
         key = self._by_id.get(key_id)
-        return _fault(key, now) if key is not None else KeyUnknownError(KeyUnknownError.__doc__)
+        return self._fault(key, now) if key is not None else KeyUnknownError(KeyUnknownError.__doc__)
+
+    def _fault(self, key: ApiKey, now: datetime) -> UnauthenticatedError | None:
+        """Return why a key is not good; None: it is."""
+        if key.revoke_time is not None:
+            return KeyRevokedError(key.key_id, key.revoke_time)
+        if key.expire_time is not None and key.expire_time <= now:
+            return KeyExpiredError(key.key_id, key.expire_time)
+        return TenantDisabledError(key.tenant) if key.tenant in self._table.disabled else None
 
     async def _wait(self) -> None:
         try:
@@ -119,12 +133,3 @@ class KeyRing:
         except TimeoutError:
             pass
         self._wake.clear()
-
-
-def _fault(key: ApiKey, now: datetime) -> UnauthenticatedError | None:
-    """Return why a key is not good; None: it is."""
-    if key.revoke_time is not None:
-        return KeyRevokedError(key.key_id, key.revoke_time)
-    if key.expire_time is not None and key.expire_time <= now:
-        return KeyExpiredError(key.key_id, key.expire_time)
-    return None

@@ -26,6 +26,7 @@ from lorax_batch_scheduler.ports.server_host import LaunchedServer
 from lorax_batch_scheduler.removals import Removals
 from lorax_batch_scheduler.retention.caretaker import Caretaker
 from lorax_batch_scheduler.retention.remains import Remains
+from lorax_batch_scheduler.retention.tenant_removal import TenantRemoval
 from lorax_batch_scheduler.running.runner import RunnerSettings, ServerRunner
 from lorax_batch_scheduler.scheduling.admission_desk import AdmissionDesk
 from lorax_batch_scheduler.scheduling.chunk_loader import ChunkLoader
@@ -365,6 +366,7 @@ class SchedulerPart:
             stores.jobs,
             stores.objects,
             Remains(stores.retention, clock=stores.clock),
+            TenantRemoval(stores.tenant_removals, stores.jobs, stores.datasets),
             self._settings.retention,
             scheduler_id=lambda: self._keeper.scheduler_id,
             # Never scaled: policies are in days.

@@ -32,6 +32,7 @@ from lorax_batch_scheduler.postgres.removal_store import PostgresRemovalStore
 from lorax_batch_scheduler.postgres.result_store import PostgresResultStore
 from lorax_batch_scheduler.postgres.retention_store import PostgresRetentionStore
 from lorax_batch_scheduler.postgres.secret_store import PostgresSecretStore
+from lorax_batch_scheduler.postgres.tenant_removal_store import PostgresTenantRemovalStore
 from lorax_batch_scheduler.postgres.tls_dsn import with_tls
 from lorax_batch_scheduler.postgres.webhook_store import PostgresWebhookStore
 from lorax_batch_scheduler.telemetry.object_calls import ObjectCalls
@@ -66,6 +67,7 @@ class Stores:
     collections: PostgresCollectionStore
     exports: PostgresExportStore
     retention: PostgresRetentionStore
+    tenant_removals: PostgresTenantRemovalStore
     fleet: PostgresFleetStore
     learned: PostgresLearnedStore
     planning_turns: PostgresPlanningTurns
@@ -116,6 +118,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             collections=PostgresCollectionStore(database),
             exports=PostgresExportStore(database),
             retention=PostgresRetentionStore(database),
+            tenant_removals=PostgresTenantRemovalStore(database),
             fleet=PostgresFleetStore(database, listener),
             learned=PostgresLearnedStore(database),
             planning_turns=PostgresPlanningTurns(database),

@@ -3,10 +3,11 @@
 from datetime import datetime
 from typing import Final
 
+import msgspec
 from lorax_batch.v1 import tenants_pb2 as pb
-from lorax_batch_scheduler.tenant import TENANT_NAME, NewKey, Quotas, Role
+from lorax_batch_scheduler.tenant import DEFAULT_TENANT, TENANT_NAME, NewKey, Quotas, Role
 
-from lorax_batch_server.checks import MAX_NAME_CHARACTERS, Checks, shown
+from lorax_batch_server.checks import MAX_NAME_CHARACTERS, Checks, known_id, shown
 from lorax_batch_server.timestamps import aware
 from lorax_batch_server.translate_tenant import ROLES_BY_NUMBER
 
@@ -18,7 +19,7 @@ MIN_SHARE_WEIGHT: Final = 0.001
 MAX_SHARE_WEIGHT: Final = 1_000.0
 MAX_MASK_PATHS: Final = 100
 _QUOTAS: Final = tuple(field.name for field in pb.Quotas.DESCRIPTOR.fields)
-_MASK: Final = ("share_weight", "quotas", *(f"quotas.{name}" for name in _QUOTAS))
+_MASK: Final = ("share_weight", "disabled", "quotas", *(f"quotas.{name}" for name in _QUOTAS))
 
 
 def check_new_tenant(message: pb.Tenant) -> tuple[str, Quotas, float]:
@@ -34,12 +35,25 @@ def check_new_tenant(message: pb.Tenant) -> tuple[str, Quotas, float]:
     # 0 cannot be told from unset, and a share of nothing is not wanted.
     weight = message.share_weight or 1.0
     _check_weight(checks, weight)
+    if message.disabled:
+        checks.fail(
+            "tenant.disabled", "a new tenant has no keys: leave it unset, and update the tenant when it has some"
+        )
     checks.done()
     return message.tenant, Quotas(**quotas), weight  # type: ignore[arg-type]  # whole numbers but for the rate
 
 
-def check_tenant_update(request: pb.UpdateTenantRequest) -> tuple[dict[str, float | None], float | None]:
-    """Return the quotas to change and the new weight, None: as it is. Raises `InvalidRequestError`."""
+class TenantUpdate(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to change of a tenant; None: it stays."""
+
+    quotas: dict[str, float | None]
+    """Those that are named; None: no limit from now on."""
+    share_weight: float | None
+    disabled: bool | None
+
+
+def check_tenant_update(request: pb.UpdateTenantRequest) -> TenantUpdate:
+    """Return what is to change. Raises `InvalidRequestError`."""
     checks = Checks()
     paths = set(request.update_mask.paths)
     if not paths:
@@ -52,8 +66,20 @@ def check_tenant_update(request: pb.UpdateTenantRequest) -> tuple[dict[str, floa
     weight = request.tenant.share_weight if "share_weight" in paths else None
     if weight is not None:
         _check_weight(checks, weight)
+    disabled = request.tenant.disabled if "disabled" in paths else None
+    if disabled and request.tenant.tenant == DEFAULT_TENANT:
+        checks.fail("tenant.disabled", f"'{DEFAULT_TENANT}' has the operator's key: it can't be disabled")
     checks.done()
-    return quotas, weight
+    return TenantUpdate(quotas=quotas, share_weight=weight, disabled=disabled)
+
+
+def check_tenant_deletion(request: pb.DeleteTenantRequest) -> str:
+    """Return which tenant to delete. Raises `InvalidRequestError`, `NotFoundError`."""
+    checks = Checks()
+    if request.tenant == DEFAULT_TENANT:
+        checks.fail("tenant", f"'{DEFAULT_TENANT}' has the operator's key: it can't be deleted, only what it has")
+    checks.done()
+    return known_id("tenant", "tenant", request.tenant)
 
 
 def check_new_key(message: pb.Key, *, key_id: str, secret_sha256: bytes, now: datetime) -> NewKey:
@@ -84,9 +110,7 @@ def _quotas(checks: Checks, message: pb.Quotas, names: "tuple[str, ...] | list[s
         found[name] = limit
         field = f"tenant.quotas.{name}"
         if limit == 0:
-            checks.fail(
-                field, "0 would allow nothing: leave it unset for no limit; to shut a tenant out, revoke its keys"
-            )
+            checks.fail(field, "0 would allow nothing: leave it unset for no limit; to shut a tenant out, disable it")
         elif limit is not None and name == "requests_per_second":
             checks.number(field, limit, low=MIN_REQUESTS_PER_SECOND, high=MAX_REQUESTS_PER_SECOND)
         elif limit is not None:

@@ -14,7 +14,12 @@ from lorax_batch_scheduler.ports import AccessStore
 from lorax_batch_server.api_keys import new_key_id, new_secret, secret_sha256
 from lorax_batch_server.caller import current_caller
 from lorax_batch_server.checks import MAX_NAME_CHARACTERS, Checks, known_id
-from lorax_batch_server.tenant_requests import check_new_key, check_new_tenant, check_tenant_update
+from lorax_batch_server.tenant_requests import (
+    check_new_key,
+    check_new_tenant,
+    check_tenant_deletion,
+    check_tenant_update,
+)
 from lorax_batch_server.translate_tenant import key_message, tenant_message
 
 DEFAULT_PAGE_SIZE: Final = 50
@@ -52,11 +57,18 @@ class TenantsService(tenants_pb2_grpc.TenantsServicer):
         return pb.ListTenantsResponse(tenants=messages, next_page_token=page.next_token)
 
     async def UpdateTenant(self, request: pb.UpdateTenantRequest, context: _Context) -> pb.UpdateTenantResponse:
-        quotas, weight = check_tenant_update(request)
+        asked = check_tenant_update(request)
         name = known_id("tenant", "tenant.tenant", request.tenant.tenant)
-        updated = await self._store.update_tenant(name, quotas=quotas, share_weight=weight)
+        updated = await self._store.update_tenant(
+            name, quotas=asked.quotas, share_weight=asked.share_weight, disabled=asked.disabled
+        )
         _log.info("tenant_updated", updated=name, by=current_caller().key_id)
         return pb.UpdateTenantResponse(tenant=tenant_message(updated))
+
+    async def DeleteTenant(self, request: pb.DeleteTenantRequest, context: _Context) -> pb.DeleteTenantResponse:
+        deleted = await self._store.delete_tenant(check_tenant_deletion(request))
+        _log.info("tenant_deletion_began", tenant=deleted.tenant, by=current_caller().key_id)
+        return pb.DeleteTenantResponse(tenant=tenant_message(deleted))
 
     async def CreateKey(self, request: pb.CreateKeyRequest, context: _Context) -> pb.CreateKeyResponse:
         secret = self._make_secret()

@@ -25,6 +25,8 @@ def tenant_message(tenant: Tenant) -> pb.Tenant:
         ),
         create_time=timestamp(tenant.create_time),
         update_time=timestamp(tenant.update_time),
+        disabled=tenant.disable_time is not None,
+        delete_time=timestamp(tenant.delete_time),
     )
 
 

@@ -88,6 +88,10 @@ class Tenant:
     usage: TenantUsage
     create_time: datetime | None
     update_time: datetime | None
+    disabled: bool
+    """Its keys are good for nothing."""
+    delete_time: datetime | None
+    """Since when it is being deleted, with all that it has; None: it is not."""
 
     @classmethod
     def from_proto(cls, message: tenants_pb2.Tenant) -> "Tenant":
@@ -103,6 +107,8 @@ class Tenant:
             ),
             create_time=datetime_from(message.create_time),
             update_time=datetime_from(message.update_time),
+            disabled=message.disabled,
+            delete_time=datetime_from(message.delete_time),
         )
 
 

@@ -11,11 +11,15 @@ from lorax_batch_client.timestamps import timestamp_from
 
 
 def tenant_update_request(
-    tenant: str, *, quotas: Mapping[str, float | None], share_weight: float | None
+    tenant: str, *, quotas: Mapping[str, float | None], share_weight: float | None, disabled: bool | None
 ) -> tenants_pb2.UpdateTenantRequest:
     """Return the request that changes what is given."""
     paths = [f"quotas.{name}" for name in quotas] + (["share_weight"] if share_weight is not None else [])
-    message = tenants_pb2.Tenant(tenant=tenant, quotas=quotas_message(quotas), share_weight=share_weight or 0.0)
+    if disabled is not None:
+        paths.append("disabled")
+    message = tenants_pb2.Tenant(
+        tenant=tenant, quotas=quotas_message(quotas), share_weight=share_weight or 0.0, disabled=disabled or False
+    )
     return tenants_pb2.UpdateTenantRequest(tenant=message, update_mask=FieldMask(paths=paths))
 
 

@@ -26,7 +26,7 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1clorax_batch/v1/tenants.proto\x12\x0elorax_batch.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe4\x01\n\x06Tenant\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12&\n\x06quotas\x18\x02 \x01(\x0b\x32\x16.lorax_batch.v1.Quotas\x12\x14\n\x0cshare_weight\x18\x03 \x01(\x01\x12*\n\x05usage\x18\x04 \x01(\x0b\x32\x1b.lorax_batch.v1.TenantUsage\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xf2\x01\n\x06Quotas\x12\x18\n\x0bqueued_jobs\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x1a\n\rqueued_tokens\x18\x02 \x01(\x03H\x01\x88\x01\x01\x12\x19\n\x0c\x64\x61taset_rows\x18\x03 \x01(\x03H\x02\x88\x01\x01\x12\x19\n\x0cstored_bytes\x18\x04 \x01(\x03H\x03\x88\x01\x01\x12 \n\x13requests_per_second\x18\x05 \x01(\x01H\x04\x88\x01\x01\x42\x0e\n\x0c_queued_jobsB\x10\n\x0e_queued_tokensB\x0f\n\r_dataset_rowsB\x0f\n\r_stored_bytesB\x16\n\x14_requests_per_second\"O\n\x0bTenantUsage\x12\x13\n\x0bqueued_jobs\x18\x01 \x01(\x03\x12\x15\n\rqueued_tokens\x18\x02 \x01(\x03\x12\x14\n\x0cstored_bytes\x18\x03 \x01(\x03\"\xea\x01\n\x03Key\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\"\n\x04role\x18\x03 \x01(\x0e\x32\x14.lorax_batch.v1.Role\x12\x0c\n\x04name\x18\x04 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"=\n\x13\x43reateTenantRequest\x12&\n\x06tenant\x18\x01 \x01(\x0b\x32\x16.lorax_batch.v1.Tenant\">\n\x14\x43reateTenantResponse\x12&\n\x06tenant\x18\x01 \x01(\x0b\x32\x16.lorax_batch.v1.Tenant\"\"\n\x10GetTenantRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\";\n\x11GetTenantResponse\x12&\n\x06tenant\x18\x01 \x01(\x0b\x32\x16.lorax_batch.v1.Tenant\";\n\x12ListTenantsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"W\n\x13ListTenantsResponse\x12\'\n\x07tenants\x18\x01 \x03(\x0b\x32\x16.lorax_batch.v1.Tenant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"n\n\x13UpdateTenantRequest\x12&\n\x06tenant\x18\x01 \x01(\x0b\x32\x16.lorax_batch.v1.Tenant\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\">\n\x14UpdateTenantResponse\x12&\n\x06tenant\x18\x01 \x01(\x0b\x32\x16.lorax_batch.v1.Tenant\"4\n\x10\x43reateKeyRequest\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.lorax_batch.v1.Key\"J\n\x11\x43reateKeyResponse\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.lorax_batch.v1.Key\x12\x13\n\x06secret\x18\x02 \x01(\tB\x03\x80\x01\x01\"H\n\x0fListKeysRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\"N\n\x10ListKeysResponse\x12!\n\x04keys\x18\x01 \x03(\x0b\x32\x13.lorax_batch.v1.Key\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x10RevokeKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\"5\n\x11RevokeKeyResponse\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.lorax_batch.v1.Key*N\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\r\n\tROLE_READ\x10\x01\x12\x0f\n\x0bROLE_SUBMIT\x10\x02\x12\x10\n\x0cROLE_OPERATE\x10\x03\x32\xdc\x04\n\x07Tenants\x12Y\n\x0c\x43reateTenant\x12#.lorax_batch.v1.CreateTenantRequest\x1a$.lorax_batch.v1.CreateTenantResponse\x12P\n\tGetTenant\x12 .lorax_batch.v1.GetTenantRequest\x1a!.lorax_batch.v1.GetTenantResponse\x12V\n\x0bListTenants\x12\".lorax_batch.v1.ListTenantsRequest\x1a#.lorax_batch.v1.ListTenantsResponse\x12Y\n\x0cUpdateTenant\x12#.lorax_batch.v1.UpdateTenantRequest\x1a$.lorax_batch.v1.UpdateTenantResponse\x12P\n\tCreateKey\x12 .lorax_batch.v1.CreateKeyRequest\x1a!.lorax_batch.v1.CreateKeyResponse\x12M\n\x08ListKeys\x12\x1f.lorax_batch.v1.ListKeysRequest\x1a .lorax_batch.v1.ListKeysResponse\x12P\n\tRevokeKey\x12 .lorax_batch.v1.RevokeKeyRequest\x1a!.lorax_batch.v1.RevokeKeyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1clorax_batch/v1/tenants.proto\x12\x0elorax_batch.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa7\x02\n\x06Tenant\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12&\n\x06quotas\x18\x02 \x01(\x0b\x32\x16.lorax_batch.v1.Quotas\x12\x14\n\x0cshare_weight\x18\x03 \x01(\x01\x12*\n\x05usage\x18\x04 \x01(\x0b\x32\x1b.lorax_batch.v1.TenantUsage\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x64isabled\x18\x07 \x01(\x08\x12/\n\x0b\x64\x65lete_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xf2\x01\n\x06Quotas\x12\x18\n\x0bqueued_jobs\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x1a\n\rqueued_tokens\x18\x02 \x01(\x03H\x01\x88\x01\x01\x12\x19\n\x0c\x64\x61taset_rows\x18\x03 \x01(\x03H\x02\x88\x01\x01\x12\x19\n\x0cstored_bytes\x18\x04 \x01(\x03H\x03\x88\x01\x01\x12 \n\x13requests_per_second\x18\x05 \x01(\x01H\x04\x88\x01\x01\x42\x0e\n\x0c_queued_jobsB\x10\n\x0e_queued_tokensB\x0f\n\r_dataset_rowsB\x0f\n\r_stored_bytesB\x16\n\x14_requests_per_second\"O\n\x0bTenantUsage\x12\x13\n\x0bqueued_jobs\x18\x01 \x01(\x03\x12\x15\n\rqueued_tokens\x18\x02 \x01(\x03\x12\x14\n\x0cstored_bytes\x18\x03 \x01(\x03\"\xea\x01\n\x03Key\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\"\n\x04role\x18\x03 \x01(\x0e\x32\x14.lorax_batch.v1.Role\x12\x0c\n\x04name\x18\x04 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"=\n\x13\x43reateTenantRequest\x12&\n\x06tenant\x18\x01 \x01(\x0b\x32\x16.lorax_batch.v1.Tenant\">\n\x14\x43reateTenantResponse\x12&\n\x06tenant\x18\x01 \x01(\x0b\x32\x16.lorax_batch.v1.Tenant\"\"\n\x10GetTenantRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\";\n\x11GetTenantResponse\x12&\n\x06tenant\x18\x01 \x01(\x0b\x32\x16.lorax_batch.v1.Tenant\";\n\x12ListTenantsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"W\n\x13ListTenantsResponse\x12\'\n\x07tenants\x18\x01 \x03(\x0b\x32\x16.lorax_batch.v1.Tenant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"n\n\x13UpdateTenantRequest\x12&\n\x06tenant\x18\x01 \x01(\x0b\x32\x16.lorax_batch.v1.Tenant\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\">\n\x14UpdateTenantResponse\x12&\n\x06tenant\x18\x01 \x01(\x0b\x32\x16.lorax_batch.v1.Tenant\"%\n\x13\x44\x65leteTenantRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\">\n\x14\x44\x65leteTenantResponse\x12&\n\x06tenant\x18\x01 \x01(\x0b\x32\x16.lorax_batch.v1.Tenant\"4\n\x10\x43reateKeyRequest\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.lorax_batch.v1.Key\"J\n\x11\x43reateKeyResponse\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.lorax_batch.v1.Key\x12\x13\n\x06secret\x18\x02 \x01(\tB\x03\x80\x01\x01\"H\n\x0fListKeysRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\"N\n\x10ListKeysResponse\x12!\n\x04keys\x18\x01 \x03(\x0b\x32\x13.lorax_batch.v1.Key\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x10RevokeKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\"5\n\x11RevokeKeyResponse\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.lorax_batch.v1.Key*N\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\r\n\tROLE_READ\x10\x01\x12\x0f\n\x0bROLE_SUBMIT\x10\x02\x12\x10\n\x0cROLE_OPERATE\x10\x03\x32\xb7\x05\n\x07Tenants\x12Y\n\x0c\x43reateTenant\x12#.lorax_batch.v1.CreateTenantRequest\x1a$.lorax_batch.v1.CreateTenantResponse\x12P\n\tGetTenant\x12 .lorax_batch.v1.GetTenantRequest\x1a!.lorax_batch.v1.GetTenantResponse\x12V\n\x0bListTenants\x12\".lorax_batch.v1.ListTenantsRequest\x1a#.lorax_batch.v1.ListTenantsResponse\x12Y\n\x0cUpdateTenant\x12#.lorax_batch.v1.UpdateTenantRequest\x1a$.lorax_batch.v1.UpdateTenantResponse\x12Y\n\x0c\x44\x65leteTenant\x12#.lorax_batch.v1.DeleteTenantRequest\x1a$.lorax_batch.v1.DeleteTenantResponse\x12P\n\tCreateKey\x12 .lorax_batch.v1.CreateKeyRequest\x1a!.lorax_batch.v1.CreateKeyResponse\x12M\n\x08ListKeys\x12\x1f.lorax_batch.v1.ListKeysRequest\x1a .lorax_batch.v1.ListKeysResponse\x12P\n\tRevokeKey\x12 .lorax_batch.v1.RevokeKeyRequest\x1a!.lorax_batch.v1.RevokeKeyResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,44 +35,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CREATEKEYRESPONSE'].fields_by_name['secret']._loaded_options = None
   _globals['_CREATEKEYRESPONSE'].fields_by_name['secret']._serialized_options = b'\200\001\001'
-  _globals['_ROLE']._serialized_start=1834
-  _globals['_ROLE']._serialized_end=1912
+  _globals['_ROLE']._serialized_start=2004
+  _globals['_ROLE']._serialized_end=2082
   _globals['_TENANT']._serialized_start=116
-  _globals['_TENANT']._serialized_end=344
-  _globals['_QUOTAS']._serialized_start=347
-  _globals['_QUOTAS']._serialized_end=589
-  _globals['_TENANTUSAGE']._serialized_start=591
-  _globals['_TENANTUSAGE']._serialized_end=670
-  _globals['_KEY']._serialized_start=673
-  _globals['_KEY']._serialized_end=907
-  _globals['_CREATETENANTREQUEST']._serialized_start=909
-  _globals['_CREATETENANTREQUEST']._serialized_end=970
-  _globals['_CREATETENANTRESPONSE']._serialized_start=972
-  _globals['_CREATETENANTRESPONSE']._serialized_end=1034
-  _globals['_GETTENANTREQUEST']._serialized_start=1036
-  _globals['_GETTENANTREQUEST']._serialized_end=1070
-  _globals['_GETTENANTRESPONSE']._serialized_start=1072
-  _globals['_GETTENANTRESPONSE']._serialized_end=1131
-  _globals['_LISTTENANTSREQUEST']._serialized_start=1133
-  _globals['_LISTTENANTSREQUEST']._serialized_end=1192
-  _globals['_LISTTENANTSRESPONSE']._serialized_start=1194
-  _globals['_LISTTENANTSRESPONSE']._serialized_end=1281
-  _globals['_UPDATETENANTREQUEST']._serialized_start=1283
-  _globals['_UPDATETENANTREQUEST']._serialized_end=1393
-  _globals['_UPDATETENANTRESPONSE']._serialized_start=1395
-  _globals['_UPDATETENANTRESPONSE']._serialized_end=1457
-  _globals['_CREATEKEYREQUEST']._serialized_start=1459
-  _globals['_CREATEKEYREQUEST']._serialized_end=1511
-  _globals['_CREATEKEYRESPONSE']._serialized_start=1513
-  _globals['_CREATEKEYRESPONSE']._serialized_end=1587
-  _globals['_LISTKEYSREQUEST']._serialized_start=1589
-  _globals['_LISTKEYSREQUEST']._serialized_end=1661
-  _globals['_LISTKEYSRESPONSE']._serialized_start=1663
-  _globals['_LISTKEYSRESPONSE']._serialized_end=1741
-  _globals['_REVOKEKEYREQUEST']._serialized_start=1743
-  _globals['_REVOKEKEYREQUEST']._serialized_end=1777
-  _globals['_REVOKEKEYRESPONSE']._serialized_start=1779
-  _globals['_REVOKEKEYRESPONSE']._serialized_end=1832
-  _globals['_TENANTS']._serialized_start=1915
-  _globals['_TENANTS']._serialized_end=2519
+  _globals['_TENANT']._serialized_end=411
+  _globals['_QUOTAS']._serialized_start=414
+  _globals['_QUOTAS']._serialized_end=656
+  _globals['_TENANTUSAGE']._serialized_start=658
+  _globals['_TENANTUSAGE']._serialized_end=737
+  _globals['_KEY']._serialized_start=740
+  _globals['_KEY']._serialized_end=974
+  _globals['_CREATETENANTREQUEST']._serialized_start=976
+  _globals['_CREATETENANTREQUEST']._serialized_end=1037
+  _globals['_CREATETENANTRESPONSE']._serialized_start=1039
+  _globals['_CREATETENANTRESPONSE']._serialized_end=1101
+  _globals['_GETTENANTREQUEST']._serialized_start=1103
+  _globals['_GETTENANTREQUEST']._serialized_end=1137
+  _globals['_GETTENANTRESPONSE']._serialized_start=1139
+  _globals['_GETTENANTRESPONSE']._serialized_end=1198
+  _globals['_LISTTENANTSREQUEST']._serialized_start=1200
+  _globals['_LISTTENANTSREQUEST']._serialized_end=1259
+  _globals['_LISTTENANTSRESPONSE']._serialized_start=1261
+  _globals['_LISTTENANTSRESPONSE']._serialized_end=1348
+  _globals['_UPDATETENANTREQUEST']._serialized_start=1350
+  _globals['_UPDATETENANTREQUEST']._serialized_end=1460
+  _globals['_UPDATETENANTRESPONSE']._serialized_start=1462
+  _globals['_UPDATETENANTRESPONSE']._serialized_end=1524
+  _globals['_DELETETENANTREQUEST']._serialized_start=1526
+  _globals['_DELETETENANTREQUEST']._serialized_end=1563
+  _globals['_DELETETENANTRESPONSE']._serialized_start=1565
+  _globals['_DELETETENANTRESPONSE']._serialized_end=1627
+  _globals['_CREATEKEYREQUEST']._serialized_start=1629
+  _globals['_CREATEKEYREQUEST']._serialized_end=1681
+  _globals['_CREATEKEYRESPONSE']._serialized_start=1683
+  _globals['_CREATEKEYRESPONSE']._serialized_end=1757
+  _globals['_LISTKEYSREQUEST']._serialized_start=1759
+  _globals['_LISTKEYSREQUEST']._serialized_end=1831
+  _globals['_LISTKEYSRESPONSE']._serialized_start=1833
+  _globals['_LISTKEYSRESPONSE']._serialized_end=1911
+  _globals['_REVOKEKEYREQUEST']._serialized_start=1913
+  _globals['_REVOKEKEYREQUEST']._serialized_end=1947
+  _globals['_REVOKEKEYRESPONSE']._serialized_start=1949
+  _globals['_REVOKEKEYRESPONSE']._serialized_end=2002
+  _globals['_TENANTS']._serialized_start=2085
+  _globals['_TENANTS']._serialized_end=2780
 # @@protoc_insertion_point(module_scope)

@@ -30,7 +30,7 @@ class TenantsStub:
 
     With keys on, every call to the service carries `authorization: Bearer SECRET` metadata; without one that is good it
     is UNAUTHENTICATED, and nothing is told but why the key is not good: `ErrorInfo.reason` is API_KEY_MISSING,
-    API_KEY_UNKNOWN, API_KEY_REVOKED or API_KEY_EXPIRED. A key whose role does not allow the call gets PERMISSION_DENIED
+    API_KEY_UNKNOWN, API_KEY_REVOKED, API_KEY_EXPIRED or TENANT_DISABLED. A key whose role does not allow the call gets PERMISSION_DENIED
     (ROLE_TOO_LOW). What belongs to another tenant is NOT_FOUND, as if it did not exist. What a tenant has used up is
     RESOURCE_EXHAUSTED with `QuotaFailure` and `RetryInfo`: QUOTA_EXCEEDED until something ends or is deleted,
     RATE_LIMITED until the time is over.
@@ -65,6 +65,11 @@ class TenantsStub:
                 request_serializer=lorax__batch_dot_v1_dot_tenants__pb2.UpdateTenantRequest.SerializeToString,
                 response_deserializer=lorax__batch_dot_v1_dot_tenants__pb2.UpdateTenantResponse.FromString,
                 _registered_method=True)
+        self.DeleteTenant = channel.unary_unary(
+                '/lorax_batch.v1.Tenants/DeleteTenant',
+                request_serializer=lorax__batch_dot_v1_dot_tenants__pb2.DeleteTenantRequest.SerializeToString,
+                response_deserializer=lorax__batch_dot_v1_dot_tenants__pb2.DeleteTenantResponse.FromString,
+                _registered_method=True)
         self.CreateKey = channel.unary_unary(
                 '/lorax_batch.v1.Tenants/CreateKey',
                 request_serializer=lorax__batch_dot_v1_dot_tenants__pb2.CreateKeyRequest.SerializeToString,
@@ -87,7 +92,7 @@ class TenantsServicer:
 
     With keys on, every call to the service carries `authorization: Bearer SECRET` metadata; without one that is good it
     is UNAUTHENTICATED, and nothing is told but why the key is not good: `ErrorInfo.reason` is API_KEY_MISSING,
-    API_KEY_UNKNOWN, API_KEY_REVOKED or API_KEY_EXPIRED. A key whose role does not allow the call gets PERMISSION_DENIED
+    API_KEY_UNKNOWN, API_KEY_REVOKED, API_KEY_EXPIRED or TENANT_DISABLED. A key whose role does not allow the call gets PERMISSION_DENIED
     (ROLE_TOO_LOW). What belongs to another tenant is NOT_FOUND, as if it did not exist. What a tenant has used up is
     RESOURCE_EXHAUSTED with `QuotaFailure` and `RetryInfo`: QUOTA_EXCEEDED until something ends or is deleted,
     RATE_LIMITED until the time is over.
@@ -118,7 +123,17 @@ class TenantsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateTenant(self, request, context):
-        """Quotas hold for what comes; what is there already stays.
+        """Quotas hold for what comes; what is there already stays. FAILED_PRECONDITION when one that is being deleted is to
+        be enabled.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteTenant(self, request, context):
+        """Disables it at once, for good. Then, within minutes: its keys and webhooks are deleted, its jobs cancelled, and they,
+        their results and its datasets deleted, at last the tenant. A second call changes nothing; when it is gone,
+        NOT_FOUND. `default` can't be deleted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -168,6 +183,11 @@ def add_TenantsServicer_to_server(servicer, server):
                     request_deserializer=lorax__batch_dot_v1_dot_tenants__pb2.UpdateTenantRequest.FromString,
                     response_serializer=lorax__batch_dot_v1_dot_tenants__pb2.UpdateTenantResponse.SerializeToString,
             ),
+            'DeleteTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteTenant,
+                    request_deserializer=lorax__batch_dot_v1_dot_tenants__pb2.DeleteTenantRequest.FromString,
+                    response_serializer=lorax__batch_dot_v1_dot_tenants__pb2.DeleteTenantResponse.SerializeToString,
+            ),
             'CreateKey': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateKey,
                     request_deserializer=lorax__batch_dot_v1_dot_tenants__pb2.CreateKeyRequest.FromString,
@@ -196,7 +216,7 @@ class Tenants:
 
     With keys on, every call to the service carries `authorization: Bearer SECRET` metadata; without one that is good it
     is UNAUTHENTICATED, and nothing is told but why the key is not good: `ErrorInfo.reason` is API_KEY_MISSING,
-    API_KEY_UNKNOWN, API_KEY_REVOKED or API_KEY_EXPIRED. A key whose role does not allow the call gets PERMISSION_DENIED
+    API_KEY_UNKNOWN, API_KEY_REVOKED, API_KEY_EXPIRED or TENANT_DISABLED. A key whose role does not allow the call gets PERMISSION_DENIED
     (ROLE_TOO_LOW). What belongs to another tenant is NOT_FOUND, as if it did not exist. What a tenant has used up is
     RESOURCE_EXHAUSTED with `QuotaFailure` and `RetryInfo`: QUOTA_EXCEEDED until something ends or is deleted,
     RATE_LIMITED until the time is over.
@@ -303,6 +323,33 @@ class Tenants:
             '/lorax_batch.v1.Tenants/UpdateTenant',
             lorax__batch_dot_v1_dot_tenants__pb2.UpdateTenantRequest.SerializeToString,
             lorax__batch_dot_v1_dot_tenants__pb2.UpdateTenantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lorax_batch.v1.Tenants/DeleteTenant',
+            lorax__batch_dot_v1_dot_tenants__pb2.DeleteTenantRequest.SerializeToString,
+            lorax__batch_dot_v1_dot_tenants__pb2.DeleteTenantResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -31,7 +31,7 @@ class TenantsStub:
 
     With keys on, every call to the service carries `authorization: Bearer SECRET` metadata; without one that is good it
     is UNAUTHENTICATED, and nothing is told but why the key is not good: `ErrorInfo.reason` is API_KEY_MISSING,
-    API_KEY_UNKNOWN, API_KEY_REVOKED or API_KEY_EXPIRED. A key whose role does not allow the call gets PERMISSION_DENIED
+    API_KEY_UNKNOWN, API_KEY_REVOKED, API_KEY_EXPIRED or TENANT_DISABLED. A key whose role does not allow the call gets PERMISSION_DENIED
     (ROLE_TOO_LOW). What belongs to another tenant is NOT_FOUND, as if it did not exist. What a tenant has used up is
     RESOURCE_EXHAUSTED with `QuotaFailure` and `RetryInfo`: QUOTA_EXCEEDED until something ends or is deleted,
     RATE_LIMITED until the time is over.
@@ -51,7 +51,14 @@ class TenantsStub:
     ListTenants: _grpc.UnaryUnaryMultiCallable[_tenants_pb2.ListTenantsRequest, _tenants_pb2.ListTenantsResponse]
     """Newest first."""
     UpdateTenant: _grpc.UnaryUnaryMultiCallable[_tenants_pb2.UpdateTenantRequest, _tenants_pb2.UpdateTenantResponse]
-    """Quotas hold for what comes; what is there already stays."""
+    """Quotas hold for what comes; what is there already stays. FAILED_PRECONDITION when one that is being deleted is to
+    be enabled.
+    """
+    DeleteTenant: _grpc.UnaryUnaryMultiCallable[_tenants_pb2.DeleteTenantRequest, _tenants_pb2.DeleteTenantResponse]
+    """Disables it at once, for good. Then, within minutes: its keys and webhooks are deleted, its jobs cancelled, and they,
+    their results and its datasets deleted, at last the tenant. A second call changes nothing; when it is gone,
+    NOT_FOUND. `default` can't be deleted.
+    """
     CreateKey: _grpc.UnaryUnaryMultiCallable[_tenants_pb2.CreateKeyRequest, _tenants_pb2.CreateKeyResponse]
     """The answer is the only one that ever has the secret."""
     ListKeys: _grpc.UnaryUnaryMultiCallable[_tenants_pb2.ListKeysRequest, _tenants_pb2.ListKeysResponse]
@@ -65,7 +72,7 @@ class TenantsAsyncStub(TenantsStub):
 
     With keys on, every call to the service carries `authorization: Bearer SECRET` metadata; without one that is good it
     is UNAUTHENTICATED, and nothing is told but why the key is not good: `ErrorInfo.reason` is API_KEY_MISSING,
-    API_KEY_UNKNOWN, API_KEY_REVOKED or API_KEY_EXPIRED. A key whose role does not allow the call gets PERMISSION_DENIED
+    API_KEY_UNKNOWN, API_KEY_REVOKED, API_KEY_EXPIRED or TENANT_DISABLED. A key whose role does not allow the call gets PERMISSION_DENIED
     (ROLE_TOO_LOW). What belongs to another tenant is NOT_FOUND, as if it did not exist. What a tenant has used up is
     RESOURCE_EXHAUSTED with `QuotaFailure` and `RetryInfo`: QUOTA_EXCEEDED until something ends or is deleted,
     RATE_LIMITED until the time is over.
@@ -82,7 +89,14 @@ class TenantsAsyncStub(TenantsStub):
     ListTenants: _aio.UnaryUnaryMultiCallable[_tenants_pb2.ListTenantsRequest, _tenants_pb2.ListTenantsResponse]  # type: ignore[assignment]
     """Newest first."""
     UpdateTenant: _aio.UnaryUnaryMultiCallable[_tenants_pb2.UpdateTenantRequest, _tenants_pb2.UpdateTenantResponse]  # type: ignore[assignment]
-    """Quotas hold for what comes; what is there already stays."""
+    """Quotas hold for what comes; what is there already stays. FAILED_PRECONDITION when one that is being deleted is to
+    be enabled.
+    """
+    DeleteTenant: _aio.UnaryUnaryMultiCallable[_tenants_pb2.DeleteTenantRequest, _tenants_pb2.DeleteTenantResponse]  # type: ignore[assignment]
+    """Disables it at once, for good. Then, within minutes: its keys and webhooks are deleted, its jobs cancelled, and they,
+    their results and its datasets deleted, at last the tenant. A second call changes nothing; when it is gone,
+    NOT_FOUND. `default` can't be deleted.
+    """
     CreateKey: _aio.UnaryUnaryMultiCallable[_tenants_pb2.CreateKeyRequest, _tenants_pb2.CreateKeyResponse]  # type: ignore[assignment]
     """The answer is the only one that ever has the secret."""
     ListKeys: _aio.UnaryUnaryMultiCallable[_tenants_pb2.ListKeysRequest, _tenants_pb2.ListKeysResponse]  # type: ignore[assignment]
@@ -95,7 +109,7 @@ class TenantsServicer(metaclass=_abc_1.ABCMeta):
 
     With keys on, every call to the service carries `authorization: Bearer SECRET` metadata; without one that is good it
     is UNAUTHENTICATED, and nothing is told but why the key is not good: `ErrorInfo.reason` is API_KEY_MISSING,
-    API_KEY_UNKNOWN, API_KEY_REVOKED or API_KEY_EXPIRED. A key whose role does not allow the call gets PERMISSION_DENIED
+    API_KEY_UNKNOWN, API_KEY_REVOKED, API_KEY_EXPIRED or TENANT_DISABLED. A key whose role does not allow the call gets PERMISSION_DENIED
     (ROLE_TOO_LOW). What belongs to another tenant is NOT_FOUND, as if it did not exist. What a tenant has used up is
     RESOURCE_EXHAUSTED with `QuotaFailure` and `RetryInfo`: QUOTA_EXCEEDED until something ends or is deleted,
     RATE_LIMITED until the time is over.
@@ -134,7 +148,20 @@ class TenantsServicer(metaclass=_abc_1.ABCMeta):
         request: _tenants_pb2.UpdateTenantRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tenants_pb2.UpdateTenantResponse, _abc.Awaitable[_tenants_pb2.UpdateTenantResponse]]:
-        """Quotas hold for what comes; what is there already stays."""
+        """Quotas hold for what comes; what is there already stays. FAILED_PRECONDITION when one that is being deleted is to
+        be enabled.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteTenant(
+        self,
+        request: _tenants_pb2.DeleteTenantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenants_pb2.DeleteTenantResponse, _abc.Awaitable[_tenants_pb2.DeleteTenantResponse]]:
+        """Disables it at once, for good. Then, within minutes: its keys and webhooks are deleted, its jobs cancelled, and they,
+        their results and its datasets deleted, at last the tenant. A second call changes nothing; when it is gone,
+        NOT_FOUND. `default` can't be deleted.
+        """
 
     @_abc_1.abstractmethod
     def CreateKey(

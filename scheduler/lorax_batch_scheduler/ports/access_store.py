@@ -21,9 +21,21 @@ class AccessStore(Protocol):
         ...
 
     async def update_tenant(
-        self, tenant: str, *, quotas: Mapping[str, float | None], share_weight: float | None
+        self,
+        tenant: str,
+        *,
+        quotas: Mapping[str, float | None],
+        share_weight: float | None,
+        disabled: bool | None = None,
     ) -> Tenant:
-        """Change the quotas that are named (None: no limit from now on), and the weight unless it is None."""
+        """Change the quotas that are named (None: no limit from now on), and the rest unless it is None.
+
+        Raises `StateConflictError` when one that is being deleted is to be enabled.
+        """
+        ...
+
+    async def delete_tenant(self, tenant: str) -> Tenant:
+        """Let it do nothing more, and have all that it has deleted in the background."""
         ...
 
     async def create_key(self, new: NewKey) -> ApiKey:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import asyncpg
 import msgspec
 
-from lorax_batch_scheduler.errors import AlreadyExistsError, NotFoundError
+from lorax_batch_scheduler.errors import AlreadyExistsError, NotFoundError, StateConflictError
 from lorax_batch_scheduler.ports.page import Page
 from lorax_batch_scheduler.postgres.database import Connection, Database
 from lorax_batch_scheduler.postgres.listener import Listener
@@ -45,10 +45,25 @@ class PostgresAccessStore:
         return Page(items=tenants, next_token=token)
 
     async def update_tenant(
-        self, tenant: str, *, quotas: Mapping[str, float | None], share_weight: float | None
+        self,
+        tenant: str,
+        *,
+        quotas: Mapping[str, float | None],
+        share_weight: float | None,
+        disabled: bool | None = None,
     ) -> Tenant:
         async with self._database.transaction() as connection:
-            if await connection.fetchval(SQL.update_tenant, tenant, dict(quotas), share_weight) is None:
+            if await connection.fetchval(SQL.update_tenant, tenant, dict(quotas), share_weight, disabled) is None:
+                raise NotFoundError("tenant", tenant)
+            changed = await _changed_tenant(connection, tenant)
+            if disabled is False and changed.delete_time is not None:
+                way_out = "make it anew once it is gone (`tenants list`)"
+                raise StateConflictError("tenant", tenant, "being deleted", "merely disabled", way_out)
+        return changed
+
+    async def delete_tenant(self, tenant: str) -> Tenant:
+        async with self._database.transaction() as connection:
+            if await connection.fetchval(SQL.begin_tenant_deletion, tenant) is None:
                 raise NotFoundError("tenant", tenant)
             return await _changed_tenant(connection, tenant)
 
@@ -95,10 +110,12 @@ class PostgresAccessStore:
             version = await connection.fetchval(SQL.access_version)
             keys = await connection.fetch(SQL.access_keys)
             rates = await connection.fetch(SQL.request_rates)
+            disabled = await connection.fetch(SQL.disabled_tenants)
         return AccessTable(
             version=version,
             keys={record["secret_sha256"]: _key(record) for record in keys},
             request_rates={record["tenant"]: record["requests_per_second"] for record in rates},
+            disabled=frozenset(record["tenant"] for record in disabled),
         )
 
     def on_change(self, hear: Callable[[], None]) -> Callable[[], None]:
@@ -146,6 +163,8 @@ async def _with_usage(connection: Connection, records: Sequence[asyncpg.Record])
             usage=msgspec.convert(usage[record["tenant"]], TenantUsage),
             create_time=record["create_time"],
             update_time=record["update_time"],
+            disable_time=record["disable_time"],
+            delete_time=record["delete_time"],
         )
         for record in records
     ]

@@ -377,8 +377,61 @@ UPDATE tenants SET
     stored_bytes = CASE WHEN $2 ? 'stored_bytes' THEN ($2 ->> 'stored_bytes')::bigint ELSE stored_bytes END,
     requests_per_second = CASE WHEN $2 ? 'requests_per_second' THEN ($2 ->> 'requests_per_second')::double precision
                           ELSE requests_per_second END,
-    share_weight = coalesce($3, share_weight), update_time = now()
+    share_weight = coalesce($3, share_weight), update_time = now(),
+    disable_time = CASE WHEN $4::boolean THEN coalesce(disable_time, now())
+                        WHEN NOT $4 AND delete_time IS NULL THEN NULL ELSE disable_time END
 WHERE tenant = $1
+RETURNING tenant
+
+-- begin_tenant_deletion --
+-- It lets nobody in from now on; what it has goes in the background.
+UPDATE tenants SET
+    disable_time = coalesce(disable_time, now()), delete_time = coalesce(delete_time, now()), update_time = now()
+WHERE tenant = $1
+RETURNING tenant
+
+-- disabled_tenants --
+-- Whose keys are good for nothing.
+SELECT tenant FROM tenants WHERE disable_time IS NOT NULL
+
+-- tenants_to_delete --
+-- Those that still have something, or are there themselves.
+SELECT tenant FROM tenants WHERE delete_time IS NOT NULL ORDER BY delete_time
+
+-- delete_keys_of_tenant --
+-- Its name is free again one day: none of them may be good then.
+DELETE FROM api_keys WHERE tenant = $1 RETURNING key_id
+
+-- delete_webhooks_of_tenant --
+-- With their messages.
+DELETE FROM webhooks WHERE tenant = $1 RETURNING webhook_id, pg_notify('lorax_batch_webhooks', webhook_id)
+
+-- jobs_to_cancel_of_tenant --
+-- The oldest that are not ending already.
+SELECT job_id FROM jobs
+WHERE tenant = $1 AND end_time IS NULL AND state NOT IN ('CANCELLING', 'FINALIZING') ORDER BY job_no LIMIT $2
+
+-- ended_jobs_of_tenant --
+-- The oldest.
+SELECT job_id FROM jobs WHERE tenant = $1 AND end_time IS NOT NULL ORDER BY job_no LIMIT $2
+
+-- unused_datasets_of_tenant --
+-- The oldest that no unfinished job needs.
+SELECT dataset_id FROM datasets WHERE tenant = $1 AND NOT EXISTS (
+    SELECT FROM jobs WHERE jobs.dataset_id = datasets.dataset_id AND end_time IS NULL)
+ORDER BY dataset_no LIMIT $2
+
+-- lock_tenant --
+-- Waits for whoever is just making something of it.
+SELECT tenant FROM tenants WHERE tenant = $1 AND delete_time IS NOT NULL FOR UPDATE
+
+-- forget_tenant --
+-- Nothing while it has something left.
+DELETE FROM tenants
+WHERE tenant = $1 AND delete_time IS NOT NULL AND NOT EXISTS (SELECT FROM jobs WHERE jobs.tenant = $1)
+  AND NOT EXISTS (SELECT FROM datasets WHERE datasets.tenant = $1)
+  AND NOT EXISTS (SELECT FROM webhooks WHERE webhooks.tenant = $1)
+  AND NOT EXISTS (SELECT FROM api_keys WHERE api_keys.tenant = $1)
 RETURNING tenant
 
 -- tenants --

@@ -15,6 +15,7 @@ from lorax_batch_scheduler.retention.compaction import Compaction
 from lorax_batch_scheduler.retention.event_expiry import EventExpiry
 from lorax_batch_scheduler.retention.policy import RetentionPolicy
 from lorax_batch_scheduler.retention.remains import PAUSE_S, Remains
+from lorax_batch_scheduler.retention.tenant_removal import TenantRemoval
 
 INTERVAL_S: Final = 30.0
 """How late something may be deleted after it expired, as long as there is not much of it."""
@@ -34,6 +35,7 @@ class Caretaker:
         jobs: JobStore,
         objects: ObjectStore,
         remains: Remains,
+        tenants: TenantRemoval,
         policy: RetentionPolicy,
         *,
         scheduler_id: Callable[[], str],
@@ -42,6 +44,7 @@ class Caretaker:
         self._store = store
         self._jobs = jobs
         self._remains = remains
+        self._tenants = tenants
         self._compaction = Compaction(store, objects)
         self._event_expiry = EventExpiry(store, undelivered=policy.undelivered)
         self._policy = policy
@@ -63,12 +66,14 @@ class Caretaker:
         Raises `DatabaseError`, `ObjectStoreError`.
         """
         policy, done = self._policy, dict[str, int]()
+        at_once = timedelta(0)
         steps: list[tuple[str, timedelta | None, Callable[[timedelta], Awaitable[tuple[int, bool]]]]] = [
+            ("tenants", at_once, self._tenants.step),
             ("compacted", policy.segments, self._compact),
             ("jobs", policy.jobs, self._expire_jobs),
             ("datasets", policy.datasets, self._expire_datasets),
             ("events", policy.events, self._event_expiry.step),
-            ("swept", timedelta(0), self._sweep),
+            ("swept", at_once, self._sweep),
         ]
         for name, kept, step in steps:
             count = await self._repeat(step, kept) if kept is not None else 0

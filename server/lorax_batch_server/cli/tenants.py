@@ -66,6 +66,9 @@ def update(
     stored_bytes: StoredBytesOption = "",
     requests_per_second: RateOption = "",
     share_weight: WeightOption = None,
+    enable: Annotated[
+        bool | None, typer.Option("--enable/--disable", help="Let its keys work, or not; its jobs go on.")
+    ] = None,
     as_json: JsonOption = False,
     target: TargetOption = DEFAULT_TARGET,
 ) -> None:
@@ -81,10 +84,29 @@ def update(
             quotas[name] = _whole(f"--{name.replace('_', '-')}", text)
     if requests_per_second:
         quotas["requests_per_second"] = _number("--requests-per-second", requests_per_second)
-    if not quotas and share_weight is None:
-        raise CommandError("nothing to change: give a quota or --share-weight")
+    if not quotas and share_weight is None and enable is None:
+        raise CommandError("nothing to change: give a quota, --share-weight, --enable or --disable")
+    disabled = None if enable is None else not enable
     with open_client(target) as client:
-        _print(client.update_tenant(tenant, quotas=quotas, share_weight=share_weight), as_json=as_json)
+        changed = client.update_tenant(tenant, quotas=quotas, share_weight=share_weight, disabled=disabled)
+    _print(changed, as_json=as_json)
+
+
+@commands.command()
+def delete(
+    tenant: NameArgument,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: JsonOption = False,
+    target: TargetOption = DEFAULT_TARGET,
+) -> None:
+    """Delete a tenant with its keys, webhooks, jobs, results and datasets, for good."""
+    with open_client(target) as client:
+        found = client.get_tenant(tenant)
+        if not yes:
+            jobs, size = found.usage.queued_jobs, found.usage.stored_bytes
+            question = f"Delete '{tenant}', cancel its {jobs:,} unfinished jobs, delete {size:,} bytes?"
+            typer.confirm(question, abort=True, err=True)
+        _print(client.delete_tenant(tenant), as_json=as_json)
 
 
 @commands.command()
@@ -107,12 +129,13 @@ def list_tenants(as_json: JsonOption = False, target: TargetOption = DEFAULT_TAR
         for tenant in found:
             print_json(tenant)
         return
-    columns = ("TENANT", "WEIGHT", "JOBS", "TOKENS", "STORED BYTES", "DATASET ROWS", "REQUESTS/S", "CREATED")
+    columns = ("TENANT", "STATE", "WEIGHT", "JOBS", "TOKENS", "STORED BYTES", "DATASET ROWS", "REQUESTS/S", "CREATED")
     print_table(
         columns,
         (
             (
                 one.tenant,
+                _state(one),
                 one.share_weight,
                 _of(one.usage.queued_jobs, one.quotas.queued_jobs),
                 _of(one.usage.queued_tokens, one.quotas.queued_tokens),
@@ -134,6 +157,7 @@ def _print(tenant: "Tenant", *, as_json: bool) -> None:
     print_pairs(
         [
             ("tenant", tenant.tenant),
+            ("state", _state(tenant)),
             ("share weight", tenant.share_weight),
             ("jobs not ended", _of(usage.queued_jobs, quotas.queued_jobs)),
             ("queued tokens", _of(usage.queued_tokens, quotas.queued_tokens)),
@@ -143,6 +167,12 @@ def _print(tenant: "Tenant", *, as_json: bool) -> None:
             ("created", tenant.create_time),
         ]
     )
+
+
+def _state(tenant: "Tenant") -> str:
+    if tenant.delete_time is not None:
+        return "being deleted"
+    return "disabled" if tenant.disabled else "active"
 
 
 def _of(used: int, limit: int | None) -> str:

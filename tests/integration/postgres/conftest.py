@@ -30,6 +30,7 @@ from lorax_batch_scheduler.postgres.removal_store import PostgresRemovalStore
 from lorax_batch_scheduler.postgres.result_store import PostgresResultStore
 from lorax_batch_scheduler.postgres.retention_store import PostgresRetentionStore
 from lorax_batch_scheduler.postgres.secret_store import PostgresSecretStore
+from lorax_batch_scheduler.postgres.tenant_removal_store import PostgresTenantRemovalStore
 from lorax_batch_scheduler.postgres.webhook_store import PostgresWebhookStore
 from lorax_batch_scheduler.sealing.key_ring import KeyRing, new_key
 from lorax_batch_scheduler.sealing.key_source import FixedKeys
@@ -53,6 +54,7 @@ class Stores:
     removals: PostgresRemovalStore
     exports: PostgresExportStore
     retention: PostgresRetentionStore
+    tenant_removals: PostgresTenantRemovalStore
     fleet: PostgresFleetStore
     access: PostgresAccessStore
     webhooks: PostgresWebhookStore
@@ -169,6 +171,7 @@ async def open_stores(database: str) -> AsyncIterator[Stores]:
         removals=PostgresRemovalStore(connected),
         exports=PostgresExportStore(connected),
         retention=PostgresRetentionStore(connected),
+        tenant_removals=PostgresTenantRemovalStore(connected),
         fleet=PostgresFleetStore(connected, listener),
         access=PostgresAccessStore(connected, listener),
         webhooks=PostgresWebhookStore(connected, sealer),

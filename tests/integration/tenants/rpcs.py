@@ -141,6 +141,7 @@ RPCS: Final[dict[str, Rpc]] = {
             tenant=tenants.Tenant(tenant=owner, share_weight=2), update_mask=_WEIGHT
         ),
     ),
+    "Tenants/DeleteTenant": Rpc(Role.OPERATE, lambda _, owner: tenants.DeleteTenantRequest(tenant=owner)),
     "Tenants/CreateKey": Rpc(Role.OPERATE, lambda *_: tenants.CreateKeyRequest(key=_NEW_KEY), names_things=False),
     "Tenants/ListKeys": Rpc(Role.OPERATE, lambda _, owner: tenants.ListKeysRequest(tenant=owner)),
     "Tenants/RevokeKey": Rpc(

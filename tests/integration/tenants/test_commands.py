@@ -52,6 +52,17 @@ async def test_a_tenant_is_made_shown_and_changed(command: Command) -> None:
     assert (await command("tenants", "get", "--json")).objects[0]["tenant"] == "default"
 
 
+async def test_a_tenant_is_disabled_enabled_and_deleted(command: Command) -> None:
+    assert "state           disabled" in (await command("tenants", "update", "acme", "--disable")).stdout
+    assert "state           active" in (await command("tenants", "update", "acme", "--enable")).stdout
+    asked = await command("tenants", "delete", "acme")
+    assert "Delete 'acme', cancel its 0 unfinished jobs, delete 0 bytes?" in asked.stderr
+    assert asked.exit_code != 0
+    assert "state           being deleted" in (await command("tenants", "delete", "acme", "--yes")).stdout
+    refused = await command("tenants", "update", "acme", "--enable")
+    assert "tenant 'acme' is being deleted, but must be merely disabled" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -59,7 +70,9 @@ async def test_a_tenant_is_made_shown_and_changed(command: Command) -> None:
         (("tenants", "create", "x", "--queued-jobs", "0"), "tenant.quotas.queued_jobs: 0 would allow nothing"),
         (("tenants", "create", "x", "--dataset-rows", "many"), "--dataset-rows: 'many' is neither a whole number nor"),
         (("tenants", "create", "x", "--share-weight", "0"), "--share-weight: 0 is not above 0"),
-        (("tenants", "update", "acme"), "nothing to change: give a quota or --share-weight"),
+        (("tenants", "update", "acme"), "nothing to change: give a quota, --share-weight, --enable or"),
+        (("tenants", "update", "default", "--disable"), "tenant.disabled: 'default' has the operator's key"),
+        (("tenants", "delete", "default", "--yes"), "tenant: 'default' has the operator's key"),
         (("tenants", "update", "none", "--queued-jobs", "1"), "no tenant 'none'"),
         (("keys", "create", "--tenant", "none"), "no tenant 'none'"),
         (("keys", "create", "--expires", "2020-01-01T00:00:00Z"), "key.expire_time: 2020-01-01T00:00:00+00:00 is not"),

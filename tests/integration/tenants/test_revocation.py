@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 from lorax_batch.v1 import batch_inference_pb2 as pb
 from lorax_batch.v1 import datasets_pb2, tenants_pb2
 from lorax_batch_scheduler.clock import SystemClock
@@ -84,6 +85,30 @@ async def test_open_streams_end_with_their_key(keyed: Shared, how: str) -> None:
     assert (told.code, told.reason) == (grpc.StatusCode.UNAUTHENTICATED, f"API_KEY_{how.upper()}")
     assert await other.read()  # a heartbeat: another key's stream goes on
     other.cancel()
+
+
+async def test_a_disabled_tenant_is_shut_out_with_its_streams_until_it_is_enabled(keyed: Shared) -> None:
+    async def disable(value: bool) -> None:
+        request = tenants_pb2.UpdateTenantRequest(
+            tenant=tenants_pb2.Tenant(tenant="acme", disabled=value), update_mask=FieldMask(paths=["disabled"])
+        )
+        await keyed.api.tenants.UpdateTenant(request, metadata=keyed.keys["operator"])
+
+    watch = keyed.api.jobs.WatchJobs(pb.WatchJobsRequest(), metadata=keyed.keys["acme read"])
+    await watch.read()
+    await disable(True)
+    async with asyncio.timeout(10):
+        told = await refusal(to_the_end(watch))
+    assert (told.code, told.reason) == (grpc.StatusCode.UNAUTHENTICATED, "TENANT_DISABLED")
+    assert (
+        await refusal(keyed.api.jobs.ListJobs(pb.ListJobsRequest(), metadata=keyed.keys["acme submit"]))
+    ).reason == ("TENANT_DISABLED")
+    await keyed.api.jobs.ListJobs(pb.ListJobsRequest(), metadata=keyed.keys["globex read"])
+    await disable(False)
+    call = partial(keyed.api.jobs.ListJobs, pb.ListJobsRequest(), metadata=keyed.keys["acme read"])
+    async with asyncio.timeout(10):
+        while await call().code() is not grpc.StatusCode.OK:
+            pass
 
 
 async def test_an_upload_ends_with_its_key(keyed: Shared) -> None:

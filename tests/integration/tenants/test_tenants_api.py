@@ -86,7 +86,7 @@ async def test_a_quota_of_nothing_is_refused(keyed: Shared, quota: str) -> None:
     for call in calls:
         assert (await refused(call)).fields == {
             f"tenant.quotas.{quota}": "0 would allow nothing: leave it unset for no limit; to shut a tenant out, "
-            "revoke its keys"
+            "disable it"
         }
     told = await refused(create_tenant(keyed, "initech", quotas=pb.Quotas(**{quota: -1})))
     assert "is not between" in told.fields[f"tenant.quotas.{quota}"]
@@ -103,9 +103,14 @@ async def test_a_weight_is_a_share(keyed: Shared) -> None:
 async def test_an_update_names_what_it_changes(keyed: Shared) -> None:
     assert "name what to change" in (await refused(update_tenant(keyed, [], tenant="acme"))).fields["update_mask"]
     told = await refused(update_tenant(keyed, ["tenant"], tenant="acme"))
-    assert "'tenant' can't be changed; only share_weight, quotas" in told.fields["update_mask"]
+    assert "'tenant' can't be changed; only share_weight, disabled, quotas" in told.fields["update_mask"]
     assert (await refusal(update_tenant(keyed, ["quotas"], tenant="none"))).code is grpc.StatusCode.NOT_FOUND
     assert "tenant.tenant" in (await refused(update_tenant(keyed, ["quotas"]))).fields
+
+
+async def test_a_new_tenant_is_not_disabled(keyed: Shared) -> None:
+    told = await refused(create_tenant(keyed, "initech", disabled=True))
+    assert "a new tenant has no keys" in told.fields["tenant.disabled"]
 
 
 async def test_a_key_is_what_was_asked_for(keyed: Shared) -> None:

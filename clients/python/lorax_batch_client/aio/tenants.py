@@ -45,10 +45,16 @@ class TenantCalls(Connection):
         *,
         quotas: Mapping[str, float | None] | None = None,
         share_weight: float | None = None,
+        disabled: bool | None = None,
     ) -> Tenant:
-        """Change what is given: quotas by name (None: no limit from now on), or the weight."""
-        request = tenant_update_request(tenant, quotas=quotas or {}, share_weight=share_weight)
+        """Change what is given: quotas by name (None: no limit from now on), the weight, or whether its keys work."""
+        request = tenant_update_request(tenant, quotas=quotas or {}, share_weight=share_weight, disabled=disabled)
         return Tenant.from_proto((await self._call(lambda: self._tenants.UpdateTenant, request)).tenant)
+
+    async def delete_tenant(self, tenant: str) -> Tenant:
+        """Disable a tenant for good, and have all that it has deleted, and itself at last: within minutes."""
+        request = tenants_pb2.DeleteTenantRequest(tenant=tenant)
+        return Tenant.from_proto((await self._call(lambda: self._tenants.DeleteTenant, request)).tenant)
 
     async def create_key(
         self, tenant: str, role: Role, *, name: str = "", expires: datetime | timedelta | None = None

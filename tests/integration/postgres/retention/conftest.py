@@ -12,6 +12,7 @@ from lorax_batch_scheduler.removals import Removals
 from lorax_batch_scheduler.retention import RetentionPolicy
 from lorax_batch_scheduler.retention.caretaker import Caretaker
 from lorax_batch_scheduler.retention.remains import Remains
+from lorax_batch_scheduler.retention.tenant_removal import TenantRemoval
 
 from tests.integration.postgres.conftest import Stores
 
@@ -40,9 +41,15 @@ def hasty_caretaker(
 ) -> Caretaker:
     """Return a caretaker that makes no pauses."""
     clock = HastyClock()
-    remains = Remains(stores.retention, clock=clock)
     return Caretaker(
-        stores.retention, stores.jobs, objects, remains, policy, scheduler_id=lambda: scheduler_id, clock=clock
+        stores.retention,
+        stores.jobs,
+        objects,
+        Remains(stores.retention, clock=clock),
+        TenantRemoval(stores.tenant_removals, stores.jobs, stores.datasets),
+        policy,
+        scheduler_id=lambda: scheduler_id,
+        clock=clock,
     )
 
 

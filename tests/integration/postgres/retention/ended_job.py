@@ -8,6 +8,7 @@ from lorax_batch_scheduler.job import Job, JobEvent
 from lorax_batch_scheduler.ports import ObjectStore
 from lorax_batch_scheduler.running.result_line import error_line, success_line
 from lorax_batch_scheduler.scheduling.output_file import OutputFile
+from lorax_batch_scheduler.tenant import DEFAULT_TENANT
 
 from tests.integration.api.finished_job import claim, commit_lines
 from tests.integration.postgres.conftest import Stores
@@ -32,15 +33,16 @@ async def ended_job(
     *,
     commits: Sequence[Sequence[int]] = ((2, 1, 5), (3, 4)),
     text: str = "an answer",
+    tenant: str = DEFAULT_TENANT,
 ) -> Job:
     """Store a dataset if it is not there, and a job of it whose rows were committed in these groups of lines."""
     count = sum(map(len, commits))
     try:
         await stores.datasets.get_dataset(dataset_id)
     except NotFoundError:
-        await stores.ready_dataset(count, dataset_id=dataset_id)
+        await stores.ready_dataset(count, dataset_id=dataset_id, tenant=tenant)
         await objects.put(f"datasets/{dataset_id}/1/pack-00000", b"chunks")
-    await stores.queued_job(job_id, dataset_id)
+    await stores.queued_job(job_id, dataset_id, tenant=tenant)
     chunk = await claim(stores, job_id)
     for lines in commits:
         answers = {line - 1: (line, result_line(job_id, line, text=text)) for line in lines}
