@@ -77,6 +77,7 @@ fast: setup ## the part of `make check` to run before each commit (no tests)
 	@cd protos && ../$(BIN)/buf lint && ../$(BIN)/buf format --exit-code --diff
 	@scripts/protos.sh --check
 	@$(BIN)/python scripts/api_docs.py --check
+	@$(BIN)/python scripts/settings_docs.py --check
 	@$(BIN)/shellcheck scripts/*.sh .ci/run
 	@$(BIN)/hadolint Dockerfile
 
@@ -91,8 +92,9 @@ protos: setup ## regenerate the code beside the .proto files
 	@scripts/protos.sh
 
 .PHONY: api-docs
-api-docs: setup ## make docs/api.md anew from the .proto files and the errors
+api-docs: setup ## make docs/api.md and docs/settings.md anew from the .proto files, the errors and the settings
 	@$(BIN)/python scripts/api_docs.py
+	@$(BIN)/python scripts/settings_docs.py
 
 .PHONY: bench
 bench: setup ## measure speed beside wrk, aiohttp and the SDKs; writes bench/results.json
