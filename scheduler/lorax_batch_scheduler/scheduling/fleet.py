@@ -180,6 +180,17 @@ class Fleet:
         for runner in self.runners:
             runner.give_up(work)
 
+    def fill(self, windows: Mapping[str, float], base_models: Mapping[str, str]) -> None:
+        """Say by family which part of its servers is to be filled; of several at a fixed URL, the largest counts.
+
+        `base_models`: of each family. Servers of families that have no jobs are not held back.
+        """
+        for member in self.members:
+            if member.runner is not None:
+                model = member.status().base_model_id
+                own = [member.family] if member.family else [name for name in windows if base_models.get(name) == model]
+                member.runner.fill(max((windows[name] for name in own if name in windows), default=1.0))
+
     def activity(self, job_id: str) -> tuple[int, int]:
         """Return how many rows of a job are in flight, and how many wait to be sent again."""
         counted = [runner.job_activity(job_id) for runner in self.runners]

@@ -73,7 +73,8 @@ class Learner:
         for member in fleet.members:
             status = member.status()
             family = member.family or served.get(member.server_id, "")
-            if status.state is not ServerState.READY or not family:
+            runner = member.runner
+            if status.state is not ServerState.READY or not family or runner is None:
                 continue
             there.add(member.server_id)
             self._estimates.server_seen(
@@ -82,7 +83,8 @@ class Learner:
                 gpu_of(member.watch.slot),
                 now=now,
                 in_flight=status.in_flight,
-                in_flight_limit=status.in_flight_limit,
+                fullness=runner.fullness,
+                window_part=runner.window_part,
             )
         members = {member.server_id for member in fleet.members}
         for server_id in self._seen - members:

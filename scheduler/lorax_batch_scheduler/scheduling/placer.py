@@ -103,6 +103,7 @@ class Placer:
             known.wait_reason, known.unfit = "", False
         ours = {slot.slot_id for slot in fleet.slots()}
         started: set[str] = set()
+        windows: dict[str, float] = {}
         # Where nothing can be started, what the fixed servers host says more.
         startable = any(not slot.fixed for slot in sight.view.slots)
         began = self._clock.monotonic()
@@ -111,6 +112,8 @@ class Placer:
         for action in actions:
             match action:
                 case ServeJobs():
+                    # Jobs of longer rows are planned for as a family of their own, on the same servers.
+                    windows[action.family_id] = max(action.window, windows.get(action.family_id, 0.0))
                     rank = self._put_in_order(action, rank)
                 case ExplainJob() if startable:
                     self._explain(action, sight)
@@ -123,6 +126,7 @@ class Placer:
                     _log.info("server_not_wanted", server=action.server_id, reason=reason)
                     self._count_switch(fleet, action, sight)
                     await fleet.drain(action.server_id, reason)
+        fleet.fill(windows, {name: seen.base_model_id for name, seen in sight.families.items()})
 
     def _put_in_order(self, action: ServeJobs, rank: int) -> int:
         for job_id in action.job_ids:
