@@ -30,6 +30,7 @@ from lorax_batch_scheduler.packing.giving import (
 )
 from lorax_batch_scheduler.packing.knobs import DEFAULT_KNOBS, Knobs
 from lorax_batch_scheduler.packing.placing import plan
+from lorax_batch_scheduler.packing.taking_back import UnsentChunk, take_back
 
 __all__ = [
     "DEFAULT_KNOBS",
@@ -51,9 +52,11 @@ __all__ = [
     "SlotView",
     "Snapshot",
     "StartServer",
+    "UnsentChunk",
     "WaitingJob",
     "give",
     "gives",
     "plan",
+    "take_back",
     "waits",
 ]

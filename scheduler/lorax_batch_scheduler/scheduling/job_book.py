@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from lorax_batch_scheduler.dataset import ChunkKind
 from lorax_batch_scheduler.job import RUNNABLE_STATES, SETTLING_STATES, Job, JobState
 from lorax_batch_scheduler.launching.row_need import RowNeed
-from lorax_batch_scheduler.packing import AdapterRows, WaitingJob
+from lorax_batch_scheduler.packing import AdapterRows, UnsentChunk, WaitingJob
 from lorax_batch_scheduler.ports.lease import RowLengths, RowsLeft
 from lorax_batch_scheduler.rate import Rate
 from lorax_batch_scheduler.work import ChunkWork
@@ -80,6 +80,14 @@ class KnownJob:
         if not self.works:
             self.nothing_out.set()
         return work
+
+    def unsent(self) -> Iterator[UnsentChunk]:
+        """Yield the chunks of which no server has sent a row, in the order in which they were given."""
+        job = self.waiting_job()
+        for chunk_no, work in self.works.items():
+            if len(work.waiting) == len(work.chunk.lines) and not work.trouble and not work.withdrawn:
+                refused = frozenset(work.refused_by)
+                yield UnsentChunk(server_id=work.server_id, job=job, chunk_no=chunk_no, refused_by=refused)
 
     def holds(self, work: ChunkWork) -> bool:
         """Whether a chunk is still out under this lease; not so when the lease was lost."""

@@ -11,7 +11,7 @@ from lorax_batch_scheduler.clock import Clock
 from lorax_batch_scheduler.errors import DatabaseError, NotFoundError, ObjectNotFoundError, StateConflictError
 from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.job import RUNNABLE_STATES, JobEvent, JobState
-from lorax_batch_scheduler.packing import GiveChunks, ServerView, Snapshot, give, gives, waits
+from lorax_batch_scheduler.packing import GiveChunks, ServerView, Snapshot, give, gives, take_back, waits
 from lorax_batch_scheduler.ports.job_store import EventStore, JobStore
 from lorax_batch_scheduler.ports.lease_store import LeaseStore
 from lorax_batch_scheduler.ports.row_runner import RowRunner
@@ -281,7 +281,10 @@ class Scheduler:
             if known.invalid_left:
                 await self._settle_invalid(known)
         jobs = self._book.waiting_jobs(self._clock.monotonic())
-        actions = give(Snapshot(jobs=jobs, servers=self._fleet.views(self._book), elsewhere=(*self._elsewhere(),)))
+        servers = self._fleet.views(self._book)
+        actions = give(Snapshot(jobs=jobs, servers=servers, elsewhere=(*self._elsewhere(),)))
+        given = {action.server_id for action in gives(actions)}
+        self._take_back([server for server in servers if server.server_id not in given])
         await self._assign(list(gives(actions)))
         async with asyncio.TaskGroup() as group:
             for action in gives(actions):
@@ -295,6 +298,14 @@ class Scheduler:
                 job.told_reason = wait.reason
                 await self._move(job, JobEvent.REQUEUE, wait.reason)
         await self._reasons.tell(waiting, self._book.runnable)
+
+    def _take_back(self, servers: list[ServerView]) -> None:
+        """Take chunks that wait at busy servers back for those that have nothing to do; see `_take_returned`."""
+        for chunk in take_back(servers, (chunk for known in self._book.runnable for chunk in known.unsent())):
+            known = self._book.get(chunk.job.job_id)
+            if known is not None:
+                _log.info("chunk_taken_back", job_id=chunk.job.job_id, chunk=chunk.chunk_no, server=chunk.server_id)
+                self._fleet.give_up(known.works[chunk.chunk_no])
 
     async def _give_up_hopeless(self) -> None:
         """Fail the jobs whose family has failed to start on every kind of slot, again and again, or fits on none."""
