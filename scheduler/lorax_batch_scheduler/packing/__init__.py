@@ -30,7 +30,7 @@ from lorax_batch_scheduler.packing.giving import (
 )
 from lorax_batch_scheduler.packing.knobs import DEFAULT_KNOBS, Knobs
 from lorax_batch_scheduler.packing.placing import plan
-from lorax_batch_scheduler.packing.taking_back import UnsentChunk, take_back
+from lorax_batch_scheduler.packing.taking_back import MoveRows, QueuedRows, take_back
 
 __all__ = [
     "DEFAULT_KNOBS",
@@ -46,13 +46,14 @@ __all__ = [
     "HostedState",
     "JobView",
     "Knobs",
+    "MoveRows",
     "PlaceAction",
+    "QueuedRows",
     "ServeJobs",
     "ServerView",
     "SlotView",
     "Snapshot",
     "StartServer",
-    "UnsentChunk",
     "WaitingJob",
     "give",
     "gives",

@@ -34,6 +34,10 @@ class RowRunner(Protocol):
         """Send no more rows of a chunk; it comes back when nothing of it is in flight."""
         ...
 
+    def split(self, work: ChunkWork, count: int) -> ChunkWork | None:
+        """Take so many unsent rows out of a chunk, as work for another server; None: there are none to take."""
+        ...
+
     def fill(self, part: float) -> None:
         """Have no more in flight than this part (0 to 1) of what the server says that it holds."""
         ...

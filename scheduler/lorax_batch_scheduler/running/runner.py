@@ -127,6 +127,11 @@ class ServerRunner:
         """Send no more rows of a chunk; it comes back when nothing of it is in flight."""
         self._pump.withdraw(lambda queued: queued.work is work)
 
+    def split(self, work: ChunkWork, count: int) -> ChunkWork | None:
+        """Take so many unsent rows out of a chunk, as work for another server; None: there are none to take."""
+        rows = self._pump.queue.take_out(work, count)
+        return work.split_off(rows) if rows else None
+
     def fill(self, part: float) -> None:
         """Have no more in flight than this part of what the server says that it holds."""
         self._pump.limit.window = part

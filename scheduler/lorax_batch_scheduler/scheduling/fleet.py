@@ -145,7 +145,7 @@ class Fleet:
         """Return the servers as the planner of rows sees them."""
         adapters: dict[str, set[str]] = {}
         for known in book:
-            for work in known.works.values():
+            for work in known.works:
                 adapters.setdefault(work.server_id, set()).add(work.adapter)
         here = (member.view(adapters.get(member.server_id, set())) for member in self.members)
         return (*here, *(view_of(status) for status in self._lives.away(self._hosts)))
