@@ -92,6 +92,8 @@ class KnownJob:
 
     def queued(self) -> Iterator[QueuedRows]:
         """Yield the rows that servers have been given and have not sent, in the order in which they were given."""
+        if not self._works:
+            return
         job = self.waiting_job()
         for chunk_no, works in self._works.items():
             for part, work in enumerate(works):
