@@ -1,7 +1,7 @@
 """A leased chunk on its way through a server, and where its results go."""
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
@@ -61,11 +61,25 @@ class ChunkWork:
     """Servers that will not run its adapter; any other is better."""
     withdrawn: bool = False
     """No more rows of it may be sent; those in flight may end."""
+    rows: int = -1
+    """Of the chunk, those that are its own, as a bit set: other servers may have parts of the same chunk. -1: all."""
 
     @property
     def job_id(self) -> str:
         """The job it belongs to."""
         return self.lease.job_id
+
+    @property
+    def is_over(self) -> bool:
+        """Whether each of its rows has a stored result."""
+        return not self.rows & ~self.lease.done & ((1 << self.lease.row_count) - 1)
+
+    def split_off(self, rows: list[int]) -> "ChunkWork":
+        """Return rows that are no longer in `waiting` as work of its own, under the same lease."""
+        bits = sum(1 << row for row in rows)
+        self.rows &= ~bits
+        refused = set(self.refused_by)
+        return replace(self, waiting=deque(rows), in_flight=0, trouble={}, refused_by=refused, rows=bits)
 
 
 class RowOutcome(StrEnum):

@@ -51,6 +51,10 @@ async def test_the_demo_runs_three_jobs_and_tells_what_sharing_servers_has_saved
     out, err = (part.decode() for part in said)
     assert demo.returncode == 0, err
     assert out.count("succeeded:") == 3
+    assert err.index("on purpose") < err.index("1 failed"), "explained before it is shown"
+    assert [line.split(", ")[2] for line in out.splitlines() if "succeeded:" in line] == [
+        "1 failed", "2 failed", "2 failed",
+    ]  # fmt: skip
     assert "USD" in out
     for name in NAMES:
         folder = tmp_path / "demo" / name

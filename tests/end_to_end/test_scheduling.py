@@ -97,6 +97,18 @@ def test_several_servers_share_a_job(client: Client, pair: list[Simulator], tmp_
     assert min(answered) > 500
 
 
+def test_a_job_of_one_chunk_runs_on_all_servers_of_its_family(
+    client: Client, pair: list[Simulator], tmp_path: Path
+) -> None:
+    before = [one.ask("stats")["rows_answered"] for one in pair]
+    rows = make_rows("single", 900)
+    job = submit(client, rows).finish()
+    check_all_rows(download_files(client, job, tmp_path), rows)
+    answered = [one.ask("stats")["rows_answered"] - count for one, count in zip(pair, before, strict=True)]
+    assert sum(answered) == 900
+    assert min(answered) > 0
+
+
 def test_a_job_that_no_server_can_run_waits_with_the_reason_while_others_run(client: Client) -> None:
     waiting = submit(client, make_rows("alone", 10), base_model="llama-2-13b")
     told = waiting.until(lambda job: bool(job.reason))

@@ -170,6 +170,16 @@ class Pumping(RuleBasedStateMachine):
     def give_up_chunk(self, place: int) -> None:
         self.pump.withdraw(lambda queued: queued.work is self.works[place])
 
+    @rule(place=st.integers(0, 2), count=st.integers(1, 3))
+    def split(self, place: int, count: int) -> None:
+        """Rows of a chunk go elsewhere; here they come back as a second part of it."""
+        work = self.works[place]
+        rows = self.pump.queue.take_out(work, count)
+        if rows:
+            part = work.split_off(rows)
+            self.works.append(part)
+            self.unused.append(part)
+
     @rule(rows=st.none() | st.integers(1, 4), trusted=st.booleans())
     def new_server(self, rows: int | None, trusted: bool) -> None:
         self.pump.start_over(LIMITS, rows, trusted=trusted)
@@ -190,17 +200,19 @@ class Pumping(RuleBasedStateMachine):
         pump, flying = self.pump, [wire.exchange for wire in self._busy()]
         assert pump.in_flight == len(flying)
         assert pump.tokens_in_flight == sum(flight.reservation for flight in flying)
-        queued_of = {queued.work.lease.chunk_no: queued for queued in pump.works}
+        queued_of = {id(queued.work): queued for queued in pump.works}
         for work in self.works:
             rows = [*work.waiting, *(f.row for f in flying if f.queued.work is work)]
-            queued = queued_of.get(work.lease.chunk_no)
+            queued = queued_of.get(id(work))
+            own = [row for row in range(work.lease.row_count) if work.rows >> row & 1]
             if queued is not None:
                 rows += queued.elsewhere
                 rows += [row for q, row in queued.adapter.due if q is queued]
                 rows += [row for suspects in pump.queue._apart.values() for q, row in suspects if q is queued]
                 rows += [row for _, _, q, row in pump.queue._retries if q is queued]
-            rows += [line - work.chunk.lines[0] for job, line in self.sink.lines if line in work.chunk.lines]
-            assert sorted(rows) == list(range(work.lease.row_count))
+            done = [line - work.chunk.lines[0] for _, line in self.sink.lines if line in work.chunk.lines]
+            rows += [row for row in done if row in own]
+            assert sorted(rows) == own
             assert work.in_flight == sum(f.queued.work is work for f in flying)
         assert pump.queue.size == sum(len(queued.rows) + queued.held for queued in pump.queue.works)
 
@@ -216,7 +228,7 @@ class Pumping(RuleBasedStateMachine):
             for wire in self._busy():
                 self.pump._answered(wire, 200, GOOD)
             self.sweep(400.0)
-        assert len(self.sink.lines) == sum(work.lease.row_count for work in self.works)
+        assert len(self.sink.lines) == sum(work.lease.row_count for work in self.works[:3])
         assert (self.pump.in_flight, self.pump.queue.size, self.pump.works, self.returned) == (0, 0, [], [])
 
 

@@ -176,7 +176,7 @@ class Server(_message.Message):
     max_input_length: _builtins.int
     max_batch_total_tokens: _builtins.int
     in_flight: _builtins.int
-    """Rows in flight now, and the limit that the service has learned."""
+    """Rows in flight now, and the limit: what the service has learned of the server, or the part of that which the plan fills."""
     in_flight_limit: _builtins.int
     rows_per_second: _builtins.float
     tokens_per_second: _builtins.float

@@ -7,9 +7,11 @@ from lorax_batch_scheduler.estimates.family_facts import FamilyFacts, Gpu
 from lorax_batch_scheduler.estimates.server_speed import ServedRows, least_s
 
 ENOUGH: Final = 0.6
-"""A server is busy while so large a share of the rows that it takes is in flight."""
+"""A server is busy while so large a share of what may be in flight is."""
 LEAST_S: Final = 10.0
 LEAST_ROWS: Final = 20
+SAME_WINDOW: Final = 0.1
+"""By so much of itself a window may change within a stretch: what a row costs depends on how many are beside it."""
 LONGEST_GAP_S: Final = 5.0
 """Nobody has looked at the server for so long: what it did meanwhile is not known."""
 
@@ -32,6 +34,7 @@ class BusyMeter:
     def __init__(self, facts: FamilyFacts, gpu: Gpu) -> None:
         self._facts = facts
         self._gpu = gpu
+        self._window_part = 1.0
         self._to_end: int | None = None
         """Rows that must still end before a stretch begins; None: it is not busy."""
         self._seen_at = 0.0
@@ -45,15 +48,20 @@ class BusyMeter:
         if self._to_end > 0:
             self._to_end -= rows.row_count
             return
-        self._expected_s += least_s(self._facts, self._gpu, rows)
+        self._expected_s += least_s(self._facts, self._gpu, rows, window_part=self._window_part)
         self._rows += rows.row_count
 
-    def look(self, now: float, *, in_flight: int, limit: int) -> Measured | None:
-        """Take note of how busy it is, a few times a second; return what a stretch has shown, if it is long enough."""
+    def look(self, now: float, *, in_flight: int, fullness: float, window_part: float = 1.0) -> Measured | None:
+        """Take note of how busy it is, a few times a second; return what a stretch has shown, if it is long enough.
+
+        `fullness`: what is in flight of what may be; `window_part`: what may be of what the server holds.
+        """
         gap, self._seen_at = now - self._seen_at, now
-        busy = in_flight >= max(ENOUGH * limit, 1)
-        if not busy or gap > LONGEST_GAP_S:
+        busy = in_flight > 0 and fullness >= ENOUGH
+        steady = abs(window_part - self._window_part) <= SAME_WINDOW * self._window_part
+        if not busy or not steady or gap > LONGEST_GAP_S:
             measured = self._measured()
+            self._window_part = window_part
             self._to_end = in_flight if busy else None
             self._clear()
             return measured

@@ -58,13 +58,25 @@ class Estimates:
             )
 
     def server_seen(
-        self, server_id: str, family: str, gpu: Gpu, *, now: float, in_flight: int, in_flight_limit: int
+        self,
+        server_id: str,
+        family: str,
+        gpu: Gpu,
+        *,
+        now: float,
+        in_flight: int,
+        fullness: float,
+        window_part: float = 1.0,
     ) -> None:
-        """Say how busy a ready server is; to be called about once a second. `now`: monotonic seconds."""
+        """Say how busy a ready server is; to be called about once a second.
+
+        `now`: monotonic seconds. `fullness`: what is in flight of what may be; `window_part`: what may be of what
+        it holds.
+        """
         watched = self._meters.get(server_id)
         if watched is None or watched[:2] != (family, gpu):
             watched = self._meters[server_id] = family, gpu, BusyMeter(self._facts.get(family, UNKNOWN_FACTS), gpu)
-        measured = watched[2].look(now, in_flight=in_flight, limit=in_flight_limit)
+        measured = watched[2].look(now, in_flight=in_flight, fullness=fullness, window_part=window_part)
         if measured is not None:
             learn_speed(
                 self.book,

@@ -48,18 +48,34 @@ class Work:
     """From when its last row is sent to the end of that row: no number of servers makes it shorter."""
     log_sigma: float
     """Of the logarithm of `slot_s`."""
+    row_count: int = 0
+    reserved_tokens: float = 0.0
+    """Of all its rows: prompt and allowed output."""
+    full_rows: float = 0.0
+    """How many such rows a server of that model holds."""
+    steps_s: float = 0.0
+    """Of `slot_s`, what decode steps take however few rows they have: with a part of the rows, 1/part as much."""
+    seen: bool = False
+    """Whether a server of the family was seen at work on that kind; else its speed is a guess."""
 
 
-def least_s(facts: FamilyFacts, gpu: Gpu, rows: ServedRows) -> float:
-    """Return the slot-seconds that rows take at least, as the server's model says."""
+def least_s(facts: FamilyFacts, gpu: Gpu, rows: ServedRows, *, window_part: float = 1.0) -> float:
+    """Return the slot-seconds that rows take at least, as the server's model says.
+
+    `window_part`: of the rows that the server holds, so many are beside each other.
+    """
     count = rows.row_count
     if count <= 0:
         return 0.0
     reserved = max(rows.reserved_tokens, rows.prompt_tokens + rows.completion_tokens)
-    server = expected_server(facts, gpu)
-    return count * server.least_s(
-        rows.prompt_tokens / count, rows.completion_tokens / count, reserved / count, adapter=rows.with_adapters
+    each = expected_server(facts, gpu).least_s(
+        rows.prompt_tokens / count,
+        rows.completion_tokens / count,
+        reserved / count,
+        adapter=rows.with_adapters,
+        window_part=window_part,
     )
+    return count * each
 
 
 def learn_speed(book: LearnedBook, *, family: str, gpu: Gpu, server_id: str, busy_s: float, expected_s: float) -> None:
@@ -104,11 +120,24 @@ def work_left(book: LearnedBook, family: str, facts: FamilyFacts, gpu: Gpu, toke
     server = expected_server(facts, gpu)
     reserved = (tokens.prompt + max(tokens.allowed, tokens.output)) / count
     each = server.least_s(tokens.prompt / count, tokens.output / count, reserved, adapter=tokens.with_adapters)
-    in_flight = min(count, server.max_rows, max(int(server.kv_tokens / max(reserved, 1.0)), 1))
+    half = server.least_s(
+        tokens.prompt / count, tokens.output / count, reserved, adapter=tokens.with_adapters, window_part=0.5
+    )
+    full_rows = min(server.max_rows, max(server.kv_tokens / max(reserved, 1.0), 1.0))
+    in_flight = min(count, int(full_rows))
     longest = min(tokens.output * LONG_ROW, max(tokens.allowed, tokens.output)) / count
     step = server.decode_s(round(in_flight * TYPICAL_FILL), with_adapters=tokens.with_adapters)
     tail = factor * (step * longest + server.prefill_base_s + server.prefill_token_s * tokens.prompt / count)
-    return Work(slot_s=count * each * factor, tail_s=tail, log_sigma=(sigma**2 + tokens.log_sigma**2) ** 0.5)
+    return Work(
+        slot_s=count * each * factor,
+        tail_s=tail,
+        log_sigma=(sigma**2 + tokens.log_sigma**2) ** 0.5,
+        row_count=count,
+        reserved_tokens=reserved * count,
+        full_rows=full_rows,
+        steps_s=count * (half - each) * factor,  # with half the rows, each has twice its part of the steps
+        seen=bool(book.get(Subject(topic=Topic.SLOWNESS, family=family, detail=gpu.kind)).observations),
+    )
 
 
 def learn_cold_start(book: LearnedBook, family: str, gpu_kind: str, seconds: float) -> None:

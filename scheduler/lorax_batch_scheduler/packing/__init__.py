@@ -30,6 +30,7 @@ from lorax_batch_scheduler.packing.giving import (
 )
 from lorax_batch_scheduler.packing.knobs import DEFAULT_KNOBS, Knobs
 from lorax_batch_scheduler.packing.placing import plan
+from lorax_batch_scheduler.packing.taking_back import MoveRows, QueuedRows, take_back
 
 __all__ = [
     "DEFAULT_KNOBS",
@@ -45,7 +46,9 @@ __all__ = [
     "HostedState",
     "JobView",
     "Knobs",
+    "MoveRows",
     "PlaceAction",
+    "QueuedRows",
     "ServeJobs",
     "ServerView",
     "SlotView",
@@ -55,5 +58,6 @@ __all__ = [
     "give",
     "gives",
     "plan",
+    "take_back",
     "waits",
 ]

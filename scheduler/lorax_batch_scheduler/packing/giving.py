@@ -61,6 +61,10 @@ class ServerView:
     """How many more rows it wants queued; 0: none for now."""
     load: float
     """Rows given / rows in flight that it takes; the least loaded server is served first."""
+    queued_rows: int = 0
+    """Given and not in flight."""
+    fullness: float = 0.0
+    """What is in flight of what may be, in rows or in tokens."""
     working_on: frozenset[str] = frozenset()
     """Adapters with rows given to it."""
     warm: frozenset[str] = frozenset()

@@ -34,6 +34,24 @@ class RowRunner(Protocol):
         """Send no more rows of a chunk; it comes back when nothing of it is in flight."""
         ...
 
+    def split(self, work: ChunkWork, count: int) -> ChunkWork | None:
+        """Take so many unsent rows out of a chunk, as work for another server; None: there are none to take."""
+        ...
+
+    def fill(self, part: float) -> None:
+        """Have no more in flight than this part (0 to 1) of what the server says that it holds."""
+        ...
+
+    @property
+    def fullness(self) -> float:
+        """How much is in flight of what may be: 1 when no more rows would be sent."""
+        ...
+
+    @property
+    def window_part(self) -> float:
+        """How much may be in flight of what the server holds, as `fill` has said."""
+        ...
+
     def drain(self) -> None:
         """Send no more rows at all."""
         ...

@@ -52,13 +52,21 @@ class ServerModel:
         """Return the time to read so many prompt tokens in one batch."""
         return self.prefill_base_s + self.prefill_token_s * prompt_tokens
 
-    def least_s(self, prompt_tokens: float, output_tokens: float, reserved_tokens: float, *, adapter: bool) -> float:
-        """Return the least part of a server's time that a row can take, with as many beside it as fit.
+    def least_s(
+        self,
+        prompt_tokens: float,
+        output_tokens: float,
+        reserved_tokens: float,
+        *,
+        adapter: bool,
+        window_part: float = 1.0,
+    ) -> float:
+        """Return the least part of a server's time that a row can take, with as many beside it as fit, or a part.
 
         A step over rows that reserve R tokens together takes at least base * R / KV + row * rows, since R <= KV; and
         base * rows / permits + row * rows likewise. Each row's part of that is counted here.
         """
-        share = max(reserved_tokens / self.kv_tokens, 1 / self.max_rows)
+        share = max(reserved_tokens / self.kv_tokens, 1 / self.max_rows) / window_part
         step = self.decode_base_s * share + self.decode_row_s
         decode = step * max(output_tokens - 1, 0) * (ADAPTER_FACTOR if adapter else 1.0)
         return decode + self.prefill_token_s * prompt_tokens

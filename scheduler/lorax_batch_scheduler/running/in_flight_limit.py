@@ -4,6 +4,9 @@ A server that reports its capacity (LoRAX) is filled up to it: it reserves promp
 1.25 times its KV tokens keep it full with a short queue in front. One that reports nothing is felt out: more rows are
 sent as long as more of them make it faster. Both start low and shrink at once when the server fails; what it refuses
 is a ceiling of its own.
+
+The plan may want only a part of a server filled: its window. That caps what is in flight, and nothing else: what was
+learned of the server stays as it was, and a server that is full up to its window is not taken for one that is full.
 """
 
 import math
@@ -34,6 +37,8 @@ OOM_RELIEF_S = 60.0
 OOM_RELIEF = 0.05
 """By so much the first time, and by twice as much each time that went well."""
 MAX_OOM_RELIEF = 1.0
+LEAST_WINDOW_ROWS = 64
+"""No window is smaller: a decode step with fewer rows takes nearly as long, so less work is done for nothing."""
 NO_TOKEN_LIMIT = sys.maxsize
 
 
@@ -50,11 +55,16 @@ class InFlightLimit:
         self._shrink_time = -math.inf
         self.answered = 0
         """Rows that had a result, ever."""
+        self.window = 1.0
+        """The part of the server's capacity that is to be filled; one that reports no capacity is filled as ever."""
         self.max_rows = self._max_rows()
         self.rows = 0
         """Rows that may be in flight."""
         self.tokens = NO_TOKEN_LIMIT
         """A row may be sent while the reservations in flight are below this."""
+        self._mean_tokens = 0.0
+        self._full_tokens = NO_TOKEN_LIMIT
+        """The same without a window."""
         self._full = False
         self.restart()
 
@@ -72,7 +82,17 @@ class InFlightLimit:
     @property
     def target_rows(self) -> int:
         """Rows to have in flight; for moments fewer may be, while it is found out what the server takes."""
-        return min(self._wanted, self._permits.rows)
+        return min(self._wanted, self._permits.rows, self._window_rows)
+
+    @property
+    def window_part(self) -> float:
+        """What the window comes to: the part of the rows of a full server, such as they are, that may be in flight."""
+        mean = max(self._mean_tokens, 1e-9)
+        return min(self._window_rows, self.tokens / mean) / min(self.max_rows, self._full_tokens / mean)
+
+    def fullness(self, rows_in_flight: int, tokens_in_flight: int) -> float:
+        """Return how much of what may be in flight is, in rows or in tokens, whichever is nearer to its limit."""
+        return max(rows_in_flight / self.target_rows, tokens_in_flight / self.tokens)
 
     # --- what is told to it --------------------------------------------------------------------------------------
 
@@ -122,7 +142,7 @@ class InFlightLimit:
         self._set_tokens(mean_tokens)
         self._permits.adjust(now, rows_in_flight, self.answered, self._wanted)
         self._set_rows(self._wanted)
-        self._full = self._full or rows_in_flight >= self._wanted or tokens_in_flight >= self.tokens
+        self._full = self._full or rows_in_flight >= self._wanted or tokens_in_flight >= self._full_tokens
         rows_done = self.answered - self._answered_before
         if rows_done < self.target_rows:
             return
@@ -146,18 +166,27 @@ class InFlightLimit:
             permits = self._ceiling  # whoever configured it knows more than a server that says nothing
         return max(1, min(permits, self._ceiling or permits))
 
+    @property
+    def _window_rows(self) -> int:
+        if not self._reported:
+            return self.max_rows
+        return min(self.max_rows, max(LEAST_WINDOW_ROWS, math.ceil(self.max_rows * self.window)))
+
     def _set_tokens(self, mean_tokens: float) -> None:
         capacity = self.limits.max_batch_total_tokens
         if capacity is None:
-            self.tokens = int(min(NO_TOKEN_LIMIT, self._token_cap))
+            self.tokens = self._full_tokens = int(min(NO_TOKEN_LIMIT, self._token_cap))
             return
         large = mean_tokens > LARGE_ROW_SHARE * capacity
-        wanted = capacity - mean_tokens if large else capacity * OVERFILL
-        self.tokens = max(1, int(min(wanted, self._token_cap)))
+        full = capacity - mean_tokens if large else capacity * OVERFILL
+        self._full_tokens = max(1, int(min(full, self._token_cap)))
+        self._mean_tokens = mean_tokens
+        window = max(full * self.window, LEAST_WINDOW_ROWS * mean_tokens)
+        self.tokens = max(1, int(min(window, self._full_tokens)))
 
     def _set_rows(self, wanted: int) -> None:
         self._wanted = wanted
-        self.rows = min(wanted, self._permits.open)
+        self.rows = min(wanted, self._permits.open, self._window_rows)
 
     def _open_window(self, now: float) -> None:
         self._window_start = now

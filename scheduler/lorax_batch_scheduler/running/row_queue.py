@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 
 from lorax_batch_scheduler.running.queued_work import AdapterRows, Flight, QueuedWork
+from lorax_batch_scheduler.work import ChunkWork
 
 MAX_ACTIVE_ADAPTERS = 4
 """More of them at a time only drive each other out of the server's memory."""
@@ -180,6 +181,15 @@ class RowQueue:
         self.size -= sum(len(queued.rows) for queued in taken)
         self._current = None
         return taken
+
+    def take_out(self, work: ChunkWork, count: int) -> list[int]:
+        """Take so many rows out of a chunk that were never sent, the last ones; one at least stays."""
+        queued = next((queued for queued in self.works if queued.work is work), None)
+        rows: list[int] = []
+        while queued is not None and len(rows) < count and len(queued.rows) > 1 and queued.rows[-1] not in work.trouble:
+            rows.append(queued.rows.pop())
+        self.size -= len(rows)
+        return rows[::-1]
 
     def done(self, queued: QueuedWork) -> None:
         """Forget a chunk of which nothing is left to do here."""

@@ -127,6 +127,25 @@ class ServerRunner:
         """Send no more rows of a chunk; it comes back when nothing of it is in flight."""
         self._pump.withdraw(lambda queued: queued.work is work)
 
+    def split(self, work: ChunkWork, count: int) -> ChunkWork | None:
+        """Take so many unsent rows out of a chunk, as work for another server; None: there are none to take."""
+        rows = self._pump.queue.take_out(work, count)
+        return work.split_off(rows) if rows else None
+
+    def fill(self, part: float) -> None:
+        """Have no more in flight than this part of what the server says that it holds."""
+        self._pump.limit.window = part
+
+    @property
+    def fullness(self) -> float:
+        """How much is in flight of what may be."""
+        return self._pump.limit.fullness(self._pump.in_flight, self._pump.tokens_in_flight)
+
+    @property
+    def window_part(self) -> float:
+        """How much may be in flight of what the server holds, as `fill` has said."""
+        return self._pump.limit.window_part
+
     def drain(self) -> None:
         """Send no more rows at all; every chunk comes back when nothing of it is in flight."""
         self._draining = True

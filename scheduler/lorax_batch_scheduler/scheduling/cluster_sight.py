@@ -18,7 +18,15 @@ from lorax_batch_scheduler.scheduling.fleet import Fleet
 from lorax_batch_scheduler.scheduling.fleet_record import OtherFleets
 from lorax_batch_scheduler.scheduling.job_book import JobBook, KnownJob
 from lorax_batch_scheduler.scheduling.learner import Learner, gpu_of
-from lorax_batch_scheduler.scheduling.slot_sight import ANY_MEMORY, FamilySeen, slot_here, slots_elsewhere
+from lorax_batch_scheduler.scheduling.row_times import full_row_s, speed_at
+from lorax_batch_scheduler.scheduling.slot_sight import (
+    ANY_MEMORY,
+    FamilySeen,
+    families_on,
+    families_told,
+    slot_here,
+    slots_elsewhere,
+)
 from lorax_batch_scheduler.scheduling.work_left import WorkLeft
 
 
@@ -91,13 +99,21 @@ class ClusterSight:
         weights = {known.job.tenant: known.job.share_weight for known in jobs}
         self._queue.advance(virtual, now=now, capacity=float(max(len(slots), 1)), weights=weights)
         with_rows = {known.family for known in jobs if known.left}
+        by_family: dict[str, list[Mapping[str, Work]]] = {}
+        for known in jobs:
+            by_family.setdefault(known.family, []).append(work[known.job.job_id])
+        servers = self._servers_of(fleet, others.servers, families)
+        full_rows = {name: full_row_s(each, servers.get(name, ())) for name, each in by_family.items()}
         view = ClusterView(
             now=now,
             slots=(
                 *(self._slot(slot, families, with_rows) for slot in fleet.slots()),
                 *slots_elsewhere(others, families=families, now=now),
             ),
-            families=tuple(self._family_view(fleet, name, seen, gpus) for name, seen in families.items()),
+            families=tuple(
+                replace(self._family_view(fleet, name, seen, gpus), full_row_s=full_rows.get(name, 0.0))
+                for name, seen in families.items()
+            ),
             jobs=tuple(self._job_view(known, work[known.job.job_id], now) for known in jobs),
             weights=weights,
             switching_budget_s=switching_budget_s,
@@ -105,7 +121,7 @@ class ClusterSight:
         return Sight(
             time=self._clock.now(),
             view=view,
-            outlook=self._outlook(fleet, jobs, work),
+            outlook=self._outlook(jobs, work, self._speeds(fleet, families, by_family)),
             fractions={known.job.job_id: _fraction(known) for known in jobs},
             families=families,
             gpus=gpus,
@@ -162,6 +178,34 @@ class ClusterSight:
             held_until=fleet.failures.held_until(name),
         )
 
+    def _servers_of(
+        self, fleet: Fleet, elsewhere: Iterable[ServerStatus], families: Mapping[str, FamilySeen]
+    ) -> dict[str, list[ServerStatus]]:
+        """Return the servers of each family, here and at other schedulers."""
+        found: dict[str, list[ServerStatus]] = {}
+        for member in fleet.members:
+            for family in families_on(member, member.family, families):
+                found.setdefault(family, []).append(member.status())
+        for status in elsewhere:
+            for family in families_told(status, families):
+                found.setdefault(family, []).append(status)
+        return found
+
+    def _speeds(
+        self, fleet: Fleet, families: Mapping[str, FamilySeen], work: Mapping[str, Sequence[Mapping[str, Work]]]
+    ) -> dict[str, float]:
+        """Return how fast servers are against a full one that is usual for their family and kind."""
+        speeds = self._estimates.speeds(
+            {each.server_id: (each.family, each.watch.slot.gpu_kind) for each in fleet.members if each.family}
+        )
+        for member in fleet.members:
+            part = member.runner.window_part if member.runner is not None else 1.0
+            if part < 1:
+                hosted = [each for name in families_on(member, member.family, families) for each in work.get(name, ())]
+                slower = speed_at(hosted, member.watch.slot.gpu_kind, part)
+                speeds[member.server_id] = speeds.get(member.server_id, 1.0) * slower
+        return speeds
+
     def _slot(self, slot: Slot, families: Mapping[str, FamilySeen], with_rows: Collection[str] = ()) -> SlotView:
         return slot_here(
             slot,
@@ -192,15 +236,14 @@ class ClusterSight:
         """Return a time of the calendar as seconds of the view's clock."""
         return None if time is None else now + (time - self._clock.now()).total_seconds()
 
-    def _outlook(self, fleet: Fleet, jobs: Iterable[KnownJob], work: Mapping[str, Mapping[str, Work]]) -> Outlook:
-        servers = {
-            member.server_id: (member.family, member.watch.slot.gpu_kind) for member in fleet.members if member.family
-        }
+    def _outlook(
+        self, jobs: Iterable[KnownJob], work: Mapping[str, Mapping[str, Work]], speeds: Mapping[str, float]
+    ) -> Outlook:
         ids = [known.job.job_id for known in jobs]
         return Outlook(
             tails_s={job_id: _least_tail(work[job_id]) for job_id in ids},
             log_sigmas={job_id: _largest_sigma(work[job_id]) for job_id in ids},
-            speeds=self._estimates.speeds(servers),
+            speeds=speeds,
         )
 
 

@@ -51,7 +51,8 @@ class CommitFollower:
         for lease in committed.leases:
             known = self._book.get(lease.job_id)
             if known is not None and lease.done.bit_count() == lease.row_count:
-                self._traces.chunk_done(known.job, known.take_back(lease.chunk_no))
+                works = known.take_back(lease.chunk_no)
+                self._traces.chunk_done(known.job, works[0] if works else None)
         for lease in (*committed.lost, *committed.released):
             known = self._book.get(lease.job_id)
             if known is not None:
@@ -66,15 +67,14 @@ class CommitFollower:
         _log.warning("chunk_lost", job_id=lease.job_id, chunk=lease.chunk_no, epoch=lease.epoch)
         self._release(lease)
         known = self._book.get(lease.job_id)
-        work = known.works.get(lease.chunk_no) if known is not None else None
-        if known is not None and work is not None and work.lease is lease:
-            known.take_back(lease.chunk_no)
-            self._fleet().give_up(work)
+        if known is not None and any(work.lease is lease for work in known.works_of(lease.chunk_no)):
+            for work in known.take_back(lease.chunk_no):
+                self._fleet().give_up(work)
 
     def lease_lost(self) -> None:
         """All that this process holds belongs to others now."""
         for known in self._book:
-            for work in list(known.works.values()):
+            for work in known.works:
                 known.take_back(work.lease.chunk_no)
                 self._fleet().give_up(work)
             known.left_is_stale = True

@@ -145,7 +145,7 @@ class Fleet:
         """Return the servers as the planner of rows sees them."""
         adapters: dict[str, set[str]] = {}
         for known in book:
-            for work in known.works.values():
+            for work in known.works:
                 adapters.setdefault(work.server_id, set()).add(work.adapter)
         here = (member.view(adapters.get(member.server_id, set())) for member in self.members)
         return (*here, *(view_of(status) for status in self._lives.away(self._hosts)))
@@ -179,6 +179,17 @@ class Fleet:
         """Send no more rows of a chunk, wherever it is."""
         for runner in self.runners:
             runner.give_up(work)
+
+    def fill(self, windows: Mapping[str, float], base_models: Mapping[str, str]) -> None:
+        """Say by family which part of its servers is to be filled; of several at a fixed URL, the largest counts.
+
+        `base_models`: of each family. Servers of families that have no jobs are not held back.
+        """
+        for member in self.members:
+            if member.runner is not None:
+                model = member.status().base_model_id
+                own = [member.family] if member.family else [name for name in windows if base_models.get(name) == model]
+                member.runner.fill(max((windows[name] for name in own if name in windows), default=1.0))
 
     def activity(self, job_id: str) -> tuple[int, int]:
         """Return how many rows of a job are in flight, and how many wait to be sent again."""

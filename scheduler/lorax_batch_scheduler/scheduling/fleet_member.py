@@ -85,6 +85,8 @@ class FleetMember:
             max_input_length=longest_input,
             wanted_rows=wanted,
             load=(queued + status.in_flight) / max(status.in_flight_limit, 1),
+            queued_rows=queued,
+            fullness=runner.fullness if runner is not None else 0.0,
             working_on=frozenset(working_on),
             warm=frozenset(status.warm_adapters),
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from lorax_batch_scheduler.dataset import ChunkKind
 from lorax_batch_scheduler.job import RUNNABLE_STATES, SETTLING_STATES, Job, JobState
 from lorax_batch_scheduler.launching.row_need import RowNeed
-from lorax_batch_scheduler.packing import AdapterRows, WaitingJob
+from lorax_batch_scheduler.packing import AdapterRows, QueuedRows, WaitingJob
 from lorax_batch_scheduler.ports.lease import RowLengths, RowsLeft
 from lorax_batch_scheduler.rate import Rate
 from lorax_batch_scheduler.work import ChunkWork
@@ -31,10 +31,10 @@ class KnownJob:
     """How long its rows are; None: not read yet."""
     need: RowNeed | None = None
     """What limits a server must have for its rows; None: any."""
-    works: dict[int, ChunkWork] = field(default_factory=dict)
-    """Chunks of it that servers of this process have been given, by their number."""
+    _works: dict[int, list[ChunkWork]] = field(default_factory=dict)
+    """Chunks of it that servers of this process have been given, by their number; in parts when several have them."""
     nothing_out: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set while `works` is empty."""
+    """Set while there are none."""
     was_given: bool = False
     """Whether a server of this process has ever been given rows of it."""
     hold_until: float = 0.0
@@ -71,19 +71,45 @@ class KnownJob:
     def give_out(self, work: ChunkWork) -> None:
         """Remember a chunk that a server was given."""
         self.was_given = True
-        self.works[work.lease.chunk_no] = work
+        self._works.setdefault(work.lease.chunk_no, []).append(work)
         self.nothing_out.clear()
 
-    def take_back(self, chunk_no: int) -> ChunkWork | None:
+    @property
+    def works(self) -> list[ChunkWork]:
+        """What servers of this process have been given of it."""
+        return [work for works in self._works.values() for work in works]
+
+    def works_of(self, chunk_no: int) -> list[ChunkWork]:
+        """Return the parts that a chunk is in, mostly one; none when no server here has it."""
+        return self._works.get(chunk_no, [])
+
+    def take_back(self, chunk_no: int) -> list[ChunkWork]:
         """Forget a chunk that is done, returned or lost."""
-        work = self.works.pop(chunk_no, None)
-        if not self.works:
+        works = self._works.pop(chunk_no, [])
+        if not self._works:
             self.nothing_out.set()
-        return work
+        return works
+
+    def queued(self) -> Iterator[QueuedRows]:
+        """Yield the rows that servers have been given and have not sent, in the order in which they were given."""
+        if not self._works:
+            return
+        job = self.waiting_job()
+        for chunk_no, works in self._works.items():
+            for part, work in enumerate(works):
+                if work.waiting and not work.withdrawn:
+                    yield QueuedRows(
+                        server_id=work.server_id,
+                        job=job,
+                        chunk_no=chunk_no,
+                        part=part,
+                        row_count=len(work.waiting),
+                        refused_by=frozenset(work.refused_by),
+                    )
 
     def holds(self, work: ChunkWork) -> bool:
         """Whether a chunk is still out under this lease; not so when the lease was lost."""
-        return self.works.get(work.lease.chunk_no) is work
+        return work in self.works_of(work.lease.chunk_no)
 
     def forget_left(self, now: float) -> None:
         """What is left is about to be read anew."""
@@ -116,7 +142,7 @@ class KnownJob:
             told=self.wait_reason,
             row_tokens=self.need.total if self.need is not None else 0,
             prompt_tokens=self.need.input if self.need is not None else 0,
-            given_rows=sum(len(work.waiting) + work.in_flight for work in self.works.values()),
+            given_rows=sum(len(work.waiting) + work.in_flight for work in self.works),
         )
 
     @property

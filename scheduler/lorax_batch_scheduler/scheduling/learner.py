@@ -16,6 +16,7 @@ from lorax_batch_scheduler.launching.memory_need import kv_bytes_per_token, weig
 from lorax_batch_scheduler.scheduling.committer import Committed, CommittedRows
 from lorax_batch_scheduler.scheduling.fleet import Fleet
 from lorax_batch_scheduler.scheduling.job_book import JobBook, KnownJob
+from lorax_batch_scheduler.work import ChunkWork
 
 LOOK_INTERVAL_S: Final = 0.5
 """How busy servers are is noted so often."""
@@ -73,7 +74,8 @@ class Learner:
         for member in fleet.members:
             status = member.status()
             family = member.family or served.get(member.server_id, "")
-            if status.state is not ServerState.READY or not family:
+            runner = member.runner
+            if status.state is not ServerState.READY or not family or runner is None:
                 continue
             there.add(member.server_id)
             self._estimates.server_seen(
@@ -82,7 +84,8 @@ class Learner:
                 gpu_of(member.watch.slot),
                 now=now,
                 in_flight=status.in_flight,
-                in_flight_limit=status.in_flight_limit,
+                fullness=runner.fullness,
+                window_part=runner.window_part,
             )
         members = {member.server_id for member in fleet.members}
         for server_id in self._seen - members:
@@ -102,20 +105,24 @@ class Learner:
             )
 
     def _learn(self, known: KnownJob, ended: CommittedRows) -> None:
-        work = known.works.get(ended.lease.chunk_no)
-        if work is None:
-            return
+        for work in known.works_of(ended.lease.chunk_no):
+            self._learn_of(known, work, ended)
+
+    def _learn_of(self, known: KnownJob, work: ChunkWork, ended: CommittedRows) -> None:
+        """Learn from the rows that one server ended; others may have parts of the same chunk."""
+        rows = [row for row in ended.rows if work.rows >> row & 1]
+        part = len(rows) / len(ended.rows) if ended.rows else 0.0
         chunk, default = work.chunk, known.job.default_max_tokens
-        allowed = 0 if chunk.endpoint == EMBEDDINGS else sum(chunk.max_tokens[row] or default for row in ended.rows)
+        allowed = 0 if chunk.endpoint == EMBEDDINGS else sum(chunk.max_tokens[row] or default for row in rows)
         self.meet_family(known.family, known.job.base_model_id, known.job.server_config.quantization)
         self._estimates.rows_ended(
             RowsEnded(
                 family=known.family,
                 adapter=work.adapter,
-                row_count=len(ended.rows),
-                prompt_tokens=ended.prompt_tokens,
-                completion_tokens=ended.completion_tokens,
-                estimated_prompt_tokens=sum(chunk.prompt_tokens[row] for row in ended.rows),
+                row_count=len(rows),
+                prompt_tokens=round(ended.prompt_tokens * part),
+                completion_tokens=round(ended.completion_tokens * part),
+                estimated_prompt_tokens=sum(chunk.prompt_tokens[row] for row in rows),
                 allowed_tokens=allowed,
             ),
             server_id=work.server_id,
@@ -131,6 +138,6 @@ def _families_served(book: JobBook) -> dict[str, str]:
     """Return by server the family that most of the chunks given to it are of: static ones have none of their own."""
     counts: dict[str, Counter[str]] = {}
     for known in book:
-        for work in known.works.values():
+        for work in known.works:
             counts.setdefault(work.server_id, Counter())[known.family] += 1
     return {server_id: min(each.items(), key=lambda item: (-item[1], item[0]))[0] for server_id, each in counts.items()}

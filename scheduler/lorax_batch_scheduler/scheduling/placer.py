@@ -1,7 +1,7 @@
 """Decides which servers run where: asks the planner when something has changed, and does what it says."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -23,6 +23,8 @@ GATHER_S: Final = 1.0
 PLAN_EVERY_S: Final = 30.0
 SWITCHING_SHARE: Final = 0.03
 """Of all slot time, what switching busy slots may spend."""
+TOLD_WINDOW: Final = 0.1
+"""How servers are filled is told in the log when it has changed by so much."""
 FIRST_BUDGET_S: Final = 600.0
 """What it may spend before: as in replays, where the policy's knobs come from."""
 
@@ -60,6 +62,8 @@ class Placer:
         self._wake = asyncio.Event()
         self._began = clock.monotonic()
         self._spent_s = 0.0
+        self._windows: dict[str, float] = {}
+        """By family, as last told in the log."""
 
     def wake(self) -> None:
         """Something has changed: plan soon."""
@@ -103,6 +107,7 @@ class Placer:
             known.wait_reason, known.unfit = "", False
         ours = {slot.slot_id for slot in fleet.slots()}
         started: set[str] = set()
+        windows: dict[str, float] = {}
         # Where nothing can be started, what the fixed servers host says more.
         startable = any(not slot.fixed for slot in sight.view.slots)
         began = self._clock.monotonic()
@@ -111,6 +116,8 @@ class Placer:
         for action in actions:
             match action:
                 case ServeJobs():
+                    # Jobs of longer rows are planned for as a family of their own, on the same servers.
+                    windows[action.family_id] = max(action.window, windows.get(action.family_id, 0.0))
                     rank = self._put_in_order(action, rank)
                 case ExplainJob() if startable:
                     self._explain(action, sight)
@@ -123,6 +130,24 @@ class Placer:
                     _log.info("server_not_wanted", server=action.server_id, reason=reason)
                     self._count_switch(fleet, action, sight)
                     await fleet.drain(action.server_id, reason)
+        self._fill(fleet, windows, sight)
+
+    def _fill(self, fleet: Fleet, windows: Mapping[str, float], sight: Sight) -> None:
+        models = {name: seen.base_model_id for name, seen in sight.families.items()}
+        fleet.fill(windows, models)
+        row_times = {family.family_id: family.full_row_s for family in sight.view.families}
+        for family, window in windows.items():
+            if abs(window - self._windows.get(family, 1.0)) >= TOLD_WINDOW:
+                _log.info(
+                    "servers_filled",
+                    family=family,
+                    model=models.get(family, ""),
+                    window=round(window, 2),
+                    full_row_s=round(row_times.get(family, 0.0), 2),
+                )
+                self._windows[family] = window
+        for family in self._windows.keys() - windows.keys():
+            del self._windows[family]
 
     def _put_in_order(self, action: ServeJobs, rank: int) -> int:
         for job_id in action.job_ids:

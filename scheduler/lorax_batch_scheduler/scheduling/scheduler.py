@@ -14,12 +14,12 @@ from lorax_batch_scheduler.job import RUNNABLE_STATES, JobEvent, JobState
 from lorax_batch_scheduler.packing import GiveChunks, ServerView, Snapshot, give, gives, waits
 from lorax_batch_scheduler.ports.job_store import EventStore, JobStore
 from lorax_batch_scheduler.ports.lease_store import LeaseStore
-from lorax_batch_scheduler.ports.row_runner import RowRunner
 from lorax_batch_scheduler.scheduling.chunk_loader import ChunkLoader
 from lorax_batch_scheduler.scheduling.commit_follower import CommitFollower
 from lorax_batch_scheduler.scheduling.committer import Committed, Committer
 from lorax_batch_scheduler.scheduling.finaliser import Finaliser
 from lorax_batch_scheduler.scheduling.fleet import Fleet
+from lorax_batch_scheduler.scheduling.handover import Handover
 from lorax_batch_scheduler.scheduling.job_book import JobBook, KnownJob
 from lorax_batch_scheduler.scheduling.job_care import due_move
 from lorax_batch_scheduler.scheduling.job_ending import JobEnding
@@ -90,6 +90,7 @@ class Scheduler:
             clock=clock,
             traces=traces,
         )
+        self._handover = Handover(book=self._book, fleet=lambda: self._fleet, release=self.committer.release)
         self._supply = WorkSupply(
             jobs=jobs,
             leases=leases,
@@ -123,7 +124,6 @@ class Scheduler:
         self._refresh_needs: RefreshNeeds = lambda jobs: None
         self._placed_for: frozenset[tuple[str, int, datetime | None]] = frozenset()
         self._elsewhere: Callable[[], Sequence[ServerView]] = tuple
-        self._returned: list[ChunkWork] = []
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -169,7 +169,7 @@ class Scheduler:
 
     def returned(self, work: ChunkWork) -> None:
         """Take back a chunk that a runner will not go on with; see `RowRunner.withdraw`."""
-        self._returned.append(work)
+        self._handover.returned(work)
         self._wake.set()
 
     def stop(self, grace_s: float) -> None:
@@ -214,7 +214,7 @@ class Scheduler:
 
     @failpoint(before="drain.before_hand_back", after="drain.after_hand_back")
     async def _hand_back(self) -> None:
-        self._take_returned()
+        self._handover.give_on(stopping=self._stopping)
         try:
             async with asyncio.timeout(HAND_BACK_S):
                 await self.committer.flush()
@@ -254,7 +254,7 @@ class Scheduler:
         self._ending.start(self._book.settling)
         if self._follower.learner is not None:
             self._follower.learner.look(self._fleet, self._book)
-        self._take_returned()
+        self._handover.give_on(stopping=self._stopping)
         await self._release_forgotten()
         await self._reader.read_left()
         await self._supply_rows()
@@ -265,7 +265,7 @@ class Scheduler:
         if self._claims_are_certain and now - self._reconciled_at < RECONCILE_INTERVAL_S:
             return
         await self.committer.flush()
-        known = [work.lease for known in self._book for work in known.works.values()]
+        known = [work.lease for known in self._book for work in known.works]
         await self._leases.release_forgotten(self._keeper.scheduler_id, known)
         self._claims_are_certain, self._reconciled_at = True, now
         for job in self._book.runnable:
@@ -281,7 +281,11 @@ class Scheduler:
             if known.invalid_left:
                 await self._settle_invalid(known)
         jobs = self._book.waiting_jobs(self._clock.monotonic())
-        actions = give(Snapshot(jobs=jobs, servers=self._fleet.views(self._book), elsewhere=(*self._elsewhere(),)))
+        servers = self._fleet.views(self._book)
+        actions = give(Snapshot(jobs=jobs, servers=servers, elsewhere=(*self._elsewhere(),)))
+        given = {action.server_id for action in gives(actions)}
+        # A server that is given chunks of its own needs none of others.
+        self._handover.share(server for server in servers if server.server_id not in given)
         await self._assign(list(gives(actions)))
         async with asyncio.TaskGroup() as group:
             for action in gives(actions):
@@ -345,29 +349,7 @@ class Scheduler:
         if before in RUNNABLE_STATES and known.job.state not in RUNNABLE_STATES:
             self._fleet.withdraw(known.job.job_id)
 
-    # --- chunks that come back ---
-
-    def _take_returned(self) -> None:
-        """Give returned chunks to another server of the family, or their leases back."""
-        returned, self._returned = self._returned, []
-        for work in returned:
-            known = self._book.get(work.job_id)
-            if known is not None and known.holds(work):
-                runner = self._move_elsewhere(work, known)
-                if runner is not None:
-                    runner.give(work)
-                    continue
-                known.take_back(work.lease.chunk_no)
-            self.committer.release(work.lease)
-
-    def _move_elsewhere(self, work: ChunkWork, known: KnownJob) -> RowRunner | None:
-        if self._stopping or known.job.state not in RUNNABLE_STATES:
-            return None
-        server_id = self._fleet.other_server(work, known, self._book)
-        if server_id is None:
-            return None
-        work.withdrawn, work.server_id = False, server_id
-        return self._fleet.runner_of(server_id)
+    # --- what others tell ---
 
     def _committed(self, committed: Committed) -> None:
         self._follower.committed(committed)

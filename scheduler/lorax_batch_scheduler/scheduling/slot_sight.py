@@ -60,7 +60,7 @@ def slot_here(
     servers: list[HostedServer] = []
     for launched in fleet.on_slot(slot.slot_id):
         member = members.get(launched.server_id)
-        for family in _families_of(member, launched.family, families):
+        for family in families_on(member, launched.family, families):
             setup_s = estimates.setup_s(family, [gpu_of(slot)])[slot.gpu_kind]
             idle_since = _idle_since(member, now, has_rows=family in with_rows)
             servers.append(_hosted(launched, member, family, setup_s, now, idle_since))
@@ -89,7 +89,7 @@ def slots_elsewhere(others: OtherFleets, *, families: Mapping[str, FamilySeen], 
                     server_id=server.server_id, family_id=family, state=STATES[server.state], since=now, ready_at=now
                 )
                 for server in servers.get(status.slot.slot_id, [])
-                for family in _families_told(server, families)
+                for family in families_told(server, families)
             ),
             unusable="drained" if status.drained else "its server is not ours to start" if status.slot.is_fixed else "",
             fixed=status.slot.is_fixed,
@@ -99,7 +99,8 @@ def slots_elsewhere(others: OtherFleets, *, families: Mapping[str, FamilySeen], 
     ]
 
 
-def _families_told(server: ServerStatus, families: Mapping[str, FamilySeen]) -> list[str]:
+def families_told(server: ServerStatus, families: Mapping[str, FamilySeen]) -> list[str]:
+    """Return what a server of another scheduler hosts."""
     if server.config is not None:
         return [server.config.family(server.base_model_id or "")]
     return [name for name, seen in families.items() if seen.base_model_id == server.base_model_id]
@@ -138,7 +139,7 @@ def _hosted(
     )
 
 
-def _families_of(member: FleetMember | None, family: str, families: Mapping[str, FamilySeen]) -> list[str]:
+def families_on(member: FleetMember | None, family: str, families: Mapping[str, FamilySeen]) -> list[str]:
     """Return what a server hosts: what it was started with, or all that a static one will do for."""
     if family:
         return [family]

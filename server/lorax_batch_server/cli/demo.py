@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from lorax_batch_client import Client, Job
 
 SEED: Final = 1
+BAD_ROWS: Final = (
+    "on purpose a line of each dataset is no JSON, and a row of summaries and of labels is too long for its model:\n"
+    "the '1 failed' of each job from the start on, and the second one of those two; errors.jsonl says why they failed"
+)
 GRACE_S: Final = 2.0
 """Rows in flight when it is interrupted are of no use to anybody."""
 
@@ -69,6 +73,7 @@ def _run(rows: int, directory: Path, work_dir: Path, time_scale: float) -> ExitC
         began = time.monotonic()
         names = _create_jobs(client, directory)
         created = time.monotonic()
+        typer.echo(BAD_ROWS, err=True)
         jobs = follow_jobs(client, names)
         ended = time.monotonic()
         for job in jobs:
@@ -84,7 +89,6 @@ def _run(rows: int, directory: Path, work_dir: Path, time_scale: float) -> ExitC
 
 def _create_jobs(client: "Client", directory: Path) -> dict[str, str]:
     """Upload the datasets, then create a job of each; return the jobs' names by id."""
-    # A line of each is wrong on purpose: it ends in errors.jsonl.
     datasets = {
         job.name: upload_with_progress(
             client, directory / job.name / "dataset.jsonl", name=job.name, on_invalid=InvalidChoice.SKIP

@@ -9,7 +9,7 @@ from typing import Final
 MISTRAL: Final = "mistral-7b-instruct-v0-2"
 LLAMA: Final = "llama-3-1-8b-instruct"
 OVERLONG_CHARACTERS: Final = 400_000
-"""Far more tokens than a server takes: the row ends in errors.jsonl."""
+"""Far more tokens than Mistral 7B takes: the row ends in errors.jsonl. Llama 3.1 takes it."""
 _SYSTEM: Final = "You are a careful assistant. Answer briefly and only from the text."
 _TEXT: Final = "river stone market window letter garden engine winter signal harbour copper ladder forest bridge music"
 _WORDS: Final = _TEXT.split()
@@ -26,7 +26,7 @@ class DemoJob:
     share: float
 
     def write(self, path: Path, rows: int, chance: Random) -> None:
-        """Write its dataset: rows that take the adapters in turn, one that no server takes, and one that is no row."""
+        """Write its dataset: rows that take the adapters in turn, one that is very long, and one that is no row."""
         with path.open("w", encoding="utf-8") as file:
             for number in range(rows - 1):
                 text = " ".join(chance.choices(_WORDS, k=chance.choice((8, 20, 60, 200))))

@@ -1,13 +1,16 @@
 """`lorax-batch fleet top`: the fleet at a glance, as it changes."""
 
+import os
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated
+from contextlib import closing
+from typing import IO, TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from lorax_batch_server.cli.options import DEFAULT_TARGET, TargetOption, open_client
 from lorax_batch_server.cli.output import PIPE_WIDTH
+from lorax_batch_server.cli.patient_terminal import PatientTerminal
 
 if TYPE_CHECKING:
     from lorax_batch_client import FleetEvent, FleetSnapshot
@@ -43,14 +46,16 @@ def _show(target: str) -> None:
     from rich.console import Console
     from rich.live import Live
 
-    console, display = Console(), _Display(target)
+    display = _Display(target)
     with open_client(target, sleep=display.wait) as client:
         events = client.watch_fleet()
         # The first one before the screen is taken: that nobody answers is told like everywhere else.
         display.take(next(events))
-        with Live(get_renderable=lambda: display.frame(console.height), console=console, screen=True):
-            for event in events:
-                display.take(event)
+        with closing(PatientTerminal(os.ttyname(sys.stdout.fileno()))) as terminal:
+            console = Console(file=cast("IO[str]", terminal))  # what rich uses of it
+            with Live(get_renderable=lambda: display.frame(console.height), console=console, screen=True):
+                for event in events:
+                    display.take(event)
 
 
 def _first(event: "FleetEvent") -> "FleetSnapshot":

@@ -219,3 +219,24 @@ async def test_a_server_that_says_the_token_again_does_not_get_it_into_a_result(
         assert "401 for [redacted]" in lines
         assert token not in lines
         assert token not in str(run.sink.errors)
+
+
+async def test_part_of_a_begun_chunk_goes_to_another_server_and_every_row_is_run_once():
+    work = make_work(500)
+    async with (
+        simulated("--time-scale", "0.05") as slow,
+        simulated() as quick,
+        running(slow.app.url, work, max_in_flight=4) as begun,
+        running(quick.app.url, sink=begun.sink) as idle,
+    ):
+        await begun.until(lambda: begun.sink.lines)
+        part = begun.runner.split(work, 10_000)
+        assert part is not None
+        moved = len(part.waiting)
+        assert moved > 400
+        assert begun.runner.queued_rows == 1, "one stays"
+        idle.runner.give(part)
+        await idle.results(500)
+        assert begun.runner.split(work, 1) is None
+        assert (await quick.stats())["rows_by_status"] == {"200": moved}
+        assert begun.returned == idle.returned == []

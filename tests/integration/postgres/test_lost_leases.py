@@ -84,7 +84,7 @@ async def test_a_chunk_whose_lease_is_lost_is_not_given_to_another_server(
     assert [given.lease.epoch for given in lone.runner.given] == [work.lease.epoch, newer.lease.epoch]
     known = lone.scheduler._book.get("job_1")
     assert known is not None
-    assert list(known.works.values()) == [newer]
+    assert list(known.works) == [newer]
 
 
 async def test_a_chunk_whose_lease_is_lost_while_it_is_read_is_not_sent(

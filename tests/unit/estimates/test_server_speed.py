@@ -15,7 +15,7 @@ LEFT = JobLeft(
 def run(estimates: Estimates, *, seconds: int, rows_per_second: int, in_flight: int = 100, server: str = "s") -> None:
     """Let a server end rows at a steady pace."""
     for now in range(seconds):
-        estimates.server_seen(server, "f", A100, now=float(now), in_flight=in_flight, in_flight_limit=100)
+        estimates.server_seen(server, "f", A100, now=float(now), in_flight=in_flight, fullness=in_flight / 100)
         estimates.rows_ended(
             RowsEnded(
                 family="f", adapter="", row_count=rows_per_second, prompt_tokens=400 * rows_per_second,

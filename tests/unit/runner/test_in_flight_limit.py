@@ -1,5 +1,7 @@
 """How the in-flight limit follows what a server reports and does."""
 
+from dataclasses import replace
+
 import pytest
 from lorax_batch_scheduler.fleet import ServerLimits
 from lorax_batch_scheduler.running.in_flight_limit import FIRST_ROWS, FIRST_ROWS_UNKNOWN, InFlightLimit
@@ -121,3 +123,57 @@ def test_trouble_starts_it_over():
     load = Load().run(60, throughput=lambda rows: rows)
     load.limit.restart(1)
     assert load.limit.target_rows == 1
+
+
+def test_a_part_of_a_server_is_filled_and_all_of_it_again_later():
+    load = Load(reservation=300).run(60, throughput=lambda rows: rows)
+    full = load.limit.rows
+    load.limit.window = 0.25
+    load.run(20, throughput=lambda rows: rows)
+    assert load.limit.rows == load.limit.target_rows == -(-full // 4)
+    assert load.rows == pytest.approx(full / 4, abs=1)
+    assert load.limit.fullness(load.rows, 300 * load.rows) == pytest.approx(1.0, abs=0.01)
+    assert load.limit.window_part == pytest.approx(0.25, abs=0.01)
+    load.limit.window = 1.0
+    assert load.run(0.1).limit.rows == full, "what was learned of the server is still known"
+
+
+def test_tokens_are_filled_in_part_too():
+    load = Load(reservation=1_040).run(60, throughput=lambda rows: rows)
+    full = load.rows
+    load.limit.window = 0.5
+    assert load.run(20, throughput=lambda rows: rows).rows == pytest.approx(full / 2, abs=1)
+
+
+def test_a_server_that_is_full_up_to_its_window_is_not_taken_for_a_full_one():
+    load = Load(reservation=1_040)
+    load.limit.window = 0.25
+    wanted = load.run(1, throughput=lambda rows: rows).limit.target_rows
+    load.run(60, throughput=lambda rows: rows)
+    assert wanted <= load.limit.target_rows <= 231
+    load.limit.window = 1.0
+    assert load.run(0.1).limit.target_rows < 300, "it is felt out further from where it was"
+    assert load.run(60, throughput=lambda rows: rows).rows == pytest.approx(1.25 * 350_000 / 1_040, rel=0.02)
+
+
+def test_a_ceiling_of_refusals_outlives_a_narrow_window():
+    load = Load().run(60, throughput=lambda rows: rows)
+    load.limit.overloaded(load.now, load.now - 0.1, 300)
+    load.limit.window = 0.25
+    load.run(60, throughput=lambda rows: rows)
+    assert load.limit.target_rows == 231
+    load.limit.window = 1.0
+    assert load.run(0.1).limit.target_rows <= 301
+
+
+@pytest.mark.parametrize(("permits", "rows"), [(64, 57), (128, 64)])
+def test_few_rows_are_never_made_fewer(permits, rows):
+    load = Load(replace(LORAX, max_concurrent_requests=permits))
+    load.limit.window = 0.1
+    assert load.run(60, throughput=lambda rows: rows).limit.rows == rows
+
+
+def test_a_server_that_tells_no_capacity_is_felt_out_whatever_part_is_wanted():
+    load = Load(UNKNOWN)
+    load.limit.window = 0.25
+    assert load.run(60, throughput=lambda rows: rows * 20.0).limit.rows == 128
