@@ -11,7 +11,9 @@ from tests.certificates import Issued
 
 
 @asynccontextmanager
-async def tls_before(url: str, issued: Issued, *, client_ca: Path | None = None) -> AsyncIterator[str]:
+async def tls_before(
+    url: str, issued: Issued, *, client_ca: Path | None = None, port: int = 0
+) -> AsyncIterator[str]:
     """Yield the https URL, by name, of a proxy that hands everything on to an http one."""
     place = urlsplit(url)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=client_ca)
@@ -34,7 +36,7 @@ async def tls_before(url: str, issued: Issued, *, client_ca: Path | None = None)
         finally:
             tasks.discard(task)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    server = await asyncio.start_server(serve, "127.0.0.1", port, ssl=context)
     try:
         yield f"https://localhost:{server.sockets[0].getsockname()[1]}"
     finally:

@@ -1,6 +1,7 @@
 """The settings of TLS and of secrets: files, read when the service starts and again when they change."""
 
 from pathlib import Path
+from typing import Final
 
 import pydantic
 from lorax_batch_scheduler.errors import ConfigurationError
@@ -15,6 +16,8 @@ _AUTHORITIES = "PEM file of the certificate authorities that {} must have theirs
 _CERT = "PEM file of the certificate that is shown to {}"
 _KEY = "PEM file of the private key of {}"
 _MACHINE = "those of this machine"
+CLIENT_PREFIXES: Final = ("database", "object_store", "bucket", "server")
+"""Of the settings that say how others are reached over TLS."""
 
 
 class SecuritySettings(BaseSettings):
@@ -36,6 +39,9 @@ class SecuritySettings(BaseSettings):
     object_store_ca: Path | None = Field(default=None, description=_AUTHORITIES.format("the S3 store", _MACHINE))
     object_store_cert: Path | None = Field(default=None, description=_CERT.format("the S3 store"))
     object_store_key: Path | None = Field(default=None, description=_KEY.format("object_store_cert"))
+    bucket_ca: Path | None = Field(default=None, description=_AUTHORITIES.format("callers' buckets", _MACHINE))
+    bucket_cert: Path | None = Field(default=None, description=_CERT.format("callers' buckets"))
+    bucket_key: Path | None = Field(default=None, description=_KEY.format("bucket_cert"))
     server_ca: Path | None = Field(default=None, description=_AUTHORITIES.format("LoRAX servers (https)", _MACHINE))
     server_cert: Path | None = Field(default=None, description=_CERT.format("LoRAX servers"))
     server_key: Path | None = Field(default=None, description=_KEY.format("server_cert"))
@@ -66,19 +72,19 @@ class SecuritySettings(BaseSettings):
         return certificates
 
     def client_tls(self, prefix: str) -> ClientTls:
-        """Return how servers of a kind are reached: `database`, `object_store` or `server`.
+        """Return how servers of a kind are reached: one of `CLIENT_PREFIXES`.
 
         Raises:
             ConfigurationError: a file can't be used: names its setting, and what to change.
         """
         cert, key = self._pair(prefix)
-        tls = ClientTls(ca=self._pem(f"{prefix}_ca"), cert=cert, key=key)
+        tls = ClientTls(ca=self._pem(f"{prefix}_ca"), cert=cert, key=key, settings=prefix)
         tls.check()
         return tls
 
     def check_client_files(self) -> None:
         """Raise `ConfigurationError` for the first file that others can't be reached with, before anything is begun."""
-        for prefix in ("database", "object_store", "server"):
+        for prefix in CLIENT_PREFIXES:
             self.client_tls(prefix)
 
     def _pair(self, prefix: str) -> tuple[PemFile | None, PemFile | None]:

@@ -254,6 +254,15 @@ class Settings(SecuritySettings, RetentionSettings):
         """Which URLs webhooks may call."""
         return AddressRules(networks=parse_networks(self.webhook_networks), allow_http=self.webhook_allow_http)
 
+    def check_client_files(self) -> None:
+        super().check_client_files()
+        named = self.client_tls("database").first_setting
+        if named and self.database_url is None:
+            raise ConfigurationError(
+                f"{named} is set, but the embedded PostgreSQL is used, over a socket without TLS: give "
+                f"--database-url ({PREFIX}DATABASE_URL), or leave {named} out"
+            )
+
     @property
     def retention(self) -> RetentionPolicy:
         """What is kept for how long."""

@@ -135,6 +135,7 @@ def _caller_buckets(settings: Settings) -> S3CallerBuckets:
         exports=settings.export_buckets,
         own=parse_s3_location(url, what="object store") if url.startswith("s3://") else None,
         tls=settings.client_tls("object_store"),
+        others_tls=settings.client_tls("bucket"),
     )
 
 

@@ -25,6 +25,8 @@ IMPORT_SETTING: Final = "import_buckets"
 EXPORT_SETTING: Final = "export_buckets"
 MAX_KEY_BYTES: Final = 1_024
 """Of S3."""
+TLS_SETTINGS: Final = "bucket"
+"""The prefix of those that name files of TLS."""
 _SCHEME: Final = "s3://"
 _BLOCK_BYTES: Final = 1 << 20
 
@@ -39,9 +41,11 @@ class S3CallerBuckets:
         exports: Sequence[str] = (),
         own: S3Location | None = None,
         tls: ClientTls | None = None,
+        others_tls: ClientTls | None = None,
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
-        """`own`: where the service keeps what is its own; `tls`: how that one's endpoint is reached.
+        """`own`: where the service keeps what is its own; `tls`: how that one's endpoint is reached; `others_tls`: how
+        others are, its prefix is `TLS_SETTINGS`.
 
         Raises `ConfigurationError` for a place where callers could read, or write over, what is the service's own.
         """
@@ -49,6 +53,7 @@ class S3CallerBuckets:
         self._exports = [_apart(parse_allowed_place(url, what=EXPORT_SETTING), own, EXPORT_SETTING) for url in exports]
         self._own = own
         self._tls = tls
+        self._others_tls = others_tls if others_tls is not None else ClientTls(settings=TLS_SETTINGS)
         self._new_id = new_id
 
     async def size_of(self, uri: str, *, tenant: str | None = None) -> int:
@@ -58,7 +63,7 @@ class S3CallerBuckets:
         from lorax_batch_scheduler.objects.s3_errors import s3_errors
 
         try:
-            with _refusals(uri, IMPORT_SETTING), s3_errors(uri):
+            with _refusals(uri, IMPORT_SETTING), s3_errors(uri, settings=self._tls_to(location).settings):
                 async with self._client(location) as client:
                     return (await client.head_object(Bucket=location.bucket, Key=key))["ContentLength"]
         except ObjectNotFoundError as error:
@@ -70,7 +75,7 @@ class S3CallerBuckets:
 
         with _refusals(uri, IMPORT_SETTING):
             async with self._client(location) as client:
-                download = S3Download(client, location.bucket, key, uri, offset=0)
+                download = S3Download(client, location.bucket, key, uri, offset=0, settings=self._tls_to(location).settings)
                 async with aclosing(download.blocks(_BLOCK_BYTES)) as blocks:
                     async for block in blocks:
                         yield block
@@ -98,9 +103,10 @@ class S3CallerBuckets:
         async with s3_client(location, tls=self._tls_to(location)) as client:
             yield client
 
-    def _tls_to(self, location: S3Location) -> ClientTls | None:
-        """Return the files for an endpoint; those of others are reached with the authorities of this machine."""
-        return self._tls if self._own is not None and location.has_endpoint_of(self._own) else None
+    def _tls_to(self, location: S3Location) -> ClientTls:
+        """Return the files for an endpoint; the service's own is reached as its store is."""
+        is_own = self._own is not None and location.has_endpoint_of(self._own)
+        return self._tls if is_own and self._tls is not None else self._others_tls
 
     def _find(
         self, uri: str, allowed: Sequence[AllowedPlace], setting: str, tenant: str | None = None

@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -41,12 +41,9 @@ class S3ObjectStore:
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
         check: bool = True,
     ) -> None:
-        """`tls`: its files are read when the store is entered, and not again.
-
-        `check`: write and delete a small object when it is opened.
-        """
+        """`check`: write and delete a small object when it is opened."""
         self._location = location
-        self._tls = tls or ClientTls()
+        self._tls = tls if tls is not None else ClientTls(settings="object_store")
         self._bucket = location.bucket
         self._new_id = new_id
         self._check = check
@@ -86,25 +83,25 @@ class S3ObjectStore:
         if length == 0:
             await self.head(key)
             return b""
-        download = S3Download(self._client, self._bucket, self._name(key), key, offset=offset, length=length)
+        download = self._download(key, offset, length)
         return b"".join([block async for block in download.blocks(keys.LEAST_PART_BYTES)])
 
     async def stream(self, key: str, *, offset: int = 0, block_bytes: int = 1 << 20) -> AsyncIterator[bytes]:
         keys.check_range(offset, None)
-        download = S3Download(self._client, self._bucket, self._name(key), key, offset=offset)
+        download = self._download(key, offset)
         async with aclosing(download.blocks(block_bytes)) as blocks:
             async for block in blocks:
                 yield block
 
     async def head(self, key: str) -> ObjectInfo:
         name = self._name(key)
-        with s3_errors(key):
+        with self._errors(key):
             answer = await self._client.head_object(Bucket=self._bucket, Key=name)
         return ObjectInfo(key=key, size_bytes=answer["ContentLength"])
 
     async def delete(self, key: str) -> None:
         name = self._name(key)
-        with s3_errors(key):
+        with self._errors(key):
             await self._client.delete_object(Bucket=self._bucket, Key=name)
 
     async def scan(self, prefix: str, *, after: str = "") -> AsyncIterator[ObjectInfo]:
@@ -115,7 +112,7 @@ class S3ObjectStore:
             Prefix=self._location.prefix + prefix,
             StartAfter=self._location.prefix + after if after else "",
         )
-        with s3_errors(prefix):
+        with self._errors(prefix):
             async for page in pages:
                 for entry in page.get("Contents", ()):
                     yield ObjectInfo(key=entry["Key"][skip:], size_bytes=entry["Size"])
@@ -128,7 +125,7 @@ class S3ObjectStore:
             "ResponseContentDisposition": f'attachment; filename="{file_name}"',
         }
         seconds = int(lifetime.total_seconds())
-        with s3_errors(key):
+        with self._errors(key):
             if self._location.link_endpoint is None:
                 return await self._client.generate_presigned_url("get_object", Params=wanted, ExpiresIn=seconds)
             # A link is signed for the host that it names. Nothing is sent, so a client of its own costs little.
@@ -152,7 +149,7 @@ class S3ObjectStore:
 
     async def start_upload(self, key: str) -> str:
         name = self._name(key)
-        with s3_errors(key):
+        with self._errors(key):
             return (await self._client.create_multipart_upload(Bucket=self._bucket, Key=name))["UploadId"]
 
     async def unfinished_uploads(self, prefix: str) -> list[UnfinishedUpload]:
@@ -161,7 +158,7 @@ class S3ObjectStore:
         pages = self._client.get_paginator("list_multipart_uploads").paginate(
             Bucket=self._bucket, Prefix=self._location.prefix + prefix
         )
-        with s3_errors(prefix):
+        with self._errors(prefix):
             return [
                 UnfinishedUpload(key=each["Key"][skip:], upload_id=each["UploadId"])
                 async for page in pages
@@ -203,7 +200,7 @@ class S3ObjectStore:
         name = self._name(key)
         try:
             keys.check_upload_id(key, upload_id)
-            with s3_errors(key):
+            with self._errors(key):
                 await self._client.abort_multipart_upload(Bucket=self._bucket, Key=name, UploadId=upload_id)
         except ObjectNotFoundError:
             pass
@@ -235,7 +232,7 @@ class S3ObjectStore:
         """Map errors, and give up a write that goes nowhere: aiohttp waits for "100 Continue" and for room for ever."""
         patience_s = 2 * self._location.silence_s + len(data) / SLOWEST_BYTES_PER_S
         try:
-            with s3_errors(key):
+            with self._errors(key):
                 async with asyncio.timeout(patience_s):
                     yield
         except TimeoutError as error:
@@ -243,18 +240,32 @@ class S3ObjectStore:
                 f"S3 did not take the {len(data)} bytes of '{key}' within {patience_s:.0f} s", retryable=True
             ) from error
 
+    def _download(self, key: str, offset: int, length: int | None = None) -> S3Download:
+        return S3Download(
+            self._client,
+            self._bucket,
+            self._name(key),
+            key,
+            offset=offset,
+            length=length,
+            settings=self._tls.settings,
+        )
+
+    def _errors(self, key: str) -> AbstractContextManager[None]:
+        return s3_errors(key, settings=self._tls.settings)
+
     def _name(self, key: str) -> str:
         keys.check_key(key)
         return self._location.prefix + key
 
     async def _writer_of(self, key: str, name: str) -> str | None:
-        with s3_errors(key):
+        with self._errors(key):
             return (await self._client.head_object(Bucket=self._bucket, Key=name))["Metadata"].get(_WRITER)
 
     async def _complete(self, key: str, upload_id: str, parts: Sequence[UploadedPart]) -> None:
         name = self._name(key)
         keys.check_upload_id(key, upload_id)
-        with s3_errors(f"{key} (upload {upload_id})"):
+        with self._errors(f"{key} (upload {upload_id})"):
             await self._client.complete_multipart_upload(
                 Bucket=self._bucket,
                 Key=name,
@@ -271,7 +282,7 @@ class S3ObjectStore:
     async def _delete_batch(self, names: Sequence[str]) -> int:
         if not names:
             return 0
-        with s3_errors(names[0]):
+        with self._errors(names[0]):
             answer = await self._client.delete_objects(
                 Bucket=self._bucket, Delete={"Objects": [{"Key": name} for name in names], "Quiet": True}
             )

@@ -4,11 +4,13 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
 from aiobotocore.config import AioConfig
+from aiobotocore.httpsession import AIOHTTPSession
 from aiobotocore.session import AioSession
 from botocore.exceptions import BotoCoreError
 
 from lorax_batch_scheduler.errors import ConfigurationError
 from lorax_batch_scheduler.objects.s3_location import S3Location
+from lorax_batch_scheduler.objects.s3_session import session_of
 from lorax_batch_scheduler.tls.client_tls import ClientTls
 
 if TYPE_CHECKING:
@@ -27,7 +29,8 @@ def s3_client(
 ) -> "AbstractAsyncContextManager[S3Client]":
     """Return a client for a location, to be entered; `endpoint` stands in for the location's own.
 
-    `tls`: the files that https endpoints are reached with; None: the authorities of this machine.
+    `tls`: the files that https endpoints are reached with; none: the authorities that AWS's own variables name, or
+    those of this machine.
 
     Raises `ConfigurationError` for a profile or a region that there is not.
     """
@@ -42,17 +45,13 @@ def s3_client(
         # Older stores know no checksum trailers; what we store carries checksums of its own.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
-        client_cert=(str(tls.cert.path), str(tls.key.path)) if tls and tls.cert and tls.key else None,
+        http_session_cls=session_of(tls) if tls else AIOHTTPSession,
     )
     try:
         session = AioSession(profile=location.profile)
         region = location.region or session.get_config_variable("region") or _DEFAULT_REGION
         return session.create_client(
-            "s3",
-            endpoint_url=endpoint or location.endpoint,
-            region_name=region,
-            config=config,
-            verify=str(tls.ca.path) if tls and tls.ca else None,
+            "s3", endpoint_url=endpoint or location.endpoint, region_name=region, config=config
         )
     except (BotoCoreError, ValueError) as error:
         raise ConfigurationError(f"{location}: {error}") from error

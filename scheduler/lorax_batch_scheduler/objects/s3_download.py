@@ -22,20 +22,30 @@ class S3Download:
     """One range of an object. botocore repeats a request, but not the reading of a body: that is done here."""
 
     def __init__(
-        self, client: "S3Client", bucket: str, name: str, key: str, *, offset: int, length: int | None = None
+        self,
+        client: "S3Client",
+        bucket: str,
+        name: str,
+        key: str,
+        *,
+        offset: int,
+        length: int | None = None,
+        settings: str = "object_store",
     ) -> None:
+        """`settings`: see `s3_errors`."""
         self._client = client
         self._bucket = bucket
         self._name = name
         self._key = key
         self._offset = offset
         self._end = None if length is None else offset + length
+        self._settings = settings
         self._version: str | None = None
 
     async def blocks(self, block_bytes: int) -> AsyncGenerator[bytes]:
         """Yield blocks of that size, the last one smaller; nothing when the range begins past the object's end."""
         breaks = 0
-        with s3_errors(self._key):
+        with s3_errors(self._key, settings=self._settings):
             while (answer := await self._request()) is not None:
                 before = self._offset
                 try:

@@ -37,8 +37,11 @@ def code_of(error: ClientError) -> str:
 
 
 @contextmanager
-def s3_errors(key: str) -> Iterator[None]:
-    """Turn what botocore raises into errors that say of which key, and whether trying again makes sense."""
+def s3_errors(key: str, *, settings: str = "object_store") -> Iterator[None]:
+    """Turn what botocore raises into errors that say of which key, and whether trying again makes sense.
+
+    `settings`: the prefix of those that say how TLS is talked.
+    """
     try:
         yield
     except ClientError as error:
@@ -52,9 +55,9 @@ def s3_errors(key: str) -> Iterator[None]:
             "no S3 credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role", retryable=False
         ) from error
     except (*BROKEN_BODY, BotoConnectionError) as error:
-        text = with_advice(f"S3 can't be reached for '{key}': {error}", error, prefix="object_store")
+        text = with_advice(f"S3 can't be reached for '{key}': {error}", error, prefix=settings)
         if isinstance(error, ConnectionClosedError) and "https:" in text:
-            text += f" {closed_advice('object_store')}"
+            text += f" {closed_advice(settings)}"
         raise ObjectStoreError(text, retryable=True) from error
     except BotoCoreError as error:
         raise ObjectStoreError(f"S3 request for '{key}': {error}", retryable=False) from error

@@ -19,8 +19,9 @@ def open_object_store(url: str, *, tls: ClientTls | None = None) -> ObjectStore:
     Raises `ConfigurationError` for what names none.
     """
     if tls and not url.startswith("s3://"):
-        named = next(file.setting for file in (tls.ca, tls.cert, tls.key) if file is not None)
-        raise ConfigurationError(f"{named} is set, but object store '{url}' is a directory: leave {named} out")
+        raise ConfigurationError(
+            f"{tls.first_setting} is set, but object store '{url}' is a directory: leave {tls.first_setting} out"
+        )
     if "://" not in url:
         if not url:
             raise ConfigurationError(f"the object store's URL is empty; it must be {_FORMS}")
@@ -29,7 +30,7 @@ def open_object_store(url: str, *, tls: ClientTls | None = None) -> ObjectStore:
     if scheme == "file":
         return _directory(url)
     if scheme == "s3":
-        return _s3(url, tls or ClientTls())
+        return _s3(url, tls)
     raise ConfigurationError(f"object store '{url}': '{scheme}' is not supported; it must be {_FORMS}")
 
 
@@ -40,8 +41,13 @@ def _directory(url: str) -> ObjectStore:
     return DirectoryObjectStore(Path(unquote(parts.path)))
 
 
-def _s3(url: str, tls: ClientTls) -> ObjectStore:
+def _s3(url: str, tls: ClientTls | None) -> ObjectStore:
     location = parse_s3_location(url, what="object store")
+    if tls and location.endpoint is not None and location.endpoint.startswith("http://"):
+        raise ConfigurationError(
+            f"{tls.first_setting} is set, but endpoint={location.endpoint} of the object store goes without TLS: give "
+            f"an endpoint with https://, or leave {tls.first_setting} out"
+        )
     if location.prefix:
         check_directory(location.prefix)
 

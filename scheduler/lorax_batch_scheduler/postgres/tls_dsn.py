@@ -41,9 +41,8 @@ def with_tls(dsn: str, tls: ClientTls) -> str:
         query[parameter] = str(file.path)
     mode = query.setdefault("sslmode", "verify-full" if tls.ca is not None else "require")
     if mode in ("disable", "allow", "prefer"):
-        first = next(file for file in (tls.ca, tls.cert, tls.key) if file is not None)
         raise ConfigurationError(
-            f"{first.setting} is set, but sslmode={mode} of database_url goes without TLS: leave sslmode out, or give "
+            f"{tls.first_setting} is set, but sslmode={mode} of database_url goes without TLS: leave sslmode out, or give "
             "verify-full"
         )
     return urlunsplit(parts._replace(query=urlencode(query)))

@@ -22,9 +22,14 @@ class ClientTls:
         ca: PemFile | None = None,
         cert: PemFile | None = None,
         key: PemFile | None = None,
+        settings: str = "",
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`ca`: None for the authorities of this machine. `cert` and `key`: None for no certificate of our own."""
+        """`ca`: None for the authorities of this machine. `cert` and `key`: None for no certificate of our own.
+
+        `settings`: the prefix of the settings that name the files, "server" of `server_ca`, for advice.
+        """
+        self.settings = settings
         self.ca = ca
         self.cert = cert
         self.key = key
@@ -35,6 +40,11 @@ class ClientTls:
     def __bool__(self) -> bool:
         """Tell whether any file is named."""
         return self.ca is not None or self.cert is not None or self.key is not None
+
+    @property
+    def first_setting(self) -> str:
+        """The name of the first setting that names a file; "" when none does."""
+        return next((file.setting for file in (self.ca, self.cert, self.key) if file is not None), "")
 
     def check(self) -> None:
         """Raise `ConfigurationError` when a file can't be used: names its setting, and what to change."""

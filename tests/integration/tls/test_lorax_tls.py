@@ -1,10 +1,8 @@
 """LoRAX servers behind TLS: an authority of one's own, client certificates, and new ones without a restart."""
 
 import asyncio
-from collections.abc import Callable, Mapping
 
 import pytest
-import uvloop
 from lorax_batch_scheduler.errors import ServerUnreachableError
 from lorax_batch_scheduler.lorax_servers import Health, ServerProbe
 from lorax_batch_scheduler.tls.client_tls import ClientTls
@@ -15,12 +13,6 @@ from tests.integration.tls.conftest import tls_of
 from tests.rows import make_work
 from tests.simulator.conftest import simulated
 from tests.tls_proxy import tls_before
-
-
-def pytest_asyncio_loop_factories(
-    config: pytest.Config, item: pytest.Item
-) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    return {"uvloop": uvloop.new_event_loop}
 
 
 async def trouble_of(url: str, tls: ClientTls | None) -> str:
