@@ -11,9 +11,7 @@ from tests.certificates import Issued
 
 
 @asynccontextmanager
-async def tls_before(
-    url: str, issued: Issued, *, client_ca: Path | None = None, port: int = 0
-) -> AsyncIterator[str]:
+async def tls_before(url: str, issued: Issued, *, client_ca: Path | None = None, port: int = 0) -> AsyncIterator[str]:
     """Yield the https URL, by name, of a proxy that hands everything on to an http one."""
     place = urlsplit(url)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=client_ca)

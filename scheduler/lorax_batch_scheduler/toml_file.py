@@ -16,7 +16,8 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a path with a NUL
-        raise ConfigurationError(f"{what} '{_shown(path)}' can't be read: {error}") from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise ConfigurationError(f"{what} '{_shown(path)}' can't be read: {why}") from error
     return parse_toml(text, f"{what} '{_shown(path)}'")
 
 

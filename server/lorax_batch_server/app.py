@@ -26,9 +26,9 @@ from lorax_batch_server.fleet_watch import FleetHub
 from lorax_batch_server.hosts import check_fleet
 from lorax_batch_server.key_ring import KeyRing
 from lorax_batch_server.listen_address import ListenAddress
-from lorax_batch_server.listener_guard import check_listener
+from lorax_batch_server.listener_guard import guarded_certificates
 from lorax_batch_server.metrics import ApiMetrics, MetricsListener
-from lorax_batch_server.operator_key import ensure_operator_key, warn_without_operators
+from lorax_batch_server.operator_key import check_operator_key_file, ensure_operator_key, warn_without_operators
 from lorax_batch_server.scheduler_metrics import ObjectCallsCollector, SchedulerCollector
 from lorax_batch_server.scheduler_part import SchedulerPart
 from lorax_batch_server.server import ApiServer
@@ -65,17 +65,20 @@ async def serve(settings: Settings, *, on_ready: OnReady = lambda _: None) -> No
 
         check_armed()
         _log.warning("failpoints_armed", names=sorted(ARMED))
-    certificates = _check_listener(settings)
+    certificates = guarded_certificates(settings)
     settings.check_client_files()
+    if settings.operator_key_file is not None:
+        check_operator_key_file(settings.operator_key_file)
+    catalogue = Catalogue.load(settings.catalogue, accept_unlisted=settings.accept_unlisted_models)
+    check_fleet(settings)
     signals = StopSignals()
     signals.install()
-    check_fleet(settings)
     try:
         async with AsyncExitStack() as stack:
             tracer = await stack.enter_async_context(open_tracer(settings))
             stores = await signals.unless_stopped(stack.enter_async_context(open_stores(settings)))
             if stores is not None:
-                await Service(settings, stores, tracer, certificates).run(signals, on_ready)
+                await Service(settings, stores, tracer, certificates, catalogue).run(signals, on_ready)
     except Exception as error:
         cause = _sole_cause(error)
         if isinstance(cause, ConfigurationError):
@@ -84,18 +87,6 @@ async def serve(settings: Settings, *, on_ready: OnReady = lambda _: None) -> No
         _log.critical("service_failed", error=repr(cause), exc_info=error)
         raise SystemExit(FAILED) from error
     _log.info("stopped")
-
-
-def _check_listener(settings: Settings) -> ServerCertificates | None:
-    """Return what the listener shows to callers, before anything is started. Raises `ConfigurationError`."""
-    certificates = settings.listener_certificates()
-    check_listener(
-        settings.listen_address,
-        tls=certificates is not None,
-        auth=settings.auth == "keys" or (certificates is not None and certificates.asks_callers),
-        allow_insecure=settings.allow_insecure,
-    )
-    return certificates
 
 
 def _sole_cause(error: Exception) -> Exception:
@@ -109,7 +100,12 @@ class Service:
     """One process of the service: callers, jobs, or both, as its role says."""
 
     def __init__(
-        self, settings: Settings, stores: Stores, tracer: Tracer, certificates: ServerCertificates | None
+        self,
+        settings: Settings,
+        stores: Stores,
+        tracer: Tracer,
+        certificates: ServerCertificates | None,
+        catalogue: Catalogue,
     ) -> None:
         self._settings = settings
         self._stores = stores
@@ -119,7 +115,6 @@ class Service:
         self._removals = Removals(stores.removals, stores.objects, clock=clock)
         self._collector = make_collector(settings, stores)
         remains = Remains(stores.retention, clock=clock)
-        catalogue = Catalogue.load(settings.catalogue, accept_unlisted=settings.accept_unlisted_models)
         self._scheduling: SchedulerPart | None = None
         if stores.directory is not None:
             self._scheduling = SchedulerPart(

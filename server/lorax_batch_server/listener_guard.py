@@ -3,6 +3,24 @@
 from lorax_batch_scheduler.errors import ConfigurationError
 
 from lorax_batch_server.listen_address import ListenAddress
+from lorax_batch_server.server_certificates import ServerCertificates
+from lorax_batch_server.settings import Settings
+
+
+def guarded_certificates(settings: Settings) -> ServerCertificates | None:
+    """Return what the listener shows to callers, None when it talks plain.
+
+    Raises:
+        ConfigurationError: a file can't be used, or strangers could use or overhear the listener.
+    """
+    certificates = settings.listener_certificates()
+    check_listener(
+        settings.listen_address,
+        tls=certificates is not None,
+        auth=settings.auth == "keys" or (certificates is not None and certificates.asks_callers),
+        allow_insecure=settings.allow_insecure,
+    )
+    return certificates
 
 
 def check_listener(address: ListenAddress, *, tls: bool, auth: bool, allow_insecure: bool) -> None:

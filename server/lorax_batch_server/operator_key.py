@@ -42,6 +42,15 @@ async def ensure_operator_key(store: AccessStore, path: Path) -> None:
         _log.warning("operator_key_revoked", key_id=key.key_id, file=str(path), advice="put another key into the file")
 
 
+def check_operator_key_file(path: Path) -> None:
+    """Raise `ConfigurationError` when a key can be neither read from a file nor written to it; makes none."""
+    if path.exists():
+        _read(path)
+    elif not os.access(path.parent, os.W_OK | os.X_OK):
+        why = "can't be written" if path.parent.is_dir() else "is no directory"
+        raise ConfigurationError(f"operator_key_file {path}: {path.parent} {why}; give a file with a key, or none yet")
+
+
 async def warn_without_operators(store: AccessStore, now: datetime) -> None:
     """Say so in the log when no good key is an operator's: nobody could make any."""
     keys = (await store.access_table()).keys.values()

@@ -14,18 +14,12 @@ from lorax_batch_server.settings import PREFIX, Settings
 _log = structlog.get_logger(__name__)
 
 
-def make_sealer(settings: Settings, directory: DataDirectory | None) -> Sealer:
-    """Return what seals tokens. Without a key nothing can be sealed, and jobs with tokens are refused.
+def given_keys(settings: Settings) -> KeySource | None:
+    """Return the keys that settings name; None: they name none.
 
     Raises:
-        ConfigurationError: the keys can't be used: names the setting and the key, and says what to change.
+        ConfigurationError: they can't be used: names the setting and the key, and says what to change.
     """
-    if settings.database_url is not None:
-        REDACTOR.remember(settings.database_url.get_secret_value())
-    return Sealer(_keys(settings, directory))
-
-
-def _keys(settings: Settings, directory: DataDirectory | None) -> KeySource:
     if settings.secrets_key_file is not None:
         if settings.secrets_key is not None:
             raise ConfigurationError(
@@ -35,6 +29,23 @@ def _keys(settings: Settings, directory: DataDirectory | None) -> KeySource:
     if settings.secrets_key is not None:
         ring = parse_keys(settings.secrets_key.get_secret_value(), f"secrets_key ({PREFIX}SECRETS_KEY)")
         return FixedKeys(ring)
+    return None
+
+
+def make_sealer(settings: Settings, keys: KeySource | None, directory: DataDirectory | None) -> Sealer:
+    """Return what seals tokens. Without a key nothing can be sealed, and jobs with tokens are refused.
+
+    `keys`: the `given_keys`.
+
+    Raises:
+        ConfigurationError: the embedded database's own key can't be read or made.
+    """
+    if settings.database_url is not None:
+        REDACTOR.remember(settings.database_url.get_secret_value())
+    return Sealer(keys if keys is not None else _own_keys(settings, directory))
+
+
+def _own_keys(settings: Settings, directory: DataDirectory | None) -> KeySource:
     if settings.database_url is not None or directory is None:
         # A key that each process made for itself would open nothing of the others'.
         return FixedKeys()

@@ -286,7 +286,7 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:  # 
         ConfigurationError: names the setting, its value and where it stands.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
-    written = read_toml(config, "configuration file") if config is not None else {}
+    written = read_toml(config, "configuration file (--config)") if config is not None else {}
     sources = _Sources(given, config)
     unknown = next((name for name in (*given, *written) if name not in Settings.model_fields), None)
     if unknown is not None:

@@ -39,7 +39,7 @@ from lorax_batch_scheduler.telemetry.object_calls import ObjectCalls
 
 from lorax_batch_server.data_directory import DataDirectory
 from lorax_batch_server.embedded_database import EmbeddedDatabase
-from lorax_batch_server.secret_keys import look_after_secrets, make_sealer
+from lorax_batch_server.secret_keys import given_keys, look_after_secrets, make_sealer
 from lorax_batch_server.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -79,13 +79,14 @@ class Stores:
 @asynccontextmanager
 async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
     """Own the data directory, start PostgreSQL when it is the embedded one, and bring its schema up to date."""
+    keys = given_keys(settings)
     async with AsyncExitStack() as stack:
         directory = None
         if settings.role.runs_jobs:
             directory = DataDirectory(settings.data_dir)
             directory.open()
             stack.callback(directory.close)
-        sealer = make_sealer(settings, directory)
+        sealer = make_sealer(settings, keys, directory)
         object_calls = ObjectCalls()
         objects = CountedObjectStore(await _open_objects(stack, settings, directory), object_calls)
         buckets = _caller_buckets(settings)

@@ -95,6 +95,19 @@ class S3CallerBuckets:
             async with S3ObjectStore(place, self._tls_to(location), new_id=self._new_id, check=False) as store:
                 yield store
 
+    async def find(self, url: str) -> bool:
+        """Ask for the bucket of an entry of the settings; return whether we may know that it is there.
+
+        Raises:
+            ConfigurationError: it is not, or not so.
+            ObjectStoreError: its store can't be reached, or is in trouble.
+        """
+        location = parse_s3_location(url, what="bucket")
+        from lorax_batch_scheduler.objects.s3_check import find_bucket
+
+        async with self._client(location) as client:
+            return await find_bucket(client, location, settings=self._tls.settings)
+
     @asynccontextmanager
     async def _client(self, location: S3Location) -> "AsyncIterator[S3Client]":
         # aiobotocore takes two seconds to import: only those who use it shall wait.

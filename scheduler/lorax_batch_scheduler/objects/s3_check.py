@@ -43,6 +43,25 @@ async def check_bucket(client: "S3Client", location: S3Location, check_id: str) 
             ) from error
 
 
+async def find_bucket(client: "S3Client", location: S3Location, *, settings: str) -> bool:
+    """Ask for a bucket; return whether we may know that it is there. `settings`: see `s3_errors`.
+
+    Raises:
+        ConfigurationError: the answer will be no until somebody changes something.
+        ObjectStoreError: the store can't be reached, or is in trouble.
+    """
+    with s3_errors(str(location), settings=settings):
+        try:
+            await client.head_bucket(Bucket=location.bucket)
+        except ClientError as error:
+            if status_of(error) == 403:
+                return False
+            if (reason := _refusal(error, location, "be reached")) is not None:
+                raise ConfigurationError(f"{location}: {reason}") from error
+            raise
+    return True
+
+
 def _refusal(error: ClientError, location: S3Location, doing: str) -> str | None:
     status, code = status_of(error), code_of(error)
     if status == 301 or code in _REGION_CODES:

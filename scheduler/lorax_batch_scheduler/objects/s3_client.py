@@ -45,7 +45,7 @@ def s3_client(
         # Older stores know no checksum trailers; what we store carries checksums of its own.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
-        http_session_cls=session_of(tls) if tls else AIOHTTPSession,
+        http_session_cls=session_of(tls) if tls else AIOHTTPSession,  # type: ignore[arg-type]  # anything that makes one
     )
     try:
         session = AioSession(profile=location.profile)

@@ -17,7 +17,7 @@ class _LatestTlsSession(AIOHTTPSession):
 
     # aiobotocore has no door for this: it takes paths, and reads them once.
     def _build_ssl_contexts(self, proxy_url: str | None) -> tuple[ssl.SSLContext, ssl.SSLContext | None]:
-        _, proxy = super()._build_ssl_contexts(proxy_url)
+        _, proxy = super()._build_ssl_contexts(proxy_url)  # type: ignore[misc]  # the stubs know no private names
         return LatestContext.of(self._tls), proxy
 
 

@@ -42,8 +42,8 @@ def with_tls(dsn: str, tls: ClientTls) -> str:
     mode = query.setdefault("sslmode", "verify-full" if tls.ca is not None else "require")
     if mode in ("disable", "allow", "prefer"):
         raise ConfigurationError(
-            f"{tls.first_setting} is set, but sslmode={mode} of database_url goes without TLS: leave sslmode out, or give "
-            "verify-full"
+            f"{tls.first_setting} is set, but sslmode={mode} of database_url goes without TLS: leave sslmode out, or "
+            "give verify-full"
         )
     return urlunsplit(parts._replace(query=urlencode(query)))
 

@@ -99,7 +99,12 @@ def create(
 def _read_token(path: Path | None, option: str) -> str:
     if path is None:
         return ""
-    token = path.read_text().strip()
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise CommandError(f"{option}: {path} can't be read: {error.strerror}") from error
+    except ValueError as error:
+        raise CommandError(f"{option}: {path} is not text: give a file with the token alone") from error
     if not token:
         raise CommandError(f"{option}: {path} is empty")
     return token

@@ -91,7 +91,7 @@ def _with_store(
 
     from lorax_batch_server.data_directory import DataDirectory
     from lorax_batch_server.logs import set_up_logs
-    from lorax_batch_server.secret_keys import make_sealer
+    from lorax_batch_server.secret_keys import given_keys, make_sealer
     from lorax_batch_server.settings import load_settings
 
     settings = load_settings(config, data_dir=data_dir, secrets_key_file=secrets_key_file)
@@ -109,7 +109,7 @@ def _with_store(
             dsn = found
         else:
             dsn = with_tls(settings.database_url.get_secret_value(), settings.client_tls("database"))
-        sealer = make_sealer(settings, directory)
+        sealer = make_sealer(settings, given_keys(settings), directory)
         database = Database(dsn, max_connections=1)
         try:
             await database.open()

@@ -22,10 +22,29 @@ RoleOption = Annotated[
     ),
 ]
 
+ListenOption = Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where to serve gRPC.")]
+TlsCertOption = Annotated[Path | None, typer.Option(help="Talk TLS, and show callers this certificate (PEM).")]
+TlsKeyOption = Annotated[Path | None, typer.Option(help="The private key of --tls-cert.")]
+TlsClientCaOption = Annotated[
+    Path | None, typer.Option(help="Callers must show a certificate of an authority in this PEM file.")
+]
+SecretsKeyFileOption = Annotated[
+    Path | None, typer.Option(help="The keys that tokens are sealed with; see docs/security.md.")
+]
+AuthOption = Annotated[
+    str | None, typer.Option(metavar="off|keys", help="keys: every call needs an API key (see `keys create`).")
+]
+OperatorKeyFileOption = Annotated[
+    Path | None, typer.Option(help="An operator's first key; made when there is no such file.")
+]
+AllowInsecureOption = Annotated[
+    bool, typer.Option("--allow-insecure", help="Listen beyond loopback without TLS or without knowing who calls.")
+]
+
 
 def serve(
     role: RoleOption = None,
-    listen: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where to serve gRPC.")] = None,
+    listen: ListenOption = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where the embedded PostgreSQL and object store live.")] = None,
     database_url: Annotated[str | None, typer.Option(help="A PostgreSQL of yours instead of the embedded one.")] = None,
     object_store: Annotated[str | None, typer.Option(metavar="URL", help="A directory or s3://bucket/prefix.")] = None,
@@ -38,23 +57,13 @@ def serve(
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file with settings.")] = None,
     catalogue: Annotated[Path | None, typer.Option(help="A TOML file with further base models.")] = None,
-    tls_cert: Annotated[Path | None, typer.Option(help="Talk TLS, and show callers this certificate (PEM).")] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="The private key of --tls-cert.")] = None,
-    tls_client_ca: Annotated[
-        Path | None, typer.Option(help="Callers must show a certificate of an authority in this PEM file.")
-    ] = None,
-    secrets_key_file: Annotated[
-        Path | None, typer.Option(help="The keys that tokens are sealed with; see docs/security.md.")
-    ] = None,
-    auth: Annotated[
-        str | None, typer.Option(metavar="off|keys", help="keys: every call needs an API key (see `keys create`).")
-    ] = None,
-    operator_key_file: Annotated[
-        Path | None, typer.Option(help="An operator's first key; made when there is no such file.")
-    ] = None,
-    allow_insecure: Annotated[
-        bool, typer.Option("--allow-insecure", help="Listen beyond loopback without TLS or without knowing who calls.")
-    ] = False,
+    tls_cert: TlsCertOption = None,
+    tls_key: TlsKeyOption = None,
+    tls_client_ca: TlsClientCaOption = None,
+    secrets_key_file: SecretsKeyFileOption = None,
+    auth: AuthOption = None,
+    operator_key_file: OperatorKeyFileOption = None,
+    allow_insecure: AllowInsecureOption = False,
     accept_unlisted_models: Annotated[
         bool, typer.Option("--accept-unlisted-models", help="Run base models that the catalogue does not know.")
     ] = False,

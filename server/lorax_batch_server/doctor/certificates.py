@@ -1,6 +1,7 @@
-"""How long certificates still count: those in files that settings name."""
+"""How long certificates still count: those in files that settings name; and whether there are authorities to trust."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,16 @@ def check_certificates(settings: Settings) -> Iterator[Finding]:
         value = getattr(settings, name)
         if name.endswith(_SUFFIXES) and isinstance(value, Path):
             yield judge_certificates(name, value, datetime.now(UTC))
+    yield from judge_authorities(os.environ)
+
+
+def judge_authorities(environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield what is wrong with the variables that name the authorities of this machine; OpenSSL would go on without."""
+    for variable, is_there in (("SSL_CERT_FILE", Path.is_file), ("SSL_CERT_DIR", Path.is_dir)):
+        named = environment.get(variable)
+        if named and not is_there(Path(named)):
+            advice = "correct or unset it: webhooks, and all that has no *_ca of its own, trust nobody so"
+            yield wrong("certificate authorities", f"variable {variable} names '{named}', which is not there", advice)
 
 
 def judge_certificates(setting: str, path: Path, now: datetime) -> Finding:

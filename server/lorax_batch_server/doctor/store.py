@@ -12,6 +12,7 @@ import aiohttp
 from lorax_batch_scheduler.errors import ConfigurationError, InvalidInputError, ObjectNotFoundError, ObjectStoreError
 from lorax_batch_scheduler.objects.urls import open_object_store
 from lorax_batch_scheduler.ports import ObjectStore
+from lorax_batch_scheduler.tls.client_tls import ClientTls
 
 from lorax_batch_server.data_directory import DataDirectory
 from lorax_batch_server.doctor.finding import Finding, ok, warning, wrong
@@ -34,16 +35,19 @@ async def check_store(settings: Settings) -> AsyncIterator[Finding]:
             yield ok(STORE, f"'{folder}' is made by the first start")
             return
         url = str(folder)
-    yield await _try(url, settings)
-    address = clock_address(url)
-    if address is not None:
-        yield await _check_clock(address)
-
-
-async def _try(url: str, settings: Settings) -> Finding:
-    advice = "check object_store, the bucket, and that the credentials may put, get, list and delete objects"
     try:
         tls = settings.client_tls("object_store")
+    except ConfigurationError:
+        return  # told of the files
+    yield await _try(url, tls)
+    address = clock_address(url)
+    if address is not None:
+        yield await _check_clock(address, tls)
+
+
+async def _try(url: str, tls: ClientTls) -> Finding:
+    advice = "check object_store, the bucket, and that the credentials may put, get, list and delete objects"
+    try:
         async with asyncio.timeout(TIMEOUT_S), open_object_store(url, tls=tls) as store:
             return await _probe(store)
     except (ConfigurationError, ObjectStoreError, InvalidInputError, OSError) as error:
@@ -78,10 +82,13 @@ def clock_address(url: str) -> str | None:
     return options.get("endpoint", [f"https://s3.{region}.amazonaws.com"])[0]
 
 
-async def _check_clock(address: str) -> Finding:
+async def _check_clock(address: str, tls: ClientTls) -> Finding:
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
     try:
-        async with aiohttp.ClientSession(timeout=timeout) as session, session.head(address) as answer:
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.head(address, ssl=tls.context() if tls else True) as answer,
+        ):
             theirs = parsedate_to_datetime(answer.headers["Date"])
     except (aiohttp.ClientError, OSError, TimeoutError, KeyError, ValueError):
         return ok(CLOCK, f"{address} does not tell the time")

@@ -1,11 +1,9 @@
 """`lorax-batch doctor` against what a service needs, working and broken."""
 
 import asyncio
-import json
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import pytest
@@ -13,29 +11,14 @@ from lorax_batch_server.cli.application import application
 from typer.testing import CliRunner
 
 from tests.faults.refusing_server import RefusingServer
+from tests.integration.doctor.ask import doctor
 from tests.processes import Simulator
-
-Found = dict[str, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[Simulator]:
     with Simulator() as simulator:
         yield simulator
-
-
-async def doctor(*arguments: object, environment: Mapping[str, str] | None = None) -> tuple[int, Found]:
-    """Return the exit status, and the worst finding of each check."""
-    texts = ["doctor", "--json", *map(str, arguments)]
-    result = await asyncio.to_thread(CliRunner().invoke, application, texts, env=environment)
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    found: Found = {}
-    for finding in map(json.loads, result.stdout.splitlines()):
-        before = found.get(finding["check"])
-        if before is None or before["verdict"] == "ok" or finding["verdict"] == "error":
-            found[finding["check"]] = finding
-    return result.exit_code, found
 
 
 async def test_all_is_well(database: str, simulator: Simulator, tmp_path: Path) -> None:
