@@ -85,6 +85,8 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
     finish_time: datetime | None = None
     max_rows: int | None = None
     """Its tenant's quota, told to who ingests it; None: no limit."""
+    traceparent: str = ""
+    """Of the call that made it, as it came; "": there was none."""
     unused_since: datetime | None = None
     """When it was last written or a job of it ended; None: a job needs it, or it was not asked for."""
 
@@ -98,6 +100,8 @@ class NewDataset(msgspec.Struct, frozen=True, kw_only=True):
     on_invalid: OnInvalid = OnInvalid.FAIL
     source_path: str | None = None
     request_id: str | None = None
+    traceparent: str = ""
+    """Of the caller, as it came; "": there was none."""
 
 
 class UploadPart(msgspec.Struct, frozen=True, kw_only=True):

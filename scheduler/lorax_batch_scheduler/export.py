@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from lorax_batch_scheduler.ports.object_store import UploadedPart
+from lorax_batch_scheduler.tenant import DEFAULT_TENANT
 
 OUTPUT_NAME: Final = "output.jsonl"
 ERRORS_NAME: Final = "errors.jsonl"
@@ -52,3 +53,7 @@ class Export(msgspec.Struct, frozen=True, kw_only=True):
     progress: ExportProgress
     create_time: datetime
     end_time: datetime | None
+    traceparent: str = ""
+    """Of the call that made it, as it came; "": there was none."""
+    tenant: str = DEFAULT_TENANT
+    """Of its job; told to who carries it out."""

@@ -21,6 +21,8 @@ from lorax_batch_scheduler.job import Job, ResultFile
 from lorax_batch_scheduler.ports import JobStore, ObjectStore, UploadedPart
 from lorax_batch_scheduler.ports.caller_buckets import CallerBuckets
 from lorax_batch_scheduler.ports.export_store import ExportStore
+from lorax_batch_scheduler.telemetry.caller_span import tell_caller
+from lorax_batch_scheduler.telemetry.tracing import NoTracer, Tracer
 
 PART_BYTES: Final = 8 << 20
 POLL_INTERVAL_S: Final = 2.0
@@ -50,6 +52,7 @@ class Exporter:
         *,
         scheduler_id: Callable[[], str],
         clock: Clock,
+        tracer: Tracer | None = None,
     ) -> None:
         self._store = store
         self._jobs = jobs
@@ -57,6 +60,7 @@ class Exporter:
         self._buckets = buckets
         self._scheduler_id = scheduler_id
         self._clock = clock
+        self._tracer = tracer or NoTracer()
 
     async def run(self) -> None:
         """Export until cancelled; what is at hand then goes on elsewhere when the scheduler's lease is over."""
@@ -81,7 +85,7 @@ class Exporter:
         except ObjectStoreError as error:
             await self._put_off(export, claimed_by, error)
         except (NotAllowedError, InvalidInputError, ObjectNotFoundError) as error:
-            await self._store.end_export(export, claimed_by, ExportState.FAILED, reason=str(error))
+            await self._fail(export, claimed_by, str(error))
             _log.warning("export_failed", export_id=export.export_id, error=str(error))
         return True
 
@@ -94,6 +98,7 @@ class Exporter:
                     copy = _Copy(self._store, self._objects, destination, export, claimed_by)
                     await copy.write(name, file)
         await self._end(export, claimed_by)
+        self._tell(export, failed=False)
         _log.info("export_done", export_id=export.export_id, job_id=export.job_id, destination=export.destination)
 
     @failpoint(after="export.after_end")
@@ -104,10 +109,26 @@ class Exporter:
         _log.warning("export_delayed", export_id=export.export_id, error=str(error))
         if export.attempts >= MAX_ATTEMPTS:
             reason = f"{error} (at {export.attempts} tries)"
-            await self._store.end_export(export, claimed_by, ExportState.FAILED, reason=reason)
+            await self._fail(export, claimed_by, reason)
             return
         pause = min(FIRST_PAUSE * 2 ** min(export.attempts - 1, 10), LONGEST_PAUSE)
         await self._store.put_off_export(export, claimed_by, reason=f"tried again soon: {error}", until=pause)
+
+    async def _fail(self, export: Export, claimed_by: str, reason: str) -> None:
+        await self._store.end_export(export, claimed_by, ExportState.FAILED, reason=reason)
+        self._tell(export, failed=True)
+
+    def _tell(self, export: Export, *, failed: bool) -> None:
+        tell_caller(
+            self._tracer,
+            "export",
+            export.export_id,
+            export.traceparent,
+            began=export.create_time,
+            ended=self._clock.now(),
+            attributes={"tenant": export.tenant, "export_id": export.export_id, "job_id": export.job_id},
+            failed=failed,
+        )
 
 
 class _Copy:

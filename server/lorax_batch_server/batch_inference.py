@@ -124,7 +124,9 @@ class BatchInferenceService(batch_inference_pb2_grpc.BatchInferenceServicer):
         job = await self._jobs.find_job_by_request(request_id, tenant=tenant) if request_id else None
         if job is None:
             job_id = await self._job_id(request.job_id)
-            job = await self._jobs.retry_job(job_id, new_job_id=self._parts.new_id(), request_id=request_id)
+            job = await self._jobs.retry_job(
+                job_id, new_job_id=self._parts.new_id(), request_id=request_id, traceparent=caller_trace(context)
+            )
         return pb.RetryJobResponse(job=self._message(job))
 
     async def DeleteJob(self, request: pb.DeleteJobRequest, context: _Context) -> pb.DeleteJobResponse:

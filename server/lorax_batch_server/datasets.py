@@ -24,6 +24,7 @@ from lorax_batch_server.errors import DatasetInUseError, IdleError
 from lorax_batch_server.metrics import ApiMetrics
 from lorax_batch_server.storage_allowance import StorageAllowance
 from lorax_batch_server.timestamps import timestamp
+from lorax_batch_server.trace_metadata import caller_trace
 from lorax_batch_server.translate_dataset import STATE_NUMBERS, dataset_message
 from lorax_batch_server.upload_checksum import UploadChecksum
 from lorax_batch_server.uploads import BeginUpload, DatasetUpload
@@ -65,7 +66,7 @@ class DatasetsService(datasets_pb2_grpc.DatasetsServicer):
         request_iterator: Any,  # noqa: ANN401 - the stub's own type of it is private
         context: _Context,
     ) -> pb.UploadDatasetResponse:
-        dataset = await self._upload(request_iterator)
+        dataset = await self._upload(request_iterator, caller_trace(context))
         return pb.UploadDatasetResponse(dataset=self._message(dataset))
 
     async def GetUploadStatus(
@@ -86,7 +87,8 @@ class DatasetsService(datasets_pb2_grpc.DatasetsServicer):
             source = await self._parts.resolve_import(request.path, current_caller().sees)
             # How much it is shows when it is read.
             (await self._datasets.storage(new.tenant)).check(1)
-            known = await self._datasets.create_dataset(msgspec.structs.replace(new, source_path=source))
+            new = msgspec.structs.replace(new, source_path=source, traceparent=caller_trace(context))
+            known = await self._datasets.create_dataset(new)
         return pb.ImportDatasetResponse(dataset=self._message(known))
 
     async def GetDataset(self, request: pb.GetDatasetRequest, context: _Context) -> pb.GetDatasetResponse:
@@ -119,7 +121,7 @@ class DatasetsService(datasets_pb2_grpc.DatasetsServicer):
 
     # --- upload ---------------------------------------------------------------------------------------------------
 
-    async def _upload(self, requests: _Requests) -> Dataset:
+    async def _upload(self, requests: _Requests, traceparent: str) -> Dataset:
         first = await self._next(requests)
         if first is None or first.WhichOneof("part") != "start":
             raise InvalidInputError("start", "must be the first message of an upload")
@@ -140,7 +142,7 @@ class DatasetsService(datasets_pb2_grpc.DatasetsServicer):
         allowance = await StorageAllowance.begin(self._datasets, tenant, expected=expected)
         if dataset is None:
             assert new is not None
-            dataset = await self._datasets.create_dataset(new)
+            dataset = await self._datasets.create_dataset(msgspec.structs.replace(new, traceparent=traceparent))
         dataset_id = dataset.dataset_id
         structlog.contextvars.bind_contextvars(dataset_id=dataset_id)
         upload = await self._parts.begin_upload(dataset_id, offset=start.offset)

@@ -23,6 +23,7 @@ from lorax_batch_server.checks import MAX_REQUEST_ID_CHARACTERS, Checks, known_i
 from lorax_batch_server.errors import NoLinksError
 from lorax_batch_server.result_requests import error_of_kind
 from lorax_batch_server.timestamps import timestamp
+from lorax_batch_server.trace_metadata import caller_trace
 from lorax_batch_server.translate_job import file_message
 
 DEFAULT_LIFETIME: Final = timedelta(hours=1)
@@ -75,15 +76,17 @@ class ExportsService(exports_pb2_grpc.ExportsServicer):
         checks.done()
         job = await self._shown_job(request.job_id)
         destination = self._parts.buckets.check_destination(request.destination, tenant=current_caller().sees)
-        return pb.CreateExportResponse(export=_message(await self._create(job, destination, request.request_id)))
+        export = await self._create(job, destination, request.request_id, caller_trace(context))
+        return pb.CreateExportResponse(export=_message(export))
 
     @failpoint(after="export.after_create")
-    async def _create(self, job: Job, destination: str, request_id: str) -> Export:
+    async def _create(self, job: Job, destination: str, request_id: str, traceparent: str) -> Export:
         return await self._parts.exports.create_export(
             self._parts.new_id(),
             job_id=job.job_id,
             destination=destination,
             request_id=scoped_request_id(job.tenant, request_id or None),
+            traceparent=traceparent,
         )
 
     async def GetExport(self, request: pb.GetExportRequest, context: _Context) -> pb.GetExportResponse:

@@ -91,6 +91,7 @@ class SchedulerPart:
         self._catalogue = catalogue
         self._clock = clock
         self.tally = Tally()
+        self._tracer = tracer
         self._traces = JobTraces(tracer, stores.datasets, clock)
         self.sample = FleetSample()
         """How servers, slots and queues were a moment ago; kept only while `sampling`."""
@@ -137,6 +138,7 @@ class SchedulerPart:
             stores.buckets,
             scheduler_id=lambda: self._keeper.scheduler_id,
             clock=clock,
+            tracer=tracer,
         )
         self._caretaker = self._make_caretaker()
         self._stopped = asyncio.Event()
@@ -386,4 +388,5 @@ class SchedulerPart:
             import_roots=[Path(root) for root in self._settings.import_roots],
             tally=self.tally,
             buckets=self._stores.buckets,
+            tracer=self._tracer,
         )

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 import grpc
 import pytest
 from lorax_batch.v1 import batch_inference_pb2 as pb
-from lorax_batch.v1 import batch_inference_pb2_grpc
+from lorax_batch.v1 import batch_inference_pb2_grpc, datasets_pb2_grpc
+from lorax_batch.v1 import datasets_pb2 as datasets_pb
 from lorax_batch_client import Client, JobState, ServerConfig
 from lorax_batch_server.cli.application import application
 from prometheus_client.parser import text_string_to_metric_families
@@ -78,7 +79,7 @@ def test_a_job_is_one_trace_from_the_caller_to_the_server(
     (job,) = spans["job"]
     assert job.parent_span_id.hex() == "00f067aa0ba902b7"
     assert facts(job) == {
-        "job_id": story.job_id, "model": MODEL, "state": "SUCCEEDED", "rows": ROWS, "failed": 0,
+        "job_id": story.job_id, "tenant": "default", "model": MODEL, "state": "SUCCEEDED", "rows": ROWS, "failed": 0,
     }  # fmt: skip
     for name in ("ingest", "plan", "chunk", "commit", "finalise"):
         assert {span.parent_span_id for span in spans[name]} == {job.span_id}, name
@@ -112,6 +113,39 @@ def test_a_job_without_a_caller_trace_has_one_of_its_own(client: Client, collect
 
     collector.wait_until(lambda: bool(own()))
     assert not own()[0].parent_span_id
+
+
+def test_all_that_makes_work_is_told_inside_its_callers_span(
+    service: Service, client: Client, collector: Collector
+) -> None:
+    def traced(digit: str) -> tuple[tuple[str, str]]:
+        return (("traceparent", f"00-{digit * 32}-{digit * 16}-01"),)
+
+    def wait_for(name: str, digit: str) -> Span:
+        collector.wait_until(lambda: name in spans_of(collector, digit * 32))
+        (span,) = spans_of(collector, digit * 32)[name]
+        assert span.parent_span_id.hex() == digit * 16
+        return span
+
+    lines = [json.dumps(row).encode() + b"\n" for row in make_rows("work", 2)]
+    upload = [
+        datasets_pb.UploadDatasetRequest(start=datasets_pb.UploadStart(name="traced")),
+        datasets_pb.UploadDatasetRequest(data=b"".join(lines)),
+        datasets_pb.UploadDatasetRequest(finish=datasets_pb.UploadFinish()),
+    ]
+    with grpc.insecure_channel(service.target) as channel:
+        datasets = datasets_pb2_grpc.DatasetsStub(channel)
+        made = datasets.UploadDataset(iter(upload), metadata=traced("6"), timeout=10).dataset
+        ingested = facts(wait_for("ingest", "6"))
+        assert (ingested["dataset_id"], ingested["tenant"]) == (made.dataset_id, "default")
+        # No server runs this model: all rows are cancelled.
+        job = client.create_job(client.wait_for_dataset(made.dataset_id), ServerConfig(base_model="llama-2-7b"))
+        client.cancel_job(job.job_id)
+        JobStory(client, job.job_id).finish()
+        jobs = batch_inference_pb2_grpc.BatchInferenceStub(channel)
+        again = jobs.RetryJob(pb.RetryJobRequest(job_id=job.job_id), metadata=traced("7"), timeout=10).job
+        client.cancel_job(again.job_id)
+        assert facts(wait_for("job", "7"))["job_id"] == again.job_id
 
 
 def test_a_bad_traceparent_is_no_error(service: Service, client: Client) -> None:

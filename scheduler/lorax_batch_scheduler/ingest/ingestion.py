@@ -33,7 +33,9 @@ from lorax_batch_scheduler.object_names import dataset_prefix
 from lorax_batch_scheduler.ports import DatasetStore, ObjectStore
 from lorax_batch_scheduler.ports.caller_buckets import CallerBuckets
 from lorax_batch_scheduler.removals import Removals
+from lorax_batch_scheduler.telemetry.caller_span import tell_caller
 from lorax_batch_scheduler.telemetry.tally import Tally
+from lorax_batch_scheduler.telemetry.tracing import NoTracer, Tracer
 
 _IDLE_WAIT_S: Final = 5.0
 """The poll behind the store's notifications."""
@@ -68,6 +70,7 @@ class Ingestion:
         import_roots: Sequence[Path] = (),
         tally: Tally | None = None,
         buckets: CallerBuckets | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._datasets = datasets
         self._objects = objects
@@ -82,6 +85,7 @@ class Ingestion:
         self._import_roots = import_roots
         self._tally = tally or Tally()
         self._buckets = buckets
+        self._tracer = tracer or NoTracer()
         self._not_before: dict[str, float] = {}
         self._process_failures: dict[str, int] = {}
 
@@ -121,7 +125,7 @@ class Ingestion:
             _log.info("ingest_superseded", dataset_id=dataset_id)
             await self._objects.delete_prefix(prefix)
         except (ObjectStoreError, IngestProcessError, OSError) as error:
-            await self._put_off(dataset_id, prefix, error)
+            await self._put_off(dataset, prefix, error)
         finally:
             await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
         return True
@@ -137,17 +141,16 @@ class Ingestion:
             outcome = await ingest_in_process(self._counted(self._bytes(dataset)), scratch, options)
             self._check_sum(dataset, outcome)
         except (InvalidInputError, NotAllowedError, ObjectNotFoundError, ChecksumMismatchError) as error:
-            await self._fail(dataset_id, str(error), None)
+            await self._fail(dataset, str(error), None)
             return
         if outcome.reason:
-            await self._fail(dataset_id, outcome.reason, outcome)
+            await self._fail(dataset, outcome.reason, outcome)
             return
         for name in outcome.packs:
             await self._store_pack(prefix + name, packs_folder(scratch) / name)
         await self._finish(dataset_id, outcome, prefix)
         _log.info("dataset_ready", dataset_id=dataset_id, rows=outcome.summary.row_count)
-        self._tally.ingested("ready", outcome.summary.row_count)
-        await self._settled(dataset_id)
+        await self._settled(dataset, "ready", outcome.summary.row_count)
 
     @failpoint(before="ingest.before_chunk_put", after="ingest.after_chunk_put")
     async def _store_pack(self, key: str, path: Path) -> None:
@@ -161,13 +164,13 @@ class Ingestion:
         )
 
     @failpoint(before="ingest.before_fail", after="ingest.after_fail")
-    async def _fail(self, dataset_id: str, reason: str, outcome: IngestOutcome | None) -> None:
+    async def _fail(self, dataset: Dataset, reason: str, outcome: IngestOutcome | None) -> None:
+        dataset_id = dataset.dataset_id
         summary = outcome.summary if outcome else None
         report = summary.invalid if summary else InvalidReport()
         await self._datasets.fail_ingest(dataset_id, reason, report, summary, scheduler_id=self._claimed_by)
         _log.info("dataset_failed", dataset_id=dataset_id, reason=reason)
-        self._tally.ingested("failed", summary.row_count if summary else 0)
-        await self._settled(dataset_id)
+        await self._settled(dataset, "failed", summary.row_count if summary else 0)
 
     def _limits_of(self, dataset: Dataset) -> IngestLimits:
         if dataset.max_rows is None or dataset.max_rows >= self._limits.max_lines:
@@ -212,12 +215,13 @@ class Ingestion:
             message = f"'{dataset.source_path}' can't be read: {error.strerror or error}"
             raise InvalidInputError("path", message) from error
 
-    async def _put_off(self, dataset_id: str, prefix: str, error: LoraxBatchError | OSError) -> None:
+    async def _put_off(self, dataset: Dataset, prefix: str, error: LoraxBatchError | OSError) -> None:
         """Try the dataset again later, here or elsewhere; give it up when its process dies again and again."""
+        dataset_id = dataset.dataset_id
         _log.warning("ingest_failed", dataset_id=dataset_id, error=str(error))
         self._not_before[dataset_id] = self._clock.monotonic() + _RETRY_S
         if isinstance(error, IngestProcessError) and self._is_hopeless(dataset_id):
-            await self._fail(dataset_id, f"{error} ({_MAX_PROCESS_FAILURES} times)", None)
+            await self._fail(dataset, f"{error} ({_MAX_PROCESS_FAILURES} times)", None)
         else:
             await self.release()
         await self._objects.delete_prefix(prefix)
@@ -228,9 +232,20 @@ class Ingestion:
             self._process_failures[dataset_id] = failures
         return failures >= _MAX_PROCESS_FAILURES
 
-    async def _settled(self, dataset_id: str) -> None:
-        self._process_failures.pop(dataset_id, None)
-        await self._removals.of(dataset_id)
+    async def _settled(self, dataset: Dataset, outcome: str, rows: int) -> None:
+        self._process_failures.pop(dataset.dataset_id, None)
+        self._tally.ingested(outcome, rows)
+        tell_caller(
+            self._tracer,
+            "ingest",
+            dataset.dataset_id,
+            dataset.traceparent,
+            began=dataset.create_time,
+            ended=self._clock.now(),
+            attributes={"dataset_id": dataset.dataset_id, "tenant": dataset.tenant, "rows": rows},
+            failed=outcome == "failed",
+        )
+        await self._removals.of(dataset.dataset_id)
 
     def _clear_scratch(self) -> None:
         shutil.rmtree(self._scratch_root, ignore_errors=True)

@@ -9,7 +9,9 @@ from lorax_batch_scheduler.export import Export, ExportProgress, ExportState
 class ExportStore(Protocol):
     """Exports and who is at them. Raises `DatabaseError` when out of reach."""
 
-    async def create_export(self, export_id: str, *, job_id: str, destination: str, request_id: str | None) -> Export:
+    async def create_export(
+        self, export_id: str, *, job_id: str, destination: str, request_id: str | None, traceparent: str = ""
+    ) -> Export:
         """Store an export, or return the one of this `request_id`. Raises `NotFoundError` for an unknown job."""
         ...
 

@@ -70,8 +70,10 @@ class JobStore(Protocol):
         """Change what is given. Raises `StateConflictError` when the job has ended."""
         ...
 
-    async def retry_job(self, job_id: str, *, new_job_id: str, request_id: str | None) -> Job:
+    async def retry_job(self, job_id: str, *, new_job_id: str, request_id: str | None, traceparent: str = "") -> Job:
         """Make a new job of the rows of an ended one that failed, were cancelled or expired.
+
+        `traceparent`: of the caller who asks for it; "": it sent none.
 
         Raises `QuotaExceededError`.
         """

@@ -57,6 +57,7 @@ class PostgresDatasetStore:
                 new.source_path,
                 request,
                 new.tenant,
+                new.traceparent,
             )
             if record is None:
                 record = await connection.fetchrow(SQL.dataset_by_request, request)

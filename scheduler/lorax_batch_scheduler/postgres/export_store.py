@@ -17,10 +17,14 @@ class PostgresExportStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def create_export(self, export_id: str, *, job_id: str, destination: str, request_id: str | None) -> Export:
+    async def create_export(
+        self, export_id: str, *, job_id: str, destination: str, request_id: str | None, traceparent: str = ""
+    ) -> Export:
         async with self._database.connection() as connection:
             try:
-                record = await connection.fetchrow(SQL.create_export, export_id, job_id, destination, request_id)
+                record = await connection.fetchrow(
+                    SQL.create_export, export_id, job_id, destination, request_id, traceparent
+                )
             except asyncpg.ForeignKeyViolationError as error:
                 raise NotFoundError("job", job_id) from error
             record = record or await connection.fetchrow(SQL.export_by_request, request_id)

@@ -143,7 +143,7 @@ class PostgresJobStore:
             await connection.execute(SQL.notify_job, job_id)
             return await fetch_job(connection, job_id)
 
-    async def retry_job(self, job_id: str, *, new_job_id: str, request_id: str | None) -> Job:
+    async def retry_job(self, job_id: str, *, new_job_id: str, request_id: str | None, traceparent: str = "") -> Job:
         async with self._database.transaction() as connection:
             # Quotas are locked before datasets, and datasets before jobs, everywhere; what a job is of never changes.
             seen = await fetch_job(connection, job_id)
@@ -171,6 +171,7 @@ class PostgresJobStore:
                 error_threshold=old.error_threshold,
                 default_max_tokens=old.default_max_tokens,
                 price_micros_per_million=old.price_micros_per_million,
+                traceparent=traceparent,
             )
             state = JobState.QUEUED if ready else JobState.VALIDATING
             if not await _insert(connection, new, state, retry_of=job_id):

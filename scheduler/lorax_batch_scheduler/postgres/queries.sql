@@ -1,7 +1,7 @@
 -- create_dataset --
 -- Stores a dataset; nothing when its request_id is known.
-INSERT INTO datasets (dataset_id, name, state, on_invalid, source_path, request_id, tenant)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+INSERT INTO datasets (dataset_id, name, state, on_invalid, source_path, request_id, tenant, traceparent)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 ON CONFLICT (request_id) DO NOTHING
 RETURNING *
 
@@ -1194,7 +1194,7 @@ WHERE noted.key = given.key AND noted.upload_id = given.upload_id
 
 -- create_export --
 -- Stores an export; nothing when its request_id is known.
-INSERT INTO exports (export_id, job_id, destination, request_id) VALUES ($1, $2, $3, $4)
+INSERT INTO exports (export_id, job_id, destination, request_id, traceparent) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (request_id) DO NOTHING RETURNING *
 
 -- export_by_request --
@@ -1224,7 +1224,7 @@ WITH alive AS (
 )
 UPDATE exports SET state = 'RUNNING', scheduler_id = alive.scheduler_id, attempts = attempts + 1
 FROM free, alive WHERE exports.export_id = free.export_id
-RETURNING exports.*
+RETURNING exports.*, (SELECT tenant FROM jobs WHERE jobs.job_id = exports.job_id) AS tenant
 
 -- save_export_progress --
 -- What another process goes on from; nothing when the claim is lost. Who gets further is not in trouble.

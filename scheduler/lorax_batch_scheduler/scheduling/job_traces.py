@@ -55,6 +55,7 @@ class JobTraces:
         if work is None or context is None or work.given_at is None:
             return
         facts: dict[str, Attribute] = {
+            "tenant": job.tenant,
             "chunk": work.lease.chunk_no,
             "rows": work.lease.row_count,
             "adapter": work.adapter,
@@ -85,7 +86,7 @@ class JobTraces:
         self._commit_told[job.job_id] = now
         ended = self._clock.now()
         began = ended - timedelta(seconds=seconds)
-        self._tell("commit", context.child("commit", ended.timestamp()), began, {"rows": rows})
+        self._tell("commit", context.child("commit", ended.timestamp()), began, {"tenant": job.tenant, "rows": rows})
 
     async def ended(self, job: Job, finalising_since: datetime) -> None:
         """A job has ended: tell of all that its times and its dataset's say."""
@@ -96,15 +97,22 @@ class JobTraces:
         dataset = await self._dataset(job)
         queued = job.create_time
         if dataset is not None and dataset.finish_time is not None:
-            facts: dict[str, Attribute] = {"dataset_id": dataset.dataset_id, "rows": dataset.row_count}
+            facts: dict[str, Attribute] = {
+                "tenant": job.tenant,
+                "dataset_id": dataset.dataset_id,
+                "rows": dataset.row_count,
+            }
             self._tell("ingest", context.child("ingest"), dataset.create_time, facts, ended=dataset.finish_time)
             queued = max(queued, dataset.finish_time)
         if job.start_time is not None:
             start = max(queued, job.start_time)
-            self._tell("plan", context.child("plan"), queued, {"model": job.base_model_id}, ended=start)
-        self._tell("finalise", context.child("finalise"), finalising_since, {"rows": job.counts.total})
+            facts = {"tenant": job.tenant, "model": job.base_model_id}
+            self._tell("plan", context.child("plan"), queued, facts, ended=start)
+        facts = {"tenant": job.tenant, "rows": job.counts.total}
+        self._tell("finalise", context.child("finalise"), finalising_since, facts)
         about: dict[str, Attribute] = {
             "job_id": job.job_id,
+            "tenant": job.tenant,
             "model": job.base_model_id,
             "state": job.state,
             "rows": job.counts.total,

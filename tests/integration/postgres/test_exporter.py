@@ -19,8 +19,10 @@ from lorax_batch_scheduler.objects.directory import DirectoryObjectStore
 from lorax_batch_scheduler.objects.s3 import S3ObjectStore
 from lorax_batch_scheduler.objects.s3_location import parse_s3_location
 from lorax_batch_scheduler.ports import UploadedPart
+from lorax_batch_scheduler.telemetry.tracing import Tracer
 
 from tests.integration.postgres.conftest import LEASE, Stores
+from tests.kept_spans import KeptSpans
 
 pytestmark = pytest.mark.damages_database("its job was ended by hand")
 
@@ -66,16 +68,16 @@ async def _finish_job(stores: Stores, output: bytes = OUTPUT) -> None:
         )
 
 
-async def create(stores: Stores, theirs: str) -> Export:
+async def create(stores: Stores, theirs: str, traceparent: str = "") -> Export:
     destination = S3CallerBuckets(exports=[theirs]).check_destination(destination_in(theirs))
     return await stores.exports.create_export(
-        f"exp_{next(_ids)}", job_id="job_1", destination=destination, request_id=None
+        f"exp_{next(_ids)}", job_id="job_1", destination=destination, request_id=None, traceparent=traceparent
     )
 
 
 @asynccontextmanager
 async def exporting(
-    stores: Stores, objects: DirectoryObjectStore, theirs: str, name: str = "s1"
+    stores: Stores, objects: DirectoryObjectStore, theirs: str, name: str = "s1", tracer: Tracer | None = None
 ) -> AsyncIterator[Exporter]:
     """Yield what a scheduler runs that lives as long as this."""
     await stores.leases.register_scheduler(name, LEASE, exclusive=False)
@@ -86,6 +88,7 @@ async def exporting(
         S3CallerBuckets(exports=[theirs]),
         scheduler_id=lambda: name,
         clock=SystemClock(),
+        tracer=tracer,
     )
     await stores.leases.unregister_scheduler(name)
 
@@ -110,6 +113,20 @@ async def test_both_files_are_written(stores: Stores, objects: DirectoryObjectSt
     assert (done.state, done.reason, done.progress.written) == (ExportState.DONE, "", ["output.jsonl", "errors.jsonl"])
     assert done.end_time is not None
     assert await exported(theirs) == WHOLE
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+async def test_its_caller_is_told_of_it(
+    stores: Stores, objects: DirectoryObjectStore, theirs: str, allowed: bool
+) -> None:
+    await end_job(stores, objects)
+    made = await create(stores, theirs, traceparent=f"00-{'1' * 32}-{'2' * 16}-01")
+    tracer = KeptSpans()
+    async with exporting(stores, objects, theirs if allowed else "s3://others", tracer=tracer) as exporter:
+        assert await exporter.export_next()
+    (span,) = tracer.spans
+    assert (span.name, span.context.parent_id, span.failed) == ("export", "2" * 16, not allowed)
+    assert span.attributes == {"tenant": "default", "export_id": made.export_id, "job_id": "job_1"}
 
 
 async def test_an_export_waits_for_its_job(stores: Stores, objects: DirectoryObjectStore, theirs: str) -> None:

@@ -12,8 +12,9 @@ from lorax_batch_scheduler.ports import DatasetStore
 from lorax_batch_scheduler.scheduling.job_traces import COMMITS_EVERY_S, ROWS_EVERY_S, JobTraces
 from lorax_batch_scheduler.server_config import ServerConfig
 from lorax_batch_scheduler.telemetry.trace_context import TraceContext
-from lorax_batch_scheduler.telemetry.tracing import NoTracer, Span, Tracer
+from lorax_batch_scheduler.telemetry.tracing import NoTracer, Tracer
 
+from tests.kept_spans import KeptSpans
 from tests.rows import make_work
 
 CREATED = datetime(2026, 1, 1, tzinfo=UTC)
@@ -31,21 +32,6 @@ class Time(SystemClock):
 
     def now(self) -> datetime:
         return CREATED + timedelta(seconds=self.seconds)
-
-
-class Kept:
-    """A tracer that keeps its spans."""
-
-    def __init__(self, ratio: float = 1.0) -> None:
-        self.ratio = ratio
-        self.spans: list[Span] = []
-
-    def record(self, span: Span) -> None:
-        self.spans.append(span)
-
-    @property
-    def names(self) -> list[str]:
-        return [span.name for span in self.spans]
 
 
 class Datasets:
@@ -79,7 +65,7 @@ def traces(tracer: Tracer, answer: Dataset | Exception = DATASET, clock: Time | 
 
 
 async def test_an_ended_job_is_told_in_the_order_of_its_life() -> None:
-    tracer = Kept()
+    tracer = KeptSpans()
     started, ended = CREATED + timedelta(seconds=8), CREATED + timedelta(seconds=90)
     await traces(tracer).ended(job(start_time=started, end_time=ended), CREATED + timedelta(seconds=80))
     spans = {span.name: (span.began - CREATED, span.ended - CREATED) for span in tracer.spans}
@@ -90,19 +76,19 @@ async def test_an_ended_job_is_told_in_the_order_of_its_life() -> None:
 
 @pytest.mark.parametrize("trouble", [NotFoundError("dataset", "d"), DatabaseError("away")])
 async def test_a_dataset_that_cannot_be_read_costs_one_span(trouble: Exception) -> None:
-    tracer = Kept()
+    tracer = KeptSpans()
     await traces(tracer, trouble).ended(job(), CREATED)
     assert tracer.names == ["finalise", "job"]
 
 
 async def test_a_failed_job_is_told_so() -> None:
-    tracer = Kept()
+    tracer = KeptSpans()
     await traces(tracer).ended(job(state=JobState.FAILED), CREATED)
     assert [span.name for span in tracer.spans if span.failed] == ["job"]
 
 
 def test_commits_are_told_seldom() -> None:
-    tracer, clock = Kept(), Time()
+    tracer, clock = KeptSpans(), Time()
     told = traces(tracer, clock=clock)
     for _ in range(100):
         told.committed(job(), 10, 0.01)
@@ -112,7 +98,7 @@ def test_commits_are_told_seldom() -> None:
 
 
 def test_rows_are_told_seldom_and_inside_their_chunk() -> None:
-    tracer, clock = Kept(), Time()
+    tracer, clock = KeptSpans(), Time()
     told = traces(tracer, clock=clock)
     work = make_work(count=40)
     told.chunk_given(job(), work)
@@ -126,7 +112,7 @@ def test_rows_are_told_seldom_and_inside_their_chunk() -> None:
 
 
 def test_a_chunk_is_told_when_it_is_done() -> None:
-    tracer = Kept()
+    tracer = KeptSpans()
     told = traces(tracer)
     work = make_work()
     told.chunk_given(job(), work)
@@ -145,7 +131,7 @@ def test_where_nothing_is_traced_the_callers_trace_is_passed_on_as_it_is() -> No
 
 
 def test_a_share_of_the_jobs_without_a_caller_is_traced() -> None:
-    told = traces(Kept(ratio=0.25))
+    told = traces(KeptSpans(ratio=0.25))
     traced = sum(told.context_of(job("", job_id=f"job_{number}")) is not None for number in range(1_000))
     assert 200 < traced < 300
     assert told.context_of(job(CALLER)) is not None, "the caller has decided"
