@@ -76,7 +76,8 @@ class MetricsListener:
             server, thread = start_http_server(port, addr=host, registry=registry)
         except OSError as error:
             raise ConfigurationError(
-                f"metrics can't be served on {host}:{port}: {error}; choose another port with --metrics-port"
+                f"metrics can't be served on {host}:{port}: {error.strerror}; choose another port with "
+                "--metrics-port, or another address with metrics_host (LORAX_BATCH_METRICS_HOST)"
             ) from error
         return cls(server, thread)
 

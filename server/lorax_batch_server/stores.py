@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import structlog
 from lorax_batch_scheduler.clock import DatabaseClock
-from lorax_batch_scheduler.errors import ConfigurationError, ObjectStoreError
+from lorax_batch_scheduler.errors import ConfigurationError, DatabaseError, ObjectStoreError
 from lorax_batch_scheduler.failpoints import failpoint
 from lorax_batch_scheduler.objects.caller_buckets import S3CallerBuckets
 from lorax_batch_scheduler.objects.counted import CountedObjectStore
@@ -31,6 +31,7 @@ from lorax_batch_scheduler.postgres.planning_turns import PostgresPlanningTurns
 from lorax_batch_scheduler.postgres.removal_store import PostgresRemovalStore
 from lorax_batch_scheduler.postgres.result_store import PostgresResultStore
 from lorax_batch_scheduler.postgres.retention_store import PostgresRetentionStore
+from lorax_batch_scheduler.postgres.rights import check_rights
 from lorax_batch_scheduler.postgres.secret_store import PostgresSecretStore
 from lorax_batch_scheduler.postgres.tenant_removal_store import PostgresTenantRemovalStore
 from lorax_batch_scheduler.postgres.tls_dsn import with_tls
@@ -157,9 +158,16 @@ async def _open_database(stack: AsyncExitStack, dsn: str) -> tuple[Database, Dat
     # Closed also when opening is given up half-way.
     stack.push_async_callback(database.close)
     await database.open()
-    async with database.connection() as connection:
-        applied = await migrate(connection)
-        clock = DatabaseClock(await database_time(connection))
+    try:
+        async with database.connection() as connection:
+            applied = await migrate(connection)
+            await check_rights(connection)
+            clock = DatabaseClock(await database_time(connection))
+    except DatabaseError as error:
+        raise ConfigurationError(
+            f"{error}: the PostgreSQL of --database-url (LORAX_BATCH_DATABASE_URL) must answer and take writes when "
+            "the service starts"
+        ) from error
     if applied:
         _log.info("schema_migrated", versions=applied)
     return database, clock

@@ -106,6 +106,11 @@ class Database:
             why = with_advice(str(error) or type(error).__name__, error, prefix="database")
             if "client certificate" in why:
                 why += "; set database_cert and database_key"
+            elif "rejected SSL upgrade" in why:
+                why += (
+                    "; it talks no TLS: set ssl = on there, or leave database_ca, database_cert, database_key and "
+                    "sslmode out"
+                )
             elif isinstance(error, asyncpg.ConnectionDoesNotExistError) and "sslmode=" in self._dsn:
                 why += f"; {closed_advice('database')}"
             raise ConfigurationError(

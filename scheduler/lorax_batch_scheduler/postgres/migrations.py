@@ -97,7 +97,13 @@ async def migrate(connection: Connection, migrations: list[Migration] | None = N
     changed, and when our role may not change the schema.
     """
     wanted = shipped_migrations() if migrations is None else migrations
-    applied = await _applied(connection)
+    try:
+        applied = await _applied(connection)
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise ConfigurationError(
+            f"the role of --database-url (LORAX_BATCH_DATABASE_URL) may not use the tables there ({error}): give the "
+            "role that owns them, or grant this one SELECT, INSERT, UPDATE and DELETE on all of them"
+        ) from error
     missing = _missing(wanted, applied)
     if len(applied) > len(wanted):
         _log.warning("schema_is_newer", schema=applied[-1]["version"], program=len(wanted))
@@ -110,7 +116,7 @@ async def migrate(connection: Connection, migrations: list[Migration] | None = N
             if not left:
                 raise
             await asyncio.sleep(_PAUSE_S)
-        except asyncpg.InsufficientPrivilegeError as error:
+        except (asyncpg.InsufficientPrivilegeError, asyncpg.InvalidSchemaNameError) as error:
             raise ConfigurationError(
                 f"the database has schema version {len(applied)}, this lorax-batch needs {len(wanted)}, and the role "
                 f"of --database-url (LORAX_BATCH_DATABASE_URL) may not change it ({error}): run `lorax-batch migrate` "

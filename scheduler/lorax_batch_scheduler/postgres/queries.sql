@@ -1118,6 +1118,16 @@ SELECT coalesce(max(version), 0) FROM schema_migrations
 SELECT coalesce(max(coalesce((to_jsonb(applied) ->> 'oldest_program')::integer, version)), 0)
 FROM schema_migrations AS applied WHERE version > $1
 
+-- lacking_rights --
+-- Which of these tables are there and not ours to use.
+SELECT current_user::text AS role, coalesce(current_schema()::text, '') AS schema, array(
+    SELECT name FROM unnest($1::text[]) AS name, to_regclass(name) AS relation
+    WHERE relation IS NOT NULL AND NOT (
+        has_table_privilege(relation, 'SELECT') AND has_table_privilege(relation, 'INSERT')
+        AND has_table_privilege(relation, 'UPDATE') AND has_table_privilege(relation, 'DELETE'))
+    ORDER BY name
+) AS tables
+
 -- checkup_tables --
 -- What autovacuum has to do, and whether our role may use each table.
 SELECT

@@ -10,7 +10,7 @@ from lorax_batch_scheduler.tls.client_tls import ClientTls
 from lorax_batch_scheduler.tls.pem_file import PemFile
 
 _SYSTEM: Final = "system"
-"""As `sslrootcert`: the authorities of this machine."""
+"""As `sslrootcert`: the authorities of this machine, in libpq; our driver takes files alone."""
 _PARAMETERS: Final = {"ca": "sslrootcert", "cert": "sslcert", "key": "sslkey"}
 
 
@@ -53,6 +53,11 @@ def _check_own_files(query: Mapping[str, str]) -> None:
     files = {
         name: PemFile(setting=f"{parameter} of database_url", path=Path(query[parameter]))
         for name, parameter in _PARAMETERS.items()
-        if query.get(parameter) not in (None, "", _SYSTEM)
+        if query.get(parameter)
     }
+    if query.get(_PARAMETERS["ca"]) == _SYSTEM:
+        raise ConfigurationError(
+            "sslrootcert=system of database_url: give the file with the authorities, such as "
+            "/etc/ssl/certs/ca-certificates.crt"
+        )
     ClientTls(ca=files.get("ca"), cert=files.get("cert"), key=files.get("key")).check()

@@ -134,7 +134,9 @@ async def api(stores: Stores, tmp_path: Path) -> AsyncIterator[Api]:
 
 
 @asynccontextmanager
-async def open_api(stores: Stores, tmp_path: Path, ring: KeyRing | None = None) -> AsyncIterator[Api]:
+async def open_api(
+    stores: Stores, tmp_path: Path, ring: KeyRing | None = None, *, first_id: int = 1
+) -> AsyncIterator[Api]:
     """Yield a service with its clients; with a `ring`, one that asks for keys."""
     registry = CollectorRegistry()
     metrics, stopping, clock = ApiMetrics(registry), Stopping(), SystemClock()
@@ -142,7 +144,7 @@ async def open_api(stores: Stores, tmp_path: Path, ring: KeyRing | None = None) 
     import_root = tmp_path / "imports"
     import_root.mkdir()
     buckets = S3CallerBuckets(imports=["s3://theirs/in"], exports=["s3://theirs/out", "s3://acmes?tenant=acme"])
-    numbers = itertools.count(1)
+    numbers = itertools.count(first_id)
     hub = WatchHub(stores.jobs, stores.jobs, stopping, heartbeat_s=0.2, progress_interval_s=0.02, poll_s=5)
     fleet_hub = FleetHub(stores.fleet, stopping, heartbeat_s=0.2, interval_s=0.02, poll_s=0.1)
     rules = AddressRules(networks=(ip_network("127.0.0.0/8"),), allow_http=True)

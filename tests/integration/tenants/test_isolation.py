@@ -136,6 +136,8 @@ async def test_a_dataset_named_like_anothers_id_opens_nothing(shared: Shared, ca
 
 async def test_a_request_id_is_its_tenants(shared: Shared) -> None:
     made: dict[str, str] = {}
+    file = shared.api.import_root / "rows.jsonl"
+    file.write_bytes(b"{}\n")
     for tenant in (*TENANTS, *TENANTS):
         submit = shared.keys[f"{tenant} submit"]
         order = pb.CreateJobRequest(dataset=f"ds_{tenant}", server_config=MODEL, request_id="nightly")
@@ -148,7 +150,16 @@ async def test_a_request_id_is_its_tenants(shared: Shared) -> None:
         start = datasets_pb2.UploadDatasetRequest(start=datasets_pb2.UploadStart(request_id="file"))
         dataset = (await shared.api.datasets.UploadDataset(iter([start]), metadata=submit)).dataset
         assert made.setdefault(f"{tenant} upload", dataset.dataset_id) == dataset.dataset_id
-    assert len(set(made.values())) == 6
+        imported = datasets_pb2.ImportDatasetRequest(path=str(file), request_id="import")
+        dataset = (await shared.api.datasets.ImportDataset(imported, metadata=submit)).dataset
+        assert made.setdefault(f"{tenant} import", dataset.dataset_id) == dataset.dataset_id
+        copy = exports_pb2.CreateExportRequest(
+            job_id=f"job_{tenant}_done", destination="s3://theirs/out/1", request_id="copy"
+        )
+        export = (await shared.api.exports.CreateExport(copy, metadata=submit)).export
+        assert export.job_id == f"job_{tenant}_done"
+        assert made.setdefault(f"{tenant} export", export.export_id) == export.export_id
+    assert len(set(made.values())) == 10
     status = datasets_pb2.GetUploadStatusRequest(request_id="file")
     for tenant in TENANTS:
         answer = await shared.api.datasets.GetUploadStatus(status, metadata=shared.keys[f"{tenant} read"])

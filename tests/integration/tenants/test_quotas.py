@@ -1,7 +1,9 @@
 """What a tenant may use, and no more: also when many ask at once."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -11,9 +13,10 @@ from google.rpc import error_details_pb2, status_pb2
 from lorax_batch.v1 import batch_inference_pb2 as pb
 from lorax_batch.v1 import datasets_pb2, job_pb2
 from lorax_batch_scheduler.dataset import Dataset
+from lorax_batch_server.key_ring import KeyRing
 from lorax_batch_server.status import DETAILS_KEY
 
-from tests.integration.api.conftest import refusal
+from tests.integration.api.conftest import open_api, refusal
 from tests.integration.tenants.conftest import Shared
 
 MODEL = job_pb2.ServerConfig(base_model="mistral-7b-instruct-v0-2")
@@ -77,9 +80,15 @@ async def test_jobs_that_have_not_ended_are_counted(shared: Shared) -> None:
     }
 
 
-async def test_many_at_once_get_what_is_left_and_no_more(shared: Shared) -> None:
+async def test_many_at_once_at_two_replicas_get_what_is_left_and_no_more(
+    shared: Shared, ring: KeyRing, tmp_path: Path
+) -> None:
     await limit(shared, queued_jobs=4)
-    codes = [await call.code() for call in [create(shared) for _ in range(20)]]
+    folder = tmp_path / "replica"
+    folder.mkdir()
+    async with open_api(shared.stores, folder, ring, first_id=1_000) as replica:
+        other = replace(shared, api=replica)
+        codes = [await call.code() for call in [create(each) for each in (shared, other) * 10]]
     assert codes.count(grpc.StatusCode.OK) == 3
     assert codes.count(grpc.StatusCode.RESOURCE_EXHAUSTED) == 17
 

@@ -45,7 +45,7 @@ async def test_with_an_authority_the_server_must_be_the_one_that_is_named(
         async with door_before(database, authority.issue(days=days)) as door:
             assert "set the clocks right" in await trouble_of(with_tls(door.dsn(), tls))
     async with door_before(database, None) as door:
-        assert "rejected SSL upgrade" in await trouble_of(with_tls(door.dsn(), tls))
+        assert "it talks no TLS: set ssl = on" in await trouble_of(with_tls(door.dsn(), tls))
 
 
 async def test_a_server_may_ask_for_a_client_certificate(database: str, authority: Authority, other: Authority) -> None:
@@ -86,5 +86,7 @@ def test_settings_and_url_may_not_contradict_each_other(authority: Authority) ->
         with_tls(f"postgresql://h/d?sslrootcert={authority.file}", tls)
     with pytest.raises(ConfigurationError, match="database_ca is set, but sslmode=prefer"):
         with_tls("postgresql://h/d?sslmode=prefer", tls)
+    with pytest.raises(ConfigurationError, match="sslrootcert=system of database_url: give the file"):
+        with_tls("postgresql://h/d?sslrootcert=system", ClientTls())
     assert with_tls("postgresql://[h/d", ClientTls()) == "postgresql://[h/d"
     assert with_tls("postgresql://h/d?sslmode=disable", ClientTls()) == "postgresql://h/d?sslmode=disable"
