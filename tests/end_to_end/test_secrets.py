@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,14 +13,17 @@ from typing import Any
 
 import pytest
 from lorax_batch_client import Client, ClientError, JobState
-from lorax_batch_scheduler.sealing.key_ring import new_key
+from lorax_batch_scheduler.sealing.key_ring import SealingKey, new_key, parse_keys
 from lorax_batch_server.cli.application import application
 from typer.testing import CliRunner
 
+from tests.certificates import write_anew
 from tests.end_to_end.job_story import MODEL, JobStory
 from tests.end_to_end.poll import poll_until
+from tests.otlp_collector import Collector, otlp_collector
 from tests.planted_secret import files_with, forms_of, holds, processes_with, tables_with
 from tests.processes import Service, write_rows
+from tests.webhook_receiver import Receiver
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -39,6 +44,9 @@ exec "$2" -m lorax_simulator --port "$3" --model-id "$1" --time-scale 0.02 --sta
   "{model}", "{python}", "{port}"]
 """
 SETTINGS = 'start_back_off_s = 0.1\nmax_failed_starts = 2\nlog_level = "debug"\nsecrets_key_file = "{keys}"\n'
+WATCHED = (
+    'otlp_endpoint = "{collector}"\nmetrics_port = 0\nwebhook_networks = ["127.0.0.0/8"]\nwebhook_allow_http = true\n'
+)
 
 
 @pytest.fixture
@@ -54,9 +62,22 @@ def outside(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def service(postgres_directory: Path, tmp_path: Path, outside: Path) -> Iterator[Service]:
+def collector() -> Iterator[Collector]:
+    with otlp_collector() as collector:
+        yield collector
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def service(postgres_directory: Path, tmp_path: Path, outside: Path, collector: Collector) -> Iterator[Service]:
     (tmp_path / "fleet.toml").write_text(FLEET)
-    (tmp_path / "settings.toml").write_text(SETTINGS.format(keys=outside / "keys"))
+    settings = SETTINGS.format(keys=outside / "keys") + WATCHED.format(collector=collector.endpoint)
+    (tmp_path / "settings.toml").write_text(settings)
     directory = postgres_directory / tmp_path.name
     directory.mkdir(mode=0o755)
     arguments = ("--fleet", str(tmp_path / "fleet.toml"), "--config", str(tmp_path / "settings.toml"))
@@ -102,12 +123,28 @@ class CommandLine:
         return self._folder / f"{self._number:02}-{arguments[0]}-{arguments[1]}"
 
 
+def rotate(service: Service, outside: Path, settings: Path, old: SealingKey, new: SealingKey) -> None:
+    """Seal all tokens with a new key, and forget the old one, while the service runs."""
+    write_anew(outside / "keys", f"{new}\n{old}\n".encode())
+    where = ("--config", str(settings), "--data-dir", str(service.directory / "data"), "--json")
+    rotated = CliRunner().invoke(application, ["secrets", "rotate", *where])
+    told = json.loads(rotated.stdout)
+    assert (told["key"], told["unreadable"]) == (new.key_id, 0), rotated.output
+    assert told["sealed"] >= 1
+    write_anew(outside / "keys", f"{new}\n".encode())
+
+
 def test_planted_tokens_are_found_nowhere(
-    service: Service, outside: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    service: Service,
+    outside: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    collector: Collector,
+    receiver: Receiver,
 ) -> None:
-    """A run with a crash of the service, a server that can't start and prints its token, and a retry."""
-    keys = (outside / "keys").read_text().partition(":")[2]
-    secrets = forms_of(HUB_TOKEN, ADAPTER_TOKEN, keys)
+    """A run with a rotation of keys, a crash of the service, a server that prints its token and ends, and a retry."""
+    old, new = parse_keys((outside / "keys").read_text(), "keys").current, new_key()
+    secrets = forms_of(HUB_TOKEN, ADAPTER_TOKEN, *(str(key).partition(":")[2] for key in (old, new)))
     said = tmp_path / "said"
     lorax_batch = CommandLine(service.target, said)
     service.start("run.after_commit=kill@3")
@@ -116,7 +153,11 @@ def test_planted_tokens_are_found_nowhere(
     (dataset,) = lorax_batch("datasets", "upload", str(tmp_path / "rows.jsonl"), "--json")[-1:]
     create = ("jobs", "create", "--dataset", dataset["dataset_id"], "--json", *tokens)
     with lorax_batch.beside("fleet", "watch", "--json"):
+        lorax_batch("webhooks", "create", receiver.url)
         (good,) = lorax_batch(*create, "--base-model", MODEL, "--label", "a=b")
+        lorax_batch("jobs", "pause", good["job_id"])
+        rotate(service, outside, tmp_path / "settings.toml", old, new)
+        lorax_batch("jobs", "resume", good["job_id"])
         service.wait_killed()
         service.start()
         with service.client() as client:
@@ -133,6 +174,11 @@ def test_planted_tokens_are_found_nowhere(
             shown = show_everything(client, good["job_id"], bad["job_id"])
             (again,) = lorax_batch("jobs", "retry", bad["job_id"], "--json")
             assert JobStory(client, again["job_id"]).finish().state is JobState.FAILED
+    collector.wait_until(lambda: len(collector.named("job")) >= 3)
+    assert not holds(repr(collector.spans).encode(), secrets)
+    told = receiver.wait(lambda received: sum(b'"job.failed"' in each.body for each in received) == 2)
+    assert not holds(repr(told).encode(), secrets)
+    assert not holds(metrics_of(service).encode(), secrets)
     for wrong in (("--base-model", HUB_TOKEN), ("--base-model", MODEL, "--request-id", ADAPTER_TOKEN * 9)):
         lorax_batch(*create, *wrong, code=2)
     lorax_batch("jobs", "list", "--json")
@@ -147,6 +193,14 @@ def test_planted_tokens_are_found_nowhere(
     assert (service.directory / "data/objects").is_dir()
     assert files_with(secrets, service.directory, said) == []
     assert not holds("".join(capfd.readouterr()).encode(), secrets)
+
+
+def metrics_of(service: Service) -> str:
+    """Return what Prometheus would be told."""
+    port = re.findall(r'"port": (\d+), "event": "metrics_listening"', service.log.read_text())[-1]
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        text: str = answer.read().decode()
+    return text
 
 
 def show_everything(client: Client, *job_ids: str) -> str:
