@@ -138,7 +138,7 @@ async def test_results_go_to_standard_output(command: Command, service: Service)
     [
         (["create", "--dataset", "d", "--base-model", "m", "--label", "x"], "'x' is not of the form key=value"),
         (["create", "--dataset", "d", "--base-model", "m", "--deadline", "soon"], "'soon' is neither"),
-        (["create", "--dataset", "d", "--base-model", "m", "--hf-token-file", "/nope"], "/nope: No such file"),
+        (["create", "--dataset", "d", "--base-model", "m", "--hf-token-file", "/nope"], "--hf-token-file: /nope can't"),
         (["list", "--state", "done"], "'done' is none of validating, queued"),
         (["update", "job_1"], "nothing to change"),
         (["results", "job_1", "-o", "/nope/out"], "no such directory"),
