@@ -1,5 +1,7 @@
 """What answers of receivers mean, and which places are never called."""
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from ipaddress import ip_network
@@ -131,6 +133,25 @@ async def test_private_addresses_are_never_connected_to_in_whatever_way_they_are
         attempt = await sender.send(f"http://{host}:{port}/", HEADERS, b"{}")
     assert attempt.status == 0
     assert not attempt.delivered
+    assert receiver.received == []
+
+
+async def test_a_name_that_leads_elsewhere_once_it_was_checked(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DNS rebinding: public when its webhook is made, loopback when a message is sent."""
+    port = int(receiver.url.partition("127.0.0.1:")[2].partition("/")[0])
+    answers = iter(["93.184.216.34", "127.0.0.1"])
+
+    async def look_up(*_: object, **__: object) -> list[tuple[object, ...]]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (next(answers), port))]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
+    url = f"http://rebound.example:{port}/"
+    async with Sender(AddressRules(allow_http=True), SystemClock(), timeout_s=TIMEOUT_S) as sender:
+        await sender.check(url)
+        attempt = await sender.send(url, HEADERS, b"{}")
+    assert "127.0.0.1, which is not a public address" in attempt.error
     assert receiver.received == []
 
 
