@@ -20,6 +20,7 @@ from lorax_batch_scheduler.postgres.database import Database
 from lorax_batch_scheduler.postgres.database_watch import database_time
 from lorax_batch_scheduler.postgres.dataset_store import PostgresDatasetStore
 from lorax_batch_scheduler.postgres.delivery_store import PostgresDeliveryStore
+from lorax_batch_scheduler.postgres.driver_tls import driver_tls
 from lorax_batch_scheduler.postgres.export_store import PostgresExportStore
 from lorax_batch_scheduler.postgres.fleet_store import PostgresFleetStore
 from lorax_batch_scheduler.postgres.job_store import PostgresJobStore
@@ -99,10 +100,11 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             embedded = EmbeddedDatabase(directory.postgres)
             stack.push_async_callback(embedded.stop)
             dsn = await embedded.start()
-        database, clock = await _open_database(stack, dsn)
+        tls = driver_tls(dsn)
+        database, clock = await _open_database(stack, Database(dsn, tls=tls))
         secrets = PostgresSecretStore(database, sealer)
         await look_after_secrets(secrets, sealer)
-        listener = Listener(dsn)
+        listener = Listener(dsn, tls=tls)
         yield Stores(
             directory=directory,
             objects=objects,
@@ -153,8 +155,7 @@ async def _open_objects(stack: AsyncExitStack, settings: Settings, directory: Da
 
 
 @failpoint(before="start.before_database", after="start.after_database")
-async def _open_database(stack: AsyncExitStack, dsn: str) -> tuple[Database, DatabaseClock]:
-    database = Database(dsn)
+async def _open_database(stack: AsyncExitStack, database: Database) -> tuple[Database, DatabaseClock]:
     # Closed also when opening is given up half-way.
     stack.push_async_callback(database.close)
     await database.open()

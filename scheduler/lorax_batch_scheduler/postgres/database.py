@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
@@ -67,8 +68,17 @@ def database_errors() -> Iterator[None]:
 class Database:
     """A pool of connections; opened lazily, so that it outlives restarts of the server."""
 
-    def __init__(self, dsn: str, *, max_connections: int = 10, idle_transaction_s: float = IDLE_TRANSACTION_S) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        tls: ssl.SSLContext | None = None,
+        max_connections: int = 10,
+        idle_transaction_s: float = IDLE_TRANSACTION_S,
+    ) -> None:
+        """`tls`: see `driver_tls`; None: as the DSN says."""
         self._dsn = dsn
+        self.tls = tls
         self._max_connections = max_connections
         self._idle_transaction_s = idle_transaction_s
         self._pool: asyncpg.Pool | None = None
@@ -89,6 +99,7 @@ class Database:
         try:
             self._pool = await asyncpg.create_pool(
                 self._dsn,
+                ssl=self.tls,
                 # All of them from the start: a call that has to open one waits 20 to 60 ms longer.
                 min_size=self._max_connections,
                 max_inactive_connection_lifetime=0,

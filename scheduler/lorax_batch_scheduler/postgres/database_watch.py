@@ -70,6 +70,7 @@ class DatabaseWatch:
     async def _ask_on_one_connection(self) -> None:
         connection = await asyncpg.connect(
             self._database.dsn,
+            ssl=self._database.tls,
             timeout=self._timeout_s,
             command_timeout=self._timeout_s,
             server_settings={"application_name": "lorax-batch watch"},

@@ -1,6 +1,7 @@
 """Wake-ups from PostgreSQL: one listening connection a process, which comes back by itself."""
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from typing import Final
 
@@ -27,8 +28,10 @@ Hear = Callable[[str], None]
 class Listener:
     """Calls listeners with the id that changed, and with "" when wake-ups may have been missed."""
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, *, tls: ssl.SSLContext | None = None) -> None:
+        """`tls`: see `driver_tls`; None: as the DSN says."""
         self._dsn = dsn
+        self._tls = tls
         channels = (JOBS_CHANNEL, DATASETS_CHANNEL, FLEET_CHANNEL, ACCESS_CHANNEL, WEBHOOKS_CHANNEL)
         self._hearers: dict[str, list[Hear]] = {channel: [] for channel in channels}
 
@@ -63,7 +66,9 @@ class Listener:
 
     @failpoint(before="listen.before_connect")
     async def _listen(self) -> None:
-        connection = await asyncpg.connect(self._dsn, timeout=CONNECT_TIMEOUT_S, command_timeout=CONNECT_TIMEOUT_S)
+        connection = await asyncpg.connect(
+            self._dsn, ssl=self._tls, timeout=CONNECT_TIMEOUT_S, command_timeout=CONNECT_TIMEOUT_S
+        )
         gone = asyncio.Event()
         connection.add_termination_listener(lambda _: gone.set())
         try:

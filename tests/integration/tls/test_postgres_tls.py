@@ -3,8 +3,10 @@
 import pytest
 from lorax_batch_scheduler.errors import ConfigurationError
 from lorax_batch_scheduler.postgres.database import Database
+from lorax_batch_scheduler.postgres.driver_tls import driver_tls
 from lorax_batch_scheduler.postgres.tls_dsn import with_tls
 from lorax_batch_scheduler.tls.client_tls import ClientTls
+from structlog.testing import capture_logs
 
 from tests.bad_certificates import BAD_IDENTITIES
 from tests.certificates import Authority, write_anew
@@ -14,7 +16,7 @@ from tests.integration.tls.postgres_door import door_before
 
 async def use(dsn: str) -> None:
     """Connect as a service does, and ask something."""
-    database = Database(dsn, max_connections=1)
+    database = Database(dsn, tls=driver_tls(dsn), max_connections=1)
     try:
         await database.open()
         async with database.connection() as connection:
@@ -66,6 +68,31 @@ async def test_new_files_count_from_the_next_connection_on(
         assert "set database_ca to" in await trouble_of(dsn)
         write_anew(trusted, authority.file.read_bytes())
         await use(dsn)
+
+
+async def test_files_that_cannot_be_used_change_nothing(database: str, authority: Authority) -> None:
+    mine = authority.issue("mine")
+    async with door_before(database, authority.issue(), client_ca=authority.file) as door:
+        dsn = with_tls(door.dsn(), tls_of("database", ca=authority.file, own=mine))
+        live = Database(dsn, tls=driver_tls(dsn), max_connections=1)
+        try:
+            await live.open()
+            before = door.tls_connections
+            write_anew(mine.key, authority.issue("other").key.read_bytes())
+            with capture_logs() as said:
+                await live.come_back(0.0, patience_s=0)
+                async with live.connection() as connection:
+                    assert await connection.fetchval("SELECT 1") == 1
+            assert door.tls_connections > before
+            assert [entry["event"] for entry in said] == ["certificates_not_reloaded"]
+        finally:
+            await live.close()
+
+
+@pytest.mark.parametrize("query", ["", "sslmode=require", "sslmode=prefer&sslrootcert=x", "sslmode=verify-full"])
+def test_without_an_authority_the_driver_does_as_it_is_told(query: str) -> None:
+    assert driver_tls(f"postgresql://h/d?{query}") is None
+    assert driver_tls(f"postgresql://[h/d?{query}") is None
 
 
 @pytest.mark.parametrize("fault", BAD_IDENTITIES)
