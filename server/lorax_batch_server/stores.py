@@ -91,7 +91,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         sealer = make_sealer(settings, keys, directory)
         object_calls = ObjectCalls()
         objects = CountedObjectStore(await _open_objects(stack, settings, directory), object_calls)
-        buckets = _caller_buckets(settings)
+        buckets = caller_buckets(settings)
         embedded = None
         if settings.database_url is not None:
             dsn = with_tls(settings.database_url.get_secret_value(), settings.client_tls("database"))
@@ -132,7 +132,8 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         )
 
 
-def _caller_buckets(settings: Settings) -> S3CallerBuckets:
+def caller_buckets(settings: Settings) -> S3CallerBuckets:
+    """Return callers' buckets as the settings allow them. Raises `ConfigurationError`."""
     url = settings.object_store or ""
     return S3CallerBuckets(
         imports=settings.import_buckets,

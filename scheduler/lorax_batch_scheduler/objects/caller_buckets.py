@@ -75,7 +75,9 @@ class S3CallerBuckets:
 
         with _refusals(uri, IMPORT_SETTING):
             async with self._client(location) as client:
-                download = S3Download(client, location.bucket, key, uri, offset=0, settings=self._tls_to(location).settings)
+                download = S3Download(
+                    client, location.bucket, key, uri, offset=0, settings=self._tls_to(location).settings
+                )
                 async with aclosing(download.blocks(_BLOCK_BYTES)) as blocks:
                     async for block in blocks:
                         yield block
@@ -102,11 +104,11 @@ class S3CallerBuckets:
             ConfigurationError: it is not, or not so.
             ObjectStoreError: its store can't be reached, or is in trouble.
         """
-        location = parse_s3_location(url, what="bucket")
+        location = parse_allowed_place(url, what="bucket").location
         from lorax_batch_scheduler.objects.s3_check import find_bucket
 
         async with self._client(location) as client:
-            return await find_bucket(client, location, settings=self._tls.settings)
+            return await find_bucket(client, location, settings=self._tls_to(location).settings)
 
     @asynccontextmanager
     async def _client(self, location: S3Location) -> "AsyncIterator[S3Client]":

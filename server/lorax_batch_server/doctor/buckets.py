@@ -9,6 +9,7 @@ from lorax_batch_scheduler.objects.caller_buckets import S3CallerBuckets
 
 from lorax_batch_server.doctor.finding import Finding, ok, warning, wrong
 from lorax_batch_server.settings import Settings
+from lorax_batch_server.stores import caller_buckets
 
 TIMEOUT_S: Final = 20.0
 
@@ -16,9 +17,10 @@ TIMEOUT_S: Final = 20.0
 async def check_buckets(settings: Settings) -> AsyncIterator[Finding]:
     """Yield what is found of each entry of `import_buckets` and `export_buckets`; nothing is written."""
     try:
-        buckets = S3CallerBuckets(tls=settings.client_tls("bucket"))
-    except ConfigurationError:
-        return  # told of the files
+        buckets = caller_buckets(settings)
+    except ConfigurationError as error:
+        yield wrong("callers' buckets", str(error), "correct it: the service does not start so")
+        return
     for setting in ("import_buckets", "export_buckets"):
         for url in getattr(settings, setting):
             yield await _judge(buckets, setting, url)

@@ -37,11 +37,13 @@ async def test_what_the_service_reaches_the_doctor_reaches(
     async with (
         door_before(database, server, client_ca=authority.file) as door,
         tls_before(moto_url, server, client_ca=authority.file) as store,
+        tls_before(moto_url, server, client_ca=authority.file) as other_store,
         tls_before(simulator.url, server, client_ca=authority.file) as lorax,
     ):
         place = moto_store_url.replace(moto_url, store)
         arguments = ("--database-url", door.dsn(), "--object-store", place, "--server", lorax, "--data-dir", tmp_path)
-        buckets = {"LORAX_BATCH_IMPORT_BUCKETS": place, "LORAX_BATCH_EXPORT_BUCKETS": f"s3://no-such-{place[5:]}"}
+        theirs = moto_store_url.replace(moto_url, other_store).replace("/store?", "/theirs?")
+        buckets = {"LORAX_BATCH_IMPORT_BUCKETS": theirs, "LORAX_BATCH_EXPORT_BUCKETS": f"s3://no-such-{theirs[5:]}"}
         asked = ("database version", "object store", "object store clock", "import_buckets", f"server {lorax}")
         trusting = {
             name: value
