@@ -115,6 +115,10 @@ class Catalogue:
             return self._by_directory(parts[-1].casefold())
         return None
 
+    def identify(self, model_id: str) -> BaseModel:
+        """Return the model that `find` finds, else one of that name of which nothing more is known."""
+        return self.find(model_id) or _unlisted(model_id)
+
     def resolve(self, name: str) -> BaseModel:
         """Return the model of that name, alias or hub id.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import structlog
-from lorax_batch_scheduler.catalogue import BaseModel, Catalogue
+from lorax_batch_scheduler.catalogue import Catalogue
 from lorax_batch_scheduler.clock import Clock
 from lorax_batch_scheduler.errors import DatabaseError
 from lorax_batch_scheduler.estimates import Estimates
@@ -107,7 +107,7 @@ class SchedulerPart:
         )
         self._estimates = Estimates()
         self._learned = LearnedKeeper(self._estimates.book, stores.learned, clock)
-        self._learner = Learner(self._estimates, model_of=self._model, clock=clock)
+        self._learner = Learner(self._estimates, model_of=self._catalogue.identify, clock=clock)
         self.tally.coverage = self._estimates.calibration.coverage
         self._keeper.on_lost(self.tally.lease_lost)
         self._scheduler = self._make_scheduler()
@@ -128,7 +128,7 @@ class SchedulerPart:
             placer=self._make_placer(),
             learner=self._learner,
             unfit=UnfitJobs(stores.fleet, fail=settings.unfit_jobs == "fail", alone=self._exclusive, clock=clock),
-            refresh_needs=RowNeeds(self._all_slots, self._model).refresh,
+            refresh_needs=RowNeeds(self._all_slots, self._catalogue.identify).refresh,
         )
         self._ingestion = self._make_ingestion(removals, directory)
         self._exporter = Exporter(
@@ -271,7 +271,7 @@ class SchedulerPart:
                 mismatch=lambda reported: self._mismatch(launched.model, reported),
                 probe=ServerProbe(launched.url, tls=self._server_tls),
                 make_runner=make_runner,
-                base_model_of=self._base_model_of,
+                base_model_of=lambda model: self._catalogue.identify(model).name,
                 on_change=on_change,
                 clock=self._clock,
             )
@@ -289,7 +289,7 @@ class SchedulerPart:
             ),
             keep_servers=settings.keep_servers,
             on_change=fleet_changed,
-            base_model_of=self._base_model_of,
+            base_model_of=lambda model: self._catalogue.identify(model).name,
             on_ready=lambda family, kind, seconds: self._estimates.server_ready(family, kind, seconds=seconds),
         )
 
@@ -301,7 +301,7 @@ class SchedulerPart:
             estimates=self._estimates,
             learner=self._learner,
             left=WorkLeft(self._stores.jobs, self._clock),
-            model_of=self._model,
+            model_of=self._catalogue.identify,
             clock=self._clock,
         )
 
@@ -327,7 +327,7 @@ class SchedulerPart:
     async def _make_launch(self, known: KnownJob, slot: Slot) -> Launch:
         return derive_launch(
             known.job.server_config,
-            self._model(known.job.base_model_id),
+            self._catalogue.identify(known.job.base_model_id),
             slot,
             shape_of(each for each in self._scheduler.book.runnable if each.family == known.family),
             default_tag="",
@@ -337,29 +337,9 @@ class SchedulerPart:
     def _all_slots(self) -> list[Slot]:
         return [*self._fleet.slots(), *(status.slot for status in self._record.others.slots)]
 
-    def _model(self, name: str) -> BaseModel:
-        """Return a model of the catalogue, or one of its name of which nothing is known."""
-        known = self._catalogue.find(name)
-        if known is not None:
-            return known
-        return BaseModel(
-            name=name,
-            hf_id=name,
-            aliases=(),
-            parameters=0,
-            bytes_per_weight=2.0,
-            context_length=0,
-            kv_bytes_per_token=None,
-        )
-
     def _mismatch(self, asked: str, reported: str) -> str:
         """Return what is wrong with what a server reports; nothing with a static one, which was asked for nothing."""
-        return mismatch_reason(self._model(asked), reported) if asked else ""
-
-    def _base_model_of(self, model: str) -> str:
-        """Return the catalogue's name of a model, or its own where the catalogue does not know it."""
-        known = self._catalogue.find(model)
-        return known.name if known is not None else model
+        return mismatch_reason(self._catalogue.identify(asked), reported) if asked else ""
 
     def _make_caretaker(self) -> Caretaker:
         stores = self._stores

@@ -42,6 +42,12 @@ def test_what_a_server_reports_is_matched(catalogue: Catalogue, model_id: str, n
     assert (found.name if found else None) == name
 
 
+def test_a_model_that_nobody_knows_is_one_of_its_name(catalogue: Catalogue) -> None:
+    assert catalogue.identify("org/new").name == "org/new"
+    assert catalogue.identify("org/new").parameters == 0
+    assert catalogue.identify("mistral-7b") is catalogue.find("mistral-7b")
+
+
 def test_an_adapter_directory_is_no_base_model(catalogue: Catalogue) -> None:
     assert catalogue.named("/adapters/zephyr-7b-beta") is None
 
