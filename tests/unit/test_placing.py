@@ -113,7 +113,7 @@ def test_a_busy_slot_is_switched_only_for_a_claim_that_is_much_stronger_and_when
 def test_a_family_with_many_slots_gives_one_up_although_its_first_job_is_as_urgent():
     held = [slot(f"s{n}", replace(server("m"), server_id=f"m{n}")) for n in range(6)]
     jobs = [job("tiny", work=5), job("long", work=50_000), job("other", "n", work=400, tenant="u")]
-    overdue = [replace(each, virtual_finish=NOW - 60) if each.job_id != "long" else each for each in jobs]
+    overdue = [replace(each, virtual_left_s=0.0) if each.job_id != "long" else each for each in jobs]
     assert len(drains(plan(view(held, [family("m"), family("n")], overdue)))) == 1
 
 
@@ -138,10 +138,21 @@ def test_an_idle_server_gives_way_at_once_and_is_released_when_nobody_wants_its_
 
 
 def test_a_near_deadline_goes_first_and_takes_slots():
-    jobs = [job("small", work=10), job("dated", work=500, deadline=NOW + 700)]
+    jobs = [job("small", work=60), job("dated", work=500, deadline=NOW + 700)]
     assert order(plan(view([slot("s", server("m"))], [family("m")], jobs))) == ("dated", "small")
     late = [jobs[0], replace(jobs[1], deadline=NOW + 200)]
     assert order(plan(view([slot("s", server("m"))], [family("m")], late))) == ("small", "dated")
+
+
+def test_a_near_deadline_lets_jobs_pass_that_leave_it_half_of_its_laxity():
+    small = [job(f"small{n}", work=30) for n in range(3)]
+    jobs = [*small, job("dated", work=500, deadline=NOW + 700)]  # 100 s are spared: the work may be a fifth larger
+    placed = order(plan(view([slot("s", server("m"))], [family("m")], jobs)))
+    assert placed == ("small0", "dated", "small1", "small2")
+    later = [*small, jobs[-1], job("next", work=20, deadline=NOW + 715)]  # passing the first puts off the second
+    assert order(plan(view([slot("s", server("m"))], [family("m")], later)))[0] == "small0"
+    tight = [*small, jobs[-1], job("next", work=20, deadline=NOW + 670)]
+    assert order(plan(view([slot("s", server("m"))], [family("m")], tight)))[0] == "next"
 
 
 def test_tenants_share_by_weight_and_equal_jobs_go_by_id():
@@ -154,6 +165,14 @@ def test_a_flood_of_one_tenant_does_not_hold_up_another():
     flood = [job(f"flood{n}", tenant="flood") for n in range(20)]
     placed = order(plan(view([slot("s", server("m"))], [family("m")], [*flood, job("z", tenant="quiet")])))
     assert placed.index("z") <= 1
+
+
+def test_late_jobs_of_one_tenant_do_not_hold_up_another_and_go_before_its_own():
+    late = [replace(job(f"late{n}", tenant="flood"), virtual_left_s=0.0) for n in range(20)]
+    jobs = [*late, job("tiny", work=1, tenant="flood"), job("z", tenant="quiet")]
+    placed = order(plan(view([slot("s", server("m"))], [family("m")], jobs)))
+    assert placed.index("z") <= 1
+    assert placed[-1] == "tiny"
 
 
 def test_a_job_that_has_waited_long_goes_before_younger_ones_of_higher_priority():

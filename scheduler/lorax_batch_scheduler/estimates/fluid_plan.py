@@ -13,7 +13,7 @@ from typing import Final
 from lorax_batch_scheduler.estimates.fluid_family import FluidFamily
 from lorax_batch_scheduler.packing.claims import reference_work
 from lorax_batch_scheduler.packing.cluster import ClusterView, FamilyView, HostedState, JobView, SlotView
-from lorax_batch_scheduler.packing.fair_clock import VirtualJob, ends
+from lorax_batch_scheduler.packing.entitlements import entitlements
 from lorax_batch_scheduler.packing.knobs import DEFAULT_KNOBS
 
 DRAIN_S: Final = 15.0
@@ -61,7 +61,8 @@ class _FluidPlan:
         for slot in view.slots:
             self._kinds[slot.kind] = self._kinds.get(slot.kind, 0) + 1
         self._views = {family.family_id: family for family in view.families}
-        self._entitled = _entitlements(view, self._kinds)
+        work_s = {job.job_id: reference_work(job.work_s, self._kinds) for job in view.jobs}
+        self._entitled = entitlements(view, work_s)
         self._families = self._make_families(deadlines_first=deadlines_first)
         self._slots = {slot.slot_id: slot for slot in view.slots}
         self._free: dict[str, tuple[SlotView, float]] = {}
@@ -195,23 +196,3 @@ class _FluidPlan:
 
 def _by_urgency(family: FluidFamily) -> tuple[float, float, str]:
     return family.urgency
-
-
-def _entitlements(view: ClusterView, kinds: Mapping[str, int]) -> dict[str, float]:
-    """Return when each job ends on the fair clock."""
-    known = {job.job_id: job.virtual_finish for job in view.jobs if job.virtual_finish is not None}
-    running = [
-        VirtualJob(
-            job_id=job.job_id,
-            tenant=job.tenant,
-            priority=job.priority,
-            arrival=job.arrival,
-            left_s=reference_work(job.work_s, kinds) if job.virtual_left_s is None else job.virtual_left_s,
-        )
-        for job in view.jobs
-        if job.virtual_finish is None
-    ]
-    capacity = float(max(len(view.slots), 1))
-    return known | {
-        end.job_id: end.time for end in ends(running, now=view.now, capacity=capacity, weights=view.weights)
-    }

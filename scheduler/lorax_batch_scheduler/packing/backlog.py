@@ -25,13 +25,12 @@ class Backlog:
         pairs = zip(self._weights, self._ends, strict=True)
         return max((weight / (setup_s + end) for weight, end in pairs if end > 0), default=0.0)
 
-    def last(self, share: float) -> float:
-        """Return the mean urgency of the last part of it, the one that is served by so great a share of the servers."""
-        whole = self.work_s
-        if whole <= 0 or share <= 0:
+    def between(self, begin: float, end: float) -> float:
+        """Return the mean urgency of the work between two marks; 0 when there is none."""
+        end = min(end, self.work_s)
+        if end <= begin:
             return 0.0
-        first = whole * (1 - min(share, 1.0))
-        return (self._weights[-1] - self._weight(first)) / (whole - first)
+        return (self._weight(end) - self._weight(begin)) / (end - begin)
 
     def _weight(self, mark: float) -> float:
         index = bisect_right(self._ends, mark) - 1

@@ -16,8 +16,9 @@ from typing import Final
 
 from lorax_batch_scheduler.packing.backlog import Backlog
 from lorax_batch_scheduler.packing.cluster import ClusterView, FamilyView, HostedState, JobView, SlotView
-from lorax_batch_scheduler.packing.fair_clock import VirtualJob, ends
+from lorax_batch_scheduler.packing.entitlements import entitlements
 from lorax_batch_scheduler.packing.knobs import Knobs
+from lorax_batch_scheduler.packing.serving_order import serving_order
 from lorax_batch_scheduler.packing.window import window_part
 
 NO_CAP: Final = 1 << 30
@@ -42,6 +43,8 @@ class Claim:
     """The sum of their speeds."""
     needed: float
     """Capacity that its deadlines take."""
+    horizon_s: float
+    """How far ahead one more slot and one less are weighed."""
     part: float = 0.0
     """Capacity that it may have while others want slots."""
     most: int = NO_CAP
@@ -61,7 +64,7 @@ class Claim:
         """Return how urgent the work is that one more slot would do; what deadlines take counts as the first jobs."""
         if self.hosts == 0 or self.capacity < self.needed:
             return self.index
-        return self.backlog.last(speed / max(self.capacity + speed, 1e-9))
+        return self._urgency_beyond(self.capacity, speed)
 
     def gain(self, kind: str) -> float:
         """Return how urgent the work is that one more slot of a kind would do in a second."""
@@ -73,7 +76,12 @@ class Claim:
         speed = self.speeds.get(kind, 0.0)
         if self.hosts <= 1 or self.capacity - speed < self.needed:
             return self.index * speed
-        return self.backlog.last(speed / max(self.capacity, speed, 1e-9)) * speed
+        return self._urgency_beyond(max(self.capacity - speed, 0.0), speed) * speed
+
+    def _urgency_beyond(self, capacity: float, speed: float) -> float:
+        """Return how urgent the work is that a slot does within the horizon which others of that capacity don't."""
+        seconds = min(self.horizon_s, self.work_s / max(capacity + speed, 1e-9))
+        return self.backlog.between(capacity * seconds, (capacity + speed) * seconds)
 
     def add(self, kind: str, slots: int = 1) -> None:
         """Count slots of a kind that it is given; fewer than none: that are taken from it."""
@@ -107,7 +115,7 @@ class _Claims:
         self._knobs = knobs
         kinds = count_kinds(view.slots)
         self._work = {job.job_id: reference_work(job.work_s, kinds) for job in view.jobs}
-        self._finishes = self._virtual_finishes()
+        self._entitled_to = entitlements(view, self._work)
 
     def claims(self) -> list[Claim]:
         families = {family.family_id: family for family in self._view.families}
@@ -121,27 +129,8 @@ class _Claims:
         self._set_parts(claims)
         return claims
 
-    def _virtual_finishes(self) -> dict[str, float]:
-        view = self._view
-        known = {job.job_id: job.virtual_finish for job in view.jobs if job.virtual_finish is not None}
-        running = [
-            VirtualJob(
-                job_id=job.job_id,
-                tenant=job.tenant,
-                priority=job.priority,
-                arrival=job.arrival,
-                left_s=self._work[job.job_id] if job.virtual_left_s is None else job.virtual_left_s,
-            )
-            for job in view.jobs
-            if job.virtual_finish is None
-        ]
-        capacity = float(max(len(view.slots), 1))
-        return known | {
-            end.job_id: end.time for end in ends(running, now=view.now, capacity=capacity, weights=view.weights)
-        }
-
     def _urgency(self, job: JobView, laxity: float | None) -> float:
-        urgency = 1 / max(self._finishes[job.job_id] - self._view.now, self._knobs.nearest_s)
+        urgency = 1 / max(self._entitled_to[job.job_id] - self._view.now, self._knobs.nearest_s)
         return urgency if laxity is None else max(urgency, 1 / max(laxity, self._knobs.nearest_s / 4))
 
     def _claim(self, family: FamilyView, jobs: list[JobView], hosts: Sequence[str]) -> Claim:
@@ -149,13 +138,7 @@ class _Claims:
         capacity = sum(speeds.get(kind, 0.0) for kind in hosts)
         laxities, needed = self._near_deadlines(family, jobs, capacity)
         urgencies = {job.job_id: self._urgency(job, laxities.get(job.job_id)) for job in jobs}
-
-        def rank(job: JobView) -> tuple[bool, float, str]:
-            if job.job_id in laxities:
-                return False, job.deadline or 0.0, job.job_id
-            return True, self._finishes[job.job_id], job.job_id
-
-        jobs = sorted(jobs, key=rank)
+        jobs = serving_order(jobs, entitled=self._entitled_to, laxities=laxities, work_s=self._work, capacity=capacity)
         setup_s = 0.0 if hosts else min(family.setup_s.values())
         backlog = Backlog((self._work[job.job_id], urgencies[job.job_id]) for job in jobs)
         return Claim(
@@ -168,6 +151,7 @@ class _Claims:
             hosts=len(hosts),
             capacity=capacity,
             needed=needed,
+            horizon_s=max(self._knobs.horizon * min(family.setup_s.values()), self._knobs.nearest_s),
         )
 
     def _speeds(self, jobs: Sequence[JobView]) -> dict[str, float]:
@@ -225,11 +209,10 @@ class _Claims:
 
         By work alone, all families would end together, and the small ones late.
         """
-        nearest_s = self._knobs.part_horizon * min(claim.family.setup_s.values())
         most = work = 0.0
         for job in claim.jobs:
             work += self._work[job.job_id]
-            most = max(most, work / max(self._finishes[job.job_id] - self._view.now, nearest_s, 1.0))
+            most = max(most, work / max(self._entitled_to[job.job_id] - self._view.now, claim.horizon_s))
         return most
 
 

@@ -1,6 +1,6 @@
 """The virtual fair clock: an imaginary cluster that tenants share by weight at every instant.
 
-A tenant's jobs run there one after another: by priority, which rises with age, then shortest first. A job's finish
+A tenant's jobs run there one after another: by priority, which rises with age, late ones first, then shortest first. A job's finish
 time there is its entitlement: whoever serves real jobs in the order of these times lets jobs run one after another,
 while nobody ends later than under fair sharing (the fair sojourn protocol of Friedman and Henderson).
 """
@@ -23,6 +23,8 @@ class VirtualJob:
     arrival: float
     left_s: float
     """Work left there, in slot-seconds."""
+    late: bool = False
+    """It has ended there once: it goes before its tenant's others of its priority."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +76,9 @@ def _weight(weights: Mapping[str, float], tenant: str) -> float:
 
 
 def _queues(jobs: Iterable[VirtualJob], now: float) -> dict[str, list[VirtualJob]]:
-    def rank(job: VirtualJob) -> tuple[int, float, float, str]:
+    def rank(job: VirtualJob) -> tuple[int, bool, float, float, str]:
         aged = job.priority + int(max(now - job.arrival, 0.0) / AGEING_S)
-        return -aged, job.left_s, job.arrival, job.job_id
+        return -aged, not job.late, job.left_s, job.arrival, job.job_id
 
     queues: dict[str, list[VirtualJob]] = {}
     for job in sorted(jobs, key=rank):

@@ -15,8 +15,9 @@ class Knobs:
     """A claim must be so many times stronger than that of the family whose slot it takes."""
     payback: float = 1.5
     """A server works for so many of its set-ups before its slot may be taken."""
-    part_horizon: float = 4.0
-    """A family may have the slots that end its jobs when they are entitled to, or in so many set-ups when later."""
+    horizon: float = 4.0
+    """What one more slot would do is looked at for so many set-ups, and families may have the slots that end their
+    jobs when they are entitled to, or in that time when later."""
     deadline_margin: float = 1.2
     """A job with a deadline is taken to need so many times the work that is estimated, and a row beyond it."""
     critical_share: float = 0.2
