@@ -1,8 +1,8 @@
 """The virtual fair clock: an imaginary cluster that tenants share by weight at every instant.
 
-A tenant's jobs run there one after another: by priority, which rises with age, late ones first, then shortest first. A job's finish
-time there is its entitlement: whoever serves real jobs in the order of these times lets jobs run one after another,
-while nobody ends later than under fair sharing (the fair sojourn protocol of Friedman and Henderson).
+A tenant's jobs run there one after another: by priority, which rises with age, then late ones, then shortest first. A
+job's finish time there is its entitlement: whoever serves real jobs in the order of these times lets jobs run one after
+another, while nobody ends later than under fair sharing (the fair sojourn protocol of Friedman and Henderson).
 """
 
 from collections.abc import Iterable, Mapping

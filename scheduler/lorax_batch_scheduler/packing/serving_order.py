@@ -7,8 +7,8 @@ from typing import Final
 
 from lorax_batch_scheduler.packing.cluster import JobView
 
-YIELDED: Final = 0.5
-"""Jobs with near deadlines let others pass for so much of their laxity: estimates may be off."""
+YIELDED: Final = 0.1
+"""Jobs with near deadlines let others pass for so much of their laxity: with much more, some come too late."""
 
 
 def serving_order(
