@@ -18,9 +18,9 @@ def test_a_tenants_jobs_run_shortest_first_and_end_there():
     long, short = job("long", 100), job("short", 10)
     advance(queue, long, short, now=0)
     advance(queue, long, short, now=20)
-    assert queue.left_s("short") == 0
+    assert (queue.left_s("short"), queue.finish("short")) == (None, 5.0)
     assert queue.left_s("long") == pytest.approx(70)
-    assert queue.left_s("unknown") is None
+    assert queue.finish("long") is None
 
 
 def test_tenants_share_by_weight():

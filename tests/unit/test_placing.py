@@ -113,7 +113,7 @@ def test_a_busy_slot_is_switched_only_for_a_claim_that_is_much_stronger_and_when
 def test_a_family_with_many_slots_gives_one_up_although_its_first_job_is_as_urgent():
     held = [slot(f"s{n}", replace(server("m"), server_id=f"m{n}")) for n in range(6)]
     jobs = [job("tiny", work=5), job("long", work=50_000), job("other", "n", work=400, tenant="u")]
-    overdue = [replace(each, virtual_left_s=0.0) if each.job_id != "long" else each for each in jobs]
+    overdue = [replace(each, virtual_finish=NOW - 60) if each.job_id != "long" else each for each in jobs]
     assert len(drains(plan(view(held, [family("m"), family("n")], overdue)))) == 1
 
 
@@ -166,7 +166,7 @@ def test_a_flood_of_one_tenant_does_not_hold_up_another():
 
 
 def test_late_jobs_of_one_tenant_do_not_hold_up_another_and_go_before_its_own():
-    late = [replace(job(f"late{n}", tenant="flood"), virtual_left_s=0.0) for n in range(20)]
+    late = [replace(job(f"late{n}", tenant="flood"), virtual_finish=NOW - 60) for n in range(20)]
     jobs = [*late, job("tiny", work=1, tenant="flood"), job("z", tenant="quiet")]
     placed = order(plan(view([slot("s", server("m"))], [family("m")], jobs)))
     assert placed.index("z") <= 1

@@ -77,7 +77,9 @@ class JobView:
     """Work left by GPU kind, estimated."""
     deadline: float | None = None
     virtual_left_s: float | None = None
-    """Work left in the imaginary cluster of the fair clock; 0: it has ended there; None: it has just come."""
+    """Work left in the imaginary cluster of the fair clock; None: it has just come."""
+    virtual_finish: float | None = None
+    """When it ended in the imaginary cluster, if it has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,11 +10,11 @@ LEAST_S: Final = 1e-6
 
 
 class FairQueue:
-    """Knows of each living job how much is left of it there, or that it has ended there."""
+    """Knows of each living job how much is left of it there, or when it ended there."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, VirtualJob] = {}
-        self._ended: set[str] = set()
+        self._finish: dict[str, float] = {}
         self._arrival: dict[str, float] = {}
         self._real_left: dict[str, float] = {}
         """Of living jobs: work left in the real cluster, as last told."""
@@ -30,7 +30,8 @@ class FairQueue:
         left, ended = advance(self._jobs.values(), now=self._now, until=now, capacity=capacity, weights=weights)
         self._now = now
         living = {job.job_id: job for job in jobs}
-        self._ended = (self._ended | ended.keys()) & living.keys()
+        known = self._finish | ended
+        self._finish = {job_id: time for job_id, time in known.items() if job_id in living}
         virtual: dict[str, VirtualJob] = {}
         for job_id, rest in left.items():
             if job_id not in living:
@@ -41,18 +42,20 @@ class FairQueue:
             if job_id in virtual:
                 old = virtual[job_id]
                 virtual[job_id] = replace(job, arrival=old.arrival, left_s=old.left_s)
-            elif job_id not in self._ended:
+            elif job_id not in self._finish:
                 virtual[job_id] = replace(job, left_s=max(job.left_s, LEAST_S))
         self._arrival = {job_id: self._arrival.get(job_id, job.arrival) for job_id, job in living.items()}
         self._real_left = {job_id: job.left_s for job_id, job in living.items()}
         self._jobs = virtual
 
     def left_s(self, job_id: str) -> float | None:
-        """Return what is left of a job there, 0 when it has ended there; None of a job that is not known."""
+        """Return what is left of a job there; None when it has ended there."""
         job = self._jobs.get(job_id)
-        if job is None:
-            return 0.0 if job_id in self._ended else None
-        return job.left_s
+        return job.left_s if job is not None else None
+
+    def finish(self, job_id: str) -> float | None:
+        """Return when a job ended there; None while it has not."""
+        return self._finish.get(job_id)
 
     def arrival(self, job_id: str) -> float:
         """Return when a living job came. Raises `KeyError` for any other."""

@@ -131,6 +131,7 @@ class Knowledge:
             work_s=work_s,
             deadline=job.deadline_s,
             virtual_left_s=self._queue.left_s(job.id),
+            virtual_finish=self._queue.finish(job.id),
         )
 
     def _work(self, run: JobRun) -> dict[str, float]:

@@ -229,6 +229,7 @@ class ClusterSight:
             work_s=_slot_s(work),
             deadline=self.moment(job.deadline, now),
             virtual_left_s=self._queue.left_s(job.job_id),
+            virtual_finish=self._queue.finish(job.job_id),
         )
 
     def moment(self, time: datetime | None, now: float) -> float | None:
