@@ -23,7 +23,7 @@ WITH_SHARD = (
 )
 """Like a launcher: what it starts is in a process group of its own, and outlives it."""
 SLEEPER = "import time; time.sleep(600)"
-SHOWS_ALL = "import os, sys; print(sys.argv[1:]); print(sorted(os.environ.items())); sys.exit(7)"
+SHOWS_ALL = "import os, sys; print(sys.argv[1:-1]); print(sorted(os.environ.items())); sys.exit(7)"
 
 
 def script_host(
@@ -35,8 +35,10 @@ def script_host(
     **slot: Any,
 ) -> CommandHost:
     """Return a host of one slot, `gpu-0`, whose servers run a script."""
+    # The port comes last, for scripts that have no use for it: a template must have it.
+    command = [sys.executable, "-c", script, *arguments, *([] if "{port}" in arguments else ["{port}"])]
     document = {
-        "templates": {"script": {"command": [sys.executable, "-c", script, *arguments], **(template or {})}},
+        "templates": {"script": {"command": command, **(template or {})}},
         "slots": [{"id": "gpu-0", "gpus": list(gpus), "template": "script", "grace_s": 10, **slot}],
     }
     plan = parse_fleet(document, "test")

@@ -188,7 +188,7 @@ async def test_a_stop_command_that_fails_is_replaced_by_a_signal(tmp_path: Path)
 
 
 async def test_a_program_that_is_not_there_is_named_and_leaves_the_slot_free(tmp_path: Path) -> None:
-    host = script_host(tmp_path, SLEEPER, template={"command": ["no-such-launcher", "{model}"]})
+    host = script_host(tmp_path, SLEEPER, template={"command": ["no-such-launcher", "{port}"]})
     async with running(host) as live:
         with pytest.raises(FleetError, match=r"gpu-0.*no-such-launcher.*PATH"):
             await live.host.start("gpu-0", LAUNCH)
