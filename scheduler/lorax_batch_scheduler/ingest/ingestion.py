@@ -106,7 +106,7 @@ class Ingestion:
         await self._datasets.release_datasets(self._claimed_by)
 
     async def ingest_next(self) -> bool:
-        """Ingest the oldest dataset that nobody else does; False when there is none. Raises `DatabaseError`."""
+        """Ingest the next dataset that nobody else does; False when there is none. Raises `DatabaseError`."""
         now = self._clock.monotonic()
         self._not_before = {key: when for key, when in self._not_before.items() if when > now}
         self._claimed_by = self._scheduler_id()

@@ -55,17 +55,40 @@ RETURNING *
 SELECT first_byte, byte_count, key FROM upload_parts WHERE dataset_id = $1 ORDER BY first_byte
 
 -- claim_dataset --
--- The oldest one to ingest that nobody else is busy with; first what a claim has taken whose answer was lost.
-WITH alive AS (
+-- The oldest one of the tenant whose last turn is longest ago; first what a claim has taken whose answer was lost.
+WITH RECURSIVE alive AS (
     SELECT scheduler_id FROM schedulers WHERE scheduler_id = $1 AND lease_until > now() FOR KEY SHARE
+), waiting AS (
+    -- Each tenant with something to ingest, by one step in the index.
+    SELECT min(tenant) AS tenant FROM datasets WHERE state = 'VALIDATING' AND scheduler_id IS NULL
+    UNION ALL
+    SELECT (SELECT min(tenant) FROM datasets
+            WHERE state = 'VALIDATING' AND scheduler_id IS NULL AND tenant > waiting.tenant)
+    FROM waiting WHERE waiting.tenant IS NOT NULL
+), candidates AS (
+    SELECT dataset_id, 0 AS place, 0 AS turn, dataset_no FROM datasets
+    WHERE state = 'VALIDATING' AND scheduler_id = $1 AND dataset_id <> ALL ($2::text[])
+    UNION ALL
+    -- More than one, also of each: others that claim in this moment have locked the first.
+    SELECT oldest.dataset_id, oldest.place, coalesce(ingest_turns.turn, 0), oldest.dataset_no
+    FROM waiting LEFT JOIN ingest_turns USING (tenant) CROSS JOIN LATERAL (
+        SELECT dataset_id, dataset_no, row_number() OVER (ORDER BY dataset_no) AS place FROM datasets
+        WHERE tenant = waiting.tenant AND state = 'VALIDATING' AND scheduler_id IS NULL
+            AND dataset_id <> ALL ($2::text[])
+        ORDER BY dataset_no LIMIT 16) AS oldest
+    ORDER BY place, turn, dataset_no LIMIT 16
 ), free AS (
-    SELECT dataset_id FROM datasets
-    WHERE state = 'VALIDATING' AND (scheduler_id IS NULL OR scheduler_id = $1) AND dataset_id <> ALL ($2::text[])
-    ORDER BY scheduler_id IS NULL, dataset_no LIMIT 1
-    FOR NO KEY UPDATE SKIP LOCKED
+    SELECT dataset_id FROM datasets JOIN candidates USING (dataset_id)
+    WHERE state = 'VALIDATING' AND (scheduler_id IS NULL OR scheduler_id = $1)
+    ORDER BY candidates.place, candidates.turn, candidates.dataset_no LIMIT 1
+    FOR NO KEY UPDATE OF datasets SKIP LOCKED
+), claimed AS (
+    UPDATE datasets SET scheduler_id = alive.scheduler_id FROM free, alive WHERE datasets.dataset_id = free.dataset_id
+    RETURNING datasets.*
+), turn AS (
+    INSERT INTO ingest_turns (tenant) SELECT tenant FROM claimed ON CONFLICT (tenant) DO UPDATE SET turn = DEFAULT
 )
-UPDATE datasets SET scheduler_id = alive.scheduler_id FROM free, alive WHERE datasets.dataset_id = free.dataset_id
-RETURNING datasets.*, (SELECT dataset_rows FROM tenants WHERE tenants.tenant = datasets.tenant) AS max_rows
+SELECT claimed.*, tenants.dataset_rows AS max_rows FROM claimed JOIN tenants USING (tenant)
 
 -- release_datasets --
 -- Gives back what a scheduler has claimed to ingest.
