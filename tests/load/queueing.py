@@ -117,7 +117,6 @@ def plan_ms(jobs: int, servers: int = 16, adapters: int = 4) -> float:
         servers=tuple(
             ServerView(
                 server_id=f"server_{number}",
-                url="http://localhost",
                 state=ServerState.READY,
                 reason="",
                 base_model_id="base",

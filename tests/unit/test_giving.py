@@ -42,7 +42,6 @@ def job(
 def server(server_id: str, wanted: int = 2000, load: float = 0.0, model: str | None = "m", **fields) -> ServerView:
     return ServerView(
         server_id=server_id,
-        url=f"http://{server_id}",
         state=fields.pop("state", ServerState.READY),
         reason=fields.pop("reason", ""),
         base_model_id=model,
@@ -95,9 +94,9 @@ def test_a_job_that_waits_is_told_why() -> None:
     assert reason() == "waiting for a server of m: none runs yet; `lorax-batch fleet slots` shows where one could"
     assert reason(server("s", model="other")) == "waiting for a server of m: none hosts it (hosted: other)"
     silent = server("s", model=None, state=ServerState.UNREACHABLE, reason="connection refused")
-    assert "not known yet what these host: http://s: connection refused" in reason(silent)
+    assert "not known yet what these host: s: connection refused" in reason(silent)
     down = server("s", state=ServerState.UNREACHABLE, reason="connection refused")
-    assert reason(down) == "waiting for a server of m to be ready: http://s: connection refused"
+    assert reason(down) == "waiting for a server of m to be ready: s: connection refused"
     assert "waiting for its turn" in reason(server("s", wanted=0))
 
 
@@ -109,7 +108,7 @@ def test_of_servers_that_start_or_end_a_job_is_told_what_placing_knows() -> None
     starts = "a server of m starts on gpu-0: about 40 s left"
     assert reason(ServerState.STARTING, starts) == f"waiting for a server of m: {starts}"
     assert reason(ServerState.DRAINING, "gpu-0 is drained") == "waiting for a server of m: gpu-0 is drained"
-    refused = "waiting for a server of m to be ready: http://s: Connection refused"
+    refused = "waiting for a server of m to be ready: s: Connection refused"
     assert reason(ServerState.STARTING, "") == refused
     assert reason(ServerState.UNREACHABLE, starts) == refused
 
@@ -220,5 +219,5 @@ def test_a_job_without_room_says_what_it_needs_and_what_there_is():
     assert wait.stranded
     assert wait.reason == (
         "waiting for a server of m with room for its longest rows: they may have 6,000 tokens with their answers, and "
-        "http://narrow up to 4,096 is what there is; slot gpu-0 is being freed"
+        "narrow up to 4,096 is what there is; slot gpu-0 is being freed"
     )

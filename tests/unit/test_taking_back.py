@@ -23,7 +23,6 @@ def server(
 ) -> ServerView:
     return ServerView(
         server_id=server_id,
-        url=f"http://{server_id}",
         state=state,
         reason="",
         base_model_id="m",

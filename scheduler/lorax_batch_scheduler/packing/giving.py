@@ -51,7 +51,6 @@ class ServerView:
     """A server that could be given rows."""
 
     server_id: str
-    url: str
     state: ServerState
     reason: str
     base_model_id: str | None
@@ -181,7 +180,7 @@ def why_waiting(job: WaitingJob, servers: tuple[ServerView, ...]) -> str | None:
     if job.told and family and all(server.state in _COMING_OR_GOING for server in family):
         return f"waiting for a server of {job.base_model_id}: {job.told}"
     if family:
-        told = "; ".join(f"{server.url}: {server.reason or server.state.lower()}" for server in family)
+        told = "; ".join(f"{server.server_id}: {server.reason or server.state.lower()}" for server in family)
         return f"waiting for a server of {job.base_model_id} to be ready: {told}"
     narrow = [server for server in servers if _is_of_family(server, job)]
     if narrow:
@@ -190,7 +189,7 @@ def why_waiting(job: WaitingJob, servers: tuple[ServerView, ...]) -> str | None:
         return f"waiting for a server of {job.base_model_id}: {job.told}"
     silent = [server for server in servers if server.base_model_id is None]
     if silent:
-        told = "; ".join(f"{server.url}: {server.reason or 'not asked yet'}" for server in silent)
+        told = "; ".join(f"{server.server_id}: {server.reason or 'not asked yet'}" for server in silent)
         return f"waiting for a server of {job.base_model_id}: none hosts it; not known yet what these host: {told}"
     hosted = ", ".join(sorted({server.base_model_id or "" for server in servers}))
     if hosted:
@@ -201,7 +200,7 @@ def why_waiting(job: WaitingJob, servers: tuple[ServerView, ...]) -> str | None:
 
 
 def _why_narrow(job: WaitingJob, servers: Sequence[ServerView]) -> str:
-    told = ", ".join(f"{server.url} up to {server.max_total_tokens or 0:,}" for server in servers)
+    told = ", ".join(f"{server.server_id} up to {server.max_total_tokens or 0:,}" for server in servers)
     return (
         f"waiting for a server of {job.base_model_id} with room for its longest rows: they may have "
         f"{job.row_tokens:,} tokens with their answers, and {told} is what there is"

@@ -58,8 +58,8 @@ class DatasetStore(Protocol):
     async def claim_dataset(self, scheduler_id: str, excluded: Sequence[str]) -> Dataset | None:
         """Make a living scheduler the one that ingests the next VALIDATING dataset which is not in `excluded`.
 
-        Tenants take turns: the one whose last turn is longest ago has its oldest dataset ingested. None: nobody has to, or
-        others do. The claim lasts until it is given back, or as long as the scheduler's lease.
+        Tenants take turns: the one whose last turn is longest ago has its oldest dataset ingested. None: nobody has
+        to, or others do. The claim lasts until it is given back, or as long as the scheduler's lease.
         """
         ...
 

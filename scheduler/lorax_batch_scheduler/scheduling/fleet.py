@@ -14,9 +14,10 @@ from lorax_batch_scheduler.packing import ServerView, WaitingJob
 from lorax_batch_scheduler.packing.giving import serves
 from lorax_batch_scheduler.ports.row_runner import RowRunner
 from lorax_batch_scheduler.ports.server_host import LaunchedServer, LaunchState, ServerHost
-from lorax_batch_scheduler.scheduling.fleet_member import FleetMember, view_of
+from lorax_batch_scheduler.scheduling.fleet_member import FleetMember
 from lorax_batch_scheduler.scheduling.job_book import JobBook, KnownJob
 from lorax_batch_scheduler.scheduling.server_lives import BaseModelOf, Nothing, OnReady, ServerLives, WatchFactory
+from lorax_batch_scheduler.scheduling.server_view import view_of
 from lorax_batch_scheduler.scheduling.server_watch import ServerWatch
 from lorax_batch_scheduler.scheduling.start_failures import FailedStarts, StartFailures
 from lorax_batch_scheduler.work import ChunkWork
@@ -125,11 +126,6 @@ class Fleet:
         """Return the servers that a slot has, in whatever state but GONE."""
         servers = self._host_of[slot_id].servers
         return [each for each in servers if each.slot_id == slot_id and each.state is not LaunchState.GONE]
-
-    def url_of(self, server_id: str) -> str | None:
-        """Return where a server is; None once it is gone: it may leave between a plan and what is done by it."""
-        member = self._lives.members.get(server_id)
-        return member.watch.url if member is not None else None
 
     def runner_of(self, server_id: str) -> RowRunner | None:
         """Return what sends rows to a server; None while it has never answered, and once it is gone."""

@@ -11,6 +11,7 @@ from lorax_batch_scheduler.launching.row_need import limits_of
 from lorax_batch_scheduler.packing import ServerView
 from lorax_batch_scheduler.ports.row_runner import RowRunner
 from lorax_batch_scheduler.ports.server_host import LaunchedServer, ServerHost
+from lorax_batch_scheduler.scheduling.server_view import view_of
 from lorax_batch_scheduler.scheduling.server_watch import ServerWatch
 
 DRAIN_S: Final = 900.0
@@ -98,17 +99,3 @@ class FleetMember:
             await self.runner.close(grace_s)
         if not self.is_fixed:
             await self.host.stop(self.server_id)
-
-
-def view_of(status: ServerStatus, family: str = "") -> ServerView:
-    """Return a server that wants no rows as the planner of rows sees it."""
-    return ServerView(
-        server_id=status.server_id,
-        url=status.url,
-        state=status.state,
-        reason=status.reason,
-        base_model_id=status.base_model_id,
-        family=family,
-        wanted_rows=0,
-        load=0.0,
-    )

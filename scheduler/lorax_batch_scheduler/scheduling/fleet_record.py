@@ -12,6 +12,7 @@ from lorax_batch_scheduler.errors import DatabaseError
 from lorax_batch_scheduler.fleet import ServerStatus, Slot, SlotStatus
 from lorax_batch_scheduler.packing import ServerView
 from lorax_batch_scheduler.ports.fleet_store import FleetReport, FleetStore
+from lorax_batch_scheduler.scheduling.server_view import view_of
 
 INTERVAL_S: Final = 1.0
 """Callers see load this late; a server that is new or gone is recorded at once, and a drain is heard of at once."""
@@ -70,7 +71,7 @@ class FleetRecord:
     @property
     def elsewhere(self) -> tuple[ServerView, ...]:
         """The servers of other schedulers as the planner of rows sees them."""
-        return tuple(_view(server) for server in self.others.servers)
+        return tuple(view_of(server) for server in self.others.servers)
 
     def wake(self) -> None:
         """A slot or server is new, gone, or in another state."""
@@ -153,15 +154,3 @@ def _news(now: Mapping[str, _StatusT], told: Mapping[str, _StatusT]) -> list[_St
         for each, status in now.items()
         if (before := told.get(each)) is None or status != replace(before, update_time=status.update_time)
     ]
-
-
-def _view(server: ServerStatus) -> ServerView:
-    return ServerView(
-        server_id=server.server_id,
-        url=server.url,
-        state=server.state,
-        reason=server.reason,
-        base_model_id=server.base_model_id,
-        wanted_rows=0,
-        load=0.0,
-    )

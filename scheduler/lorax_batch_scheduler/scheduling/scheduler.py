@@ -320,9 +320,9 @@ class Scheduler:
         """Tell callers which server was chosen for a job that waited."""
         for action in given:
             known = self._book.get(action.job_id)
-            url = self._fleet.url_of(action.server_id)
-            if known is not None and known.job.state is JobState.QUEUED and url is not None:
-                await self._move(known, JobEvent.ASSIGN, f"server {url} was chosen")
+            there = self._fleet.runner_of(action.server_id) is not None  # it may have left since
+            if known is not None and known.job.state is JobState.QUEUED and there:
+                await self._move(known, JobEvent.ASSIGN, f"server {action.server_id} was chosen")
 
     async def _give(self, action: GiveChunks) -> None:
         known = self._book.get(action.job_id)

@@ -12,6 +12,7 @@ from lorax_batch_scheduler.clock import Clock
 from lorax_batch_scheduler.fleet import ServerState, ServerStatus, Slot
 from lorax_batch_scheduler.ports.server_host import LaunchedServer, LaunchState, ServerHost
 from lorax_batch_scheduler.scheduling.fleet_member import FleetMember
+from lorax_batch_scheduler.scheduling.server_view import without_address
 from lorax_batch_scheduler.scheduling.server_watch import ServerWatch, idle_status
 from lorax_batch_scheduler.scheduling.start_failures import StartFailures
 
@@ -211,7 +212,7 @@ class ServerLives:
         reason = (
             f"its server {watch.wrong_model}"
             if watch.wrong_model
-            else f"it was not ready within {limit}: {watch.reason}"
+            else f"it was not ready within {limit}: {without_address(watch.reason, watch.url)}"
         )
         self.failed(member.family, watch.slot, reason, member.launched.log_tail)
         self.expect_end(member.server_id)

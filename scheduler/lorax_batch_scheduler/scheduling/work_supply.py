@@ -111,7 +111,8 @@ class WorkSupply:
         except (ObjectStoreError, TimeoutError) as error:
             why = str(error) or f"the object store did not give it within {READ_TIMEOUT_S:g} s"
             _log.warning("chunk_not_read", job_id=lease.job_id, chunk=lease.chunk_no, error=why)
-            known.trouble = f"its rows can't be read: {why}"
+            # Not why: that names the store's address, which is none of a tenant's business.
+            known.trouble = "its rows can't be read: the object store is in trouble; tried again until it is not"
             known.hold_until = self._clock.monotonic() + HOLD_S
             self._committer.release(lease)
             return None

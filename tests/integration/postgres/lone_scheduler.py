@@ -60,14 +60,10 @@ class OneServer(Fleet):
     def runner_of(self, server_id: str) -> Any:
         return self._runner
 
-    def url_of(self, server_id: str) -> str:
-        return "http://server"
-
     def views(self, book: object) -> tuple[ServerView, ...]:
         return (
             ServerView(
                 server_id="server",
-                url="http://server",
                 state=ServerState.READY,
                 reason="",
                 base_model_id=self._base_model_id,
