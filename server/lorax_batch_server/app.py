@@ -24,6 +24,7 @@ from lorax_batch_server.collection import make_collector
 from lorax_batch_server.fleet import FleetService
 from lorax_batch_server.fleet_watch import FleetHub
 from lorax_batch_server.hosts import check_fleet
+from lorax_batch_server.import_roots import check_import_roots
 from lorax_batch_server.key_ring import KeyRing
 from lorax_batch_server.listen_address import ListenAddress
 from lorax_batch_server.listener_guard import guarded_certificates
@@ -67,6 +68,7 @@ async def serve(settings: Settings, *, on_ready: OnReady = lambda _: None) -> No
         _log.warning("failpoints_armed", names=sorted(ARMED))
     certificates = guarded_certificates(settings)
     settings.check_client_files()
+    check_import_roots(settings)
     if settings.operator_key_file is not None:
         check_operator_key_file(settings.operator_key_file)
     catalogue = Catalogue.load(settings.catalogue, accept_unlisted=settings.accept_unlisted_models)

@@ -34,6 +34,14 @@ def open_object_store(url: str, *, tls: ClientTls | None = None) -> ObjectStore:
     raise ConfigurationError(f"object store '{url}': '{scheme}' is not supported; it must be {_FORMS}")
 
 
+def directory_of(url: str) -> Path | None:
+    """Return the directory that a URL names; None for S3, and for what names nothing."""
+    if "://" not in url:
+        return Path(url).absolute() if url else None
+    parts = urlsplit(url)
+    return Path(unquote(parts.path)) if parts.scheme == "file" else None
+
+
 def _directory(url: str) -> ObjectStore:
     parts = urlsplit(url)
     if parts.netloc not in ("", "localhost") or not parts.path or parts.query or parts.fragment:
