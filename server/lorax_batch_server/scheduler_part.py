@@ -364,7 +364,10 @@ class SchedulerPart:
             clock=self._clock,
             new_id=lambda: secrets.token_hex(4),
             scheduler_id=lambda: self._keeper.scheduler_id,
-            limits=IngestLimits(max_line_bytes=self._settings.max_line_bytes),
+            limits=IngestLimits(
+                max_line_bytes=self._settings.max_line_bytes,
+                adapter_sources=self._settings.allowed_adapter_sources,
+            ),
             import_roots=[Path(root) for root in self._settings.import_roots],
             tally=self.tally,
             buckets=self._stores.buckets,

@@ -1,14 +1,15 @@
-"""The settings of TLS and of secrets: files, read when the service starts and again when they change."""
+"""The settings of TLS, of secrets (files, read when the service starts and again when they change) and of adapters."""
 
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import pydantic
 from lorax_batch_scheduler.errors import ConfigurationError
+from lorax_batch_scheduler.ingest.limits import ADAPTER_SOURCES
 from lorax_batch_scheduler.tls.client_tls import ClientTls
 from lorax_batch_scheduler.tls.pem_file import PemFile
-from pydantic import Field
-from pydantic_settings import BaseSettings
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode
 
 from lorax_batch_server.server_certificates import ServerCertificates
 
@@ -21,7 +22,7 @@ CLIENT_PREFIXES: Final = ("database", "object_store", "bucket", "server")
 
 
 class SecuritySettings(BaseSettings):
-    """What the service shows to others, whom it trusts, and what it seals secrets with."""
+    """What the service shows to others, whom and what it trusts, and what it seals secrets with."""
 
     tls_cert: Path | None = Field(
         default=None, description=_CERT.format("callers; with it the listener talks TLS only")
@@ -52,6 +53,19 @@ class SecuritySettings(BaseSettings):
     secrets_key: pydantic.SecretStr | None = Field(
         default=None, description="the same, as a text; in a variable, never in an argument"
     )
+    adapter_sources: Annotated[list[str], NoDecode] | None = Field(
+        default=None, description="where rows may have adapters from; unset: with auth = keys, all but local, else all"
+    )
+
+    @field_validator("adapter_sources")
+    @classmethod
+    def _check_sources(cls, value: list[str] | None) -> list[str] | None:
+        for source in value or []:
+            if source not in ADAPTER_SOURCES:
+                raise ValueError(f"'{source}' is none of {', '.join(ADAPTER_SOURCES)}")
+        if value == []:
+            raise ValueError(f"names none: leave it out, or name some of {', '.join(ADAPTER_SOURCES)}")
+        return value
 
     def listener_certificates(self) -> ServerCertificates | None:
         """Return what the gRPC listener shows; None: it talks plain.

@@ -13,7 +13,7 @@ import msgspec
 import pydantic
 from lorax_batch_scheduler.catalogue import DEFAULT_MAX_PARAMETERS
 from lorax_batch_scheduler.errors import ConfigurationError
-from lorax_batch_scheduler.ingest.limits import IngestLimits
+from lorax_batch_scheduler.ingest.limits import ADAPTER_SOURCES, LOCAL_SOURCE, IngestLimits
 from lorax_batch_scheduler.objects.allowed_place import parse_allowed_place
 from lorax_batch_scheduler.retention import RetentionPolicy
 from lorax_batch_scheduler.scheduling.finaliser import MAX_ATTEMPTS
@@ -204,7 +204,10 @@ class Settings(SecuritySettings, RetentionSettings):
         default="auto", description="auto: text at a terminal, else JSON"
     )
 
-    @field_validator("servers", "import_roots", "import_buckets", "export_buckets", "webhook_networks", mode="before")
+    @field_validator(
+        *("servers", "import_roots", "import_buckets", "export_buckets", "adapter_sources", "webhook_networks"),
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         return value.split() if isinstance(value, str) else value
@@ -272,6 +275,13 @@ class Settings(SecuritySettings, RetentionSettings):
     def listen_address(self) -> ListenAddress:
         """Where to listen."""
         return parse_listen(self.listen)
+
+    @property
+    def allowed_adapter_sources(self) -> tuple[str, ...]:
+        """Where rows may have adapters from."""
+        if self.adapter_sources is not None:
+            return tuple(self.adapter_sources)
+        return tuple(source for source in ADAPTER_SOURCES if self.auth == "off" or source != LOCAL_SOURCE)
 
     @property
     def price_micros_per_million(self) -> int:

@@ -72,9 +72,9 @@ FIELDS: Final[dict[str, Rule]] = {
 def normalise(body: dict[str, object], limits: IngestLimits) -> Row:
     """Check the body of a chat. Raises `InvalidRowError`."""
     given = dict(body)
-    model = take_model(need(given, "model", "body", ': use "" for the base model'), "body.model")
+    model = take_model(need(given, "model", "body", ': use "" for the base model'), "body.model", limits)
     del given["model"]
-    source = take_adapter_source(given, "body")
+    source = take_adapter_source(given, "body", limits)
     max_tokens = take_max_tokens(given, ("max_tokens", "max_completion_tokens"), "body", limits)
     need(given, "messages", "body")
     fields = apply_rules(FIELDS, given, "body")
@@ -191,6 +191,7 @@ def shortcut(body: ChatBody, models: set[str], limits: IngestLimits) -> Row | No
         or not body.messages
         or body.stream
         or max_tokens > limits.max_tokens
+        or (body.adapter_source is not None and body.adapter_source not in limits.adapter_sources)
         or body.n is not None
         or (body.max_completion_tokens is not None and body.max_tokens is not None)
     ):

@@ -58,9 +58,9 @@ FIELDS: Final[dict[str, Rule]] = {
 def normalise(body: dict[str, object], limits: IngestLimits) -> Row:
     """Check the body of a completion. Raises `InvalidRowError`."""
     given = dict(body)
-    model = take_model(need(given, "model", "body", ': use "" for the base model'), "body.model")
+    model = take_model(need(given, "model", "body", ': use "" for the base model'), "body.model", limits)
     del given["model"]
-    source = take_adapter_source(given, "body")
+    source = take_adapter_source(given, "body", limits)
     max_tokens = take_max_tokens(given, ("max_tokens",), "body", limits)
     need(given, "prompt", "body")
     fields = apply_rules(FIELDS, given, "body")
@@ -97,10 +97,15 @@ class CompletionBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=T
 def shortcut(body: CompletionBody, models: set[str], limits: IngestLimits) -> Row | None:
     """Return the row of a body of the common shape; None leaves it to `normalise`."""
     model, max_tokens = body.model, body.max_tokens or 0
-    if model not in models or body.stream or max_tokens > limits.max_tokens:
+    source = body.adapter_source or ""
+    if (
+        model not in models
+        or body.stream
+        or max_tokens > limits.max_tokens
+        or (source and source not in limits.adapter_sources)
+    ):
         return None
     assert model is not None
-    source = body.adapter_source or ""
     body.model = body.adapter_source = body.max_tokens = body.stream = body.user = None
     if body.temperature == 0:
         body.top_p = body.top_k = None

@@ -31,12 +31,12 @@ FIELDS: Final[dict[str, Rule]] = {
 }
 
 
-def normalise(body: dict[str, object], _limits: IngestLimits) -> Row:
+def normalise(body: dict[str, object], limits: IngestLimits) -> Row:
     """Check the body of an embedding. Raises `InvalidRowError`."""
     given = dict(body)
-    model = take_model(need(given, "model", "body", ': use "" for the base model'), "body.model")
+    model = take_model(need(given, "model", "body", ': use "" for the base model'), "body.model", limits)
     del given["model"]
-    source = take_adapter_source(given, "body")
+    source = take_adapter_source(given, "body", limits)
     need(given, "input", "body")
     fields = apply_rules(FIELDS, given, "body")
     texts = fields["input"]

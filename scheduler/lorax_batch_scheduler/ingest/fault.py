@@ -31,6 +31,7 @@ class Code(StrEnum):
     """A JSON schema that LoRAX can't compile; it would fail every row that runs beside it."""
     STREAMING_UNSUPPORTED = "streaming_unsupported"
     MAX_TOKENS_TOO_LARGE = "max_tokens_too_large"
+    ADAPTER_NOT_ALLOWED = "adapter_not_allowed"
     TOO_MANY_ADAPTERS = "too_many_adapters"
     CORRUPT_COMPRESSION = "corrupt_compression"
     FILE_TOO_LARGE = "file_too_large"

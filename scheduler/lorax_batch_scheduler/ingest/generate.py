@@ -10,8 +10,10 @@ from lorax_batch_scheduler.ingest.request import (
     SAMPLING,
     UNUSED,
     Row,
+    adapter_name,
     best_of,
     check_best_of,
+    check_no_path,
     encode,
     take_adapter_source,
     take_max_tokens,
@@ -50,7 +52,7 @@ def _merged_adapters(value: object, path: str) -> dict[str, object]:
         message = f"'{path}.ids' and '{path}.weights' must not be empty and must have the same length"
         raise InvalidRowError(Code.INVALID_VALUE, f"{path}.ids", message)
     for index, adapter in enumerate(ids):
-        take_model(adapter, f"{path}.ids[{index}]")
+        adapter_name(adapter, f"{path}.ids[{index}]")
     return merged
 
 
@@ -104,14 +106,15 @@ def normalise(body: dict[str, object], limits: IngestLimits) -> Row:
         raise wrong_type(parameters, _PATH, "an object")
     parameters = dict(parameters)
     adapter = parameters.pop("adapter_id", None)
-    model = "" if adapter is None else take_model(adapter, f"{_PATH}.adapter_id")
-    source = take_adapter_source(parameters, _PATH)
+    model = "" if adapter is None else take_model(adapter, f"{_PATH}.adapter_id", limits)
+    source = take_adapter_source(parameters, _PATH, limits)
     max_tokens = take_max_tokens(parameters, ("max_new_tokens",), _PATH, limits)
     fields = apply_rules(FIELDS, given, "body")
     kept = apply_rules(PARAMETERS, parameters, _PATH)
     if model and "merged_adapters" in kept:
         message = f"'{_PATH}' has both 'adapter_id' and 'merged_adapters': give one of them"
         raise InvalidRowError(Code.INVALID_REQUEST, f"{_PATH}.merged_adapters", message)
+    _check_merged_paths(kept, limits)
     _check_sampling(kept)
     schema_hash = _constrain(kept)
     inputs = str(fields["inputs"])
@@ -123,6 +126,13 @@ def normalise(body: dict[str, object], limits: IngestLimits) -> Row:
         max_tokens,
         schema_hash,
     )
+
+
+def _check_merged_paths(kept: dict[str, object], limits: IngestLimits) -> None:
+    merged = kept.get("merged_adapters")
+    ids = merged["ids"] if isinstance(merged, dict) else []
+    for index, adapter in enumerate(ids):
+        check_no_path(adapter, f"{_PATH}.merged_adapters.ids[{index}]", limits)
 
 
 def _check_sampling(kept: dict[str, object]) -> None:

@@ -11,6 +11,9 @@ MAX_STOP_SEQUENCES: Final = 4
 MAX_EMBEDDING_INPUTS: Final = 2_048
 MAX_SCHEMA_DEPTH: Final = 64
 """Levels of objects and arrays inside a JSON schema."""
+LOCAL_SOURCE: Final = "local"
+ADAPTER_SOURCES: Final = ("hub", LOCAL_SOURCE, "s3", "pbase")
+"""Where LoRAX can have adapters from."""
 
 
 class IngestLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,5 +33,7 @@ class IngestLimits(msgspec.Struct, frozen=True, kw_only=True):
     """What to do about a file with more."""
     max_buffered_bytes: int = 64 << 20
     """Of rows that wait in memory for their chunk to be full."""
+    adapter_sources: tuple[str, ...] = ADAPTER_SOURCES
+    """Those that rows may name. Without `local`, their adapters may not be paths either."""
     pack_bytes: int = 64 << 20
     """A pack file is closed once it is this large."""

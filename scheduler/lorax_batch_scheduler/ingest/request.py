@@ -9,7 +9,13 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from lorax_batch_scheduler.ingest.fault import Code, InvalidRowError, shown
-from lorax_batch_scheduler.ingest.limits import MAX_MODEL_CHARACTERS, MAX_STOP_SEQUENCES, IngestLimits
+from lorax_batch_scheduler.ingest.limits import (
+    ADAPTER_SOURCES,
+    LOCAL_SOURCE,
+    MAX_MODEL_CHARACTERS,
+    MAX_STOP_SEQUENCES,
+    IngestLimits,
+)
 from lorax_batch_scheduler.ingest.rules import (
     DROP,
     MAX_FLOAT,
@@ -62,7 +68,14 @@ def body_tail(fields: object) -> bytes:
     return b"," + encoded[1:] if len(encoded) > 2 else b"}"
 
 
-def take_model(value: object, param: str) -> str:
+def take_model(value: object, param: str, limits: IngestLimits) -> str:
+    """Check which model or adapter a row is for."""
+    model = adapter_name(value, param)
+    check_no_path(model, param, limits)
+    return model
+
+
+def adapter_name(value: object, param: str) -> str:
     """Check the name of a model or adapter."""
     if not isinstance(value, str):
         raise wrong_type(value, param, 'a string: an adapter id, or "" for the base model')
@@ -73,6 +86,19 @@ def take_model(value: object, param: str) -> str:
         message = f"'{param}' is {shown(value)}, which holds control characters: remove them"
         raise InvalidRowError(Code.INVALID_VALUE, param, message)
     return value
+
+
+def check_no_path(model: str, param: str, limits: IngestLimits) -> None:
+    """Refuse paths of a server's machine where they are not allowed: LoRAX takes what is a directory there as one.
+
+    It does so whatever the source, `hub` too.
+    """
+    if LOCAL_SOURCE not in limits.adapter_sources and (model.startswith(("/", ".")) or ".." in model.split("/")):
+        message = (
+            f"'{param}' is {shown(model)}, a path on the server, which this service does not allow (its "
+            f'adapter_sources have no local): give the id of an adapter, or "" for the base model'
+        )
+        raise InvalidRowError(Code.ADAPTER_NOT_ALLOWED, param, message)
 
 
 def is_plain(model: str) -> bool:
@@ -103,13 +129,21 @@ def _max_tokens(value: object, param: str, limits: IngestLimits) -> int:
     return tokens
 
 
-def take_adapter_source(given: dict[str, object], path: str) -> str:
+def take_adapter_source(given: dict[str, object], path: str, limits: IngestLimits) -> str:
     """Take `adapter_source` out of the request; "" when it says nothing."""
     value = given.pop("adapter_source", None)
-    return "" if value is None else str(_adapter_source(value, f"{path}.adapter_source"))
+    if value is None:
+        return ""
+    param = f"{path}.adapter_source"
+    source = str(_adapter_source(value, param))
+    if source not in limits.adapter_sources:
+        allowed = ", ".join(limits.adapter_sources)
+        message = f"'{param}' is {shown(source)}, but this service allows {allowed} alone (its adapter_sources)"
+        raise InvalidRowError(Code.ADAPTER_NOT_ALLOWED, param, message)
+    return source
 
 
-_adapter_source: Final = one_of("hub", "local", "s3", "pbase")
+_adapter_source: Final = one_of(*ADAPTER_SOURCES)
 
 
 def best_of(value: object, param: str) -> object:

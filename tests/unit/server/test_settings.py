@@ -55,6 +55,12 @@ def test_a_list_in_a_variable_stands_apart_by_white_space(monkeypatch: pytest.Mo
     assert load_settings().servers == ["http://a:80,model=gpt2", "http://b:80"]
 
 
+def test_rows_of_tenants_have_no_adapters_from_files_of_servers_unless_the_settings_say_so() -> None:
+    assert load_settings().allowed_adapter_sources == ("hub", "local", "s3", "pbase")
+    assert load_settings(auth="keys").allowed_adapter_sources == ("hub", "s3", "pbase")
+    assert load_settings(auth="keys", adapter_sources="hub local").allowed_adapter_sources == ("hub", "local")
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -63,6 +69,8 @@ def test_a_list_in_a_variable_stands_apart_by_white_space(monkeypatch: pytest.Mo
         ("servers = ['ftp://a']", r"servers = \['ftp://a'\]: server 'ftp://a': .*http://"),
         ("servers = ['http://a', 'http://a/']", "given twice"),
         ("import_roots = ['data']", "'data' is not an absolute path"),
+        ("adapter_sources = ['hub', 'ftp']", r"'ftp' is none of hub, local, s3, pbase"),
+        ("adapter_sources = ''", "adapter_sources = .*: names none: leave it out"),
         ("listen = '50051'", "HOST:PORT"),
         ("price_per_million_tokens = -1", "price_per_million_tokens = -1"),
         ("currency = 'dollar'", "currency = 'dollar'"),
