@@ -1,10 +1,13 @@
 """Webhooks and deliveries as messages of the contract."""
 
+import re
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
 from lorax_batch.v1 import webhooks_pb2 as pb
+from lorax_batch_scheduler.redaction import BLOT
 from lorax_batch_scheduler.webhooks.webhook import Attempt, Message, MessageState, Webhook, WebhookState
 
 from lorax_batch_server.timestamps import timestamp
@@ -18,16 +21,24 @@ DELIVERY_NUMBERS: Final[dict[MessageState, pb.DeliveryState.ValueType]] = {
 }
 
 
-def webhook_message(webhook: Webhook, now: datetime) -> pb.Webhook:
-    """Return the message, without any secret."""
+_BEHIND_HOST: Final = re.compile(r"(https?://[^/?\s]+|(?<!\S))[/?]\S+")
+
+
+def without_paths(text: str) -> str:
+    """Blot out what stands behind the hosts of URLs: receivers have their secrets in paths and queries."""
+    return _BEHIND_HOST.sub(rf"\1/{BLOT}", text)
+
+
+def webhook_message(webhook: Webhook, now: datetime, *, told: Callable[[str], str] = str) -> pb.Webhook:
+    """Return the message, without any secret; `told` makes of a text with URLs what the caller may see of it."""
     old_is_good = webhook.old_secret_until is not None and webhook.old_secret_until > now
     return pb.Webhook(
         webhook_id=webhook.webhook_id,
-        url=webhook.url,
+        url=told(webhook.url),
         event_types=webhook.event_types,
         description=webhook.description,
         state=STATE_NUMBERS[webhook.state],
-        reason=webhook.reason,
+        reason=told(webhook.reason),
         failing_since=timestamp(webhook.failing_since),
         next_try_time=timestamp(webhook.not_before) if webhook.failures else None,
         waiting=webhook.waiting,
@@ -37,8 +48,8 @@ def webhook_message(webhook: Webhook, now: datetime) -> pb.Webhook:
     )
 
 
-def delivery_message(message: Message) -> pb.Delivery:
-    """Return the message for one that is or was to be delivered."""
+def delivery_message(message: Message, *, told: Callable[[str], str] = str) -> pb.Delivery:
+    """Return the message for one that is or was to be delivered; `told` as above."""
     return pb.Delivery(
         message_id=message.message_id,
         event_type=message.event_type,
@@ -48,7 +59,7 @@ def delivery_message(message: Message) -> pb.Delivery:
         attempts=message.attempts,
         status=message.status,
         latency=_duration(message.latency),
-        error=message.error,
+        error=told(message.error),
         last_try_time=timestamp(message.last_try),
         next_try_time=timestamp(message.due),
     )

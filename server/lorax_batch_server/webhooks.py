@@ -10,6 +10,7 @@ from lorax_batch.v1 import webhooks_pb2 as pb
 from lorax_batch.v1 import webhooks_pb2_grpc
 from lorax_batch_scheduler.clock import Clock
 from lorax_batch_scheduler.ports.webhook_store import WebhookStore
+from lorax_batch_scheduler.tenant import Role
 from lorax_batch_scheduler.webhooks.payload import TEST_TYPE, trial_body
 from lorax_batch_scheduler.webhooks.sender import Sender
 from lorax_batch_scheduler.webhooks.signature import new_secret, signed_headers
@@ -17,7 +18,7 @@ from lorax_batch_scheduler.webhooks.webhook import NewWebhook
 
 from lorax_batch_server.caller import current_caller
 from lorax_batch_server.checks import Checks, known_id
-from lorax_batch_server.translate_webhook import delivery_message, tried_message, webhook_message
+from lorax_batch_server.translate_webhook import delivery_message, tried_message, webhook_message, without_paths
 from lorax_batch_server.webhook_requests import check_keep_old_for, check_new_webhook, check_webhook_update
 
 DEFAULT_PAGE_SIZE: Final = 50
@@ -60,14 +61,15 @@ class WebhooksService(webhooks_pb2_grpc.WebhooksServicer):
 
     async def GetWebhook(self, request: pb.GetWebhookRequest, context: _Context) -> pb.GetWebhookResponse:
         webhook = await self._store.get_webhook(_webhook_id(request.webhook_id), current_caller().sees)
-        return pb.GetWebhookResponse(webhook=webhook_message(webhook, self._clock.now()))
+        return pb.GetWebhookResponse(webhook=webhook_message(webhook, self._clock.now(), told=_told()))
 
     async def ListWebhooks(self, request: pb.ListWebhooksRequest, context: _Context) -> pb.ListWebhooksResponse:
         size = _page_size(request.page_size, request.page_token)
         page = await self._store.list_webhooks(current_caller().sees, page_size=size, page_token=request.page_token)
         now = self._clock.now()
         return pb.ListWebhooksResponse(
-            webhooks=[webhook_message(webhook, now) for webhook in page.items], next_page_token=page.next_token
+            webhooks=[webhook_message(webhook, now, told=_told()) for webhook in page.items],
+            next_page_token=page.next_token,
         )
 
     async def UpdateWebhook(self, request: pb.UpdateWebhookRequest, context: _Context) -> pb.UpdateWebhookResponse:
@@ -117,7 +119,8 @@ class WebhooksService(webhooks_pb2_grpc.WebhooksServicer):
             webhook_id, current_caller().sees, page_size=size, page_token=request.page_token
         )
         return pb.ListDeliveriesResponse(
-            deliveries=[delivery_message(message) for message in page.items], next_page_token=page.next_token
+            deliveries=[delivery_message(message, told=_told()) for message in page.items],
+            next_page_token=page.next_token,
         )
 
     async def RedeliverMessage(
@@ -129,6 +132,11 @@ class WebhooksService(webhooks_pb2_grpc.WebhooksServicer):
             known_id("message", "message_id", request.message_id),
         )
         return pb.RedeliverMessageResponse(delivery=delivery_message(message))
+
+
+def _told() -> Callable[[str], str]:
+    """Return what makes of texts with URLs what the caller may see: all of it where it could have set them."""
+    return str if current_caller().role.allows(Role.SUBMIT) else without_paths
 
 
 def _webhook_id(given: str) -> str:

@@ -83,7 +83,9 @@ class Webhook(_message.Message):
     webhook_id: _builtins.str
     """Output only. `wh_` and 24 characters."""
     url: _builtins.str
-    """At most 2,048 characters; without user, password and fragment."""
+    """At most 2,048 characters; without user, password and fragment. Keys of the role `read` are told scheme and host alone,
+    also in `reason` and in errors of deliveries: many receivers have their secret in the path.
+    """
     description: _builtins.str
     """For people; at most 500 characters."""
     state: Global___WebhookState.ValueType

@@ -6,7 +6,7 @@ from typing import Any
 import grpc
 import pytest
 from lorax_batch.v1 import batch_inference_pb2 as pb
-from lorax_batch.v1 import datasets_pb2, exports_pb2, job_pb2
+from lorax_batch.v1 import datasets_pb2, exports_pb2, job_pb2, webhooks_pb2, webhooks_pb2_grpc
 from lorax_batch_scheduler.dataset import NewDataset
 
 from tests.integration.api.conftest import refusal
@@ -209,3 +209,15 @@ async def test_a_bucket_of_one_tenant_is_closed_to_the_others(shared: Shared) ->
     assert (told.code, told.reason) == (grpc.StatusCode.PERMISSION_DENIED, "BUCKET_NOT_ALLOWED")
     for key in ("acme submit", "operator"):
         assert (await export("job_acme_done", key)).export.destination == "s3://acmes/x/"
+
+
+async def test_who_may_not_set_webhooks_is_not_shown_the_secrets_in_their_urls(shared: Shared) -> None:
+    whole = "http://127.0.0.1:9/T0/secret?key=1"
+    await shared.stores.webhooks.update_webhook("wh_acme", "acme", url=whole)
+    hooks: Any = webhooks_pb2_grpc.WebhooksStub(shared.api.channel)
+    for key, shown in (("acme read", "http://127.0.0.1:9/[redacted]"), ("acme submit", whole), ("operator", whole)):
+        metadata = shared.keys[key]
+        one = await hooks.GetWebhook(webhooks_pb2.GetWebhookRequest(webhook_id="wh_acme"), metadata=metadata)
+        several = await hooks.ListWebhooks(webhooks_pb2.ListWebhooksRequest(), metadata=metadata)
+        assert one.webhook.url == shown
+        assert shown in [each.url for each in several.webhooks]
