@@ -151,7 +151,7 @@ async def test_a_name_that_leads_elsewhere_once_it_was_checked(
     async with Sender(AddressRules(allow_http=True), SystemClock(), timeout_s=TIMEOUT_S) as sender:
         await sender.check(url)
         attempt = await sender.send(url, HEADERS, b"{}")
-    assert "127.0.0.1, which is not a public address" in attempt.error
+    assert "rebound.example leads to what is not a public address" in attempt.error
     assert receiver.received == []
 
 
