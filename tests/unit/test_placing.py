@@ -106,8 +106,13 @@ def test_a_busy_slot_is_switched_only_for_a_claim_that_is_much_stronger_and_when
     assert drains(plan(view(old, families, urgent))) == ["m-server"]
     assert drains(plan(view(young, families, urgent))) == []
     assert drains(plan(view(old, families, urgent, switching_budget_s=10))) == []
-    told = why(plan(view(old, families, jobs[:1] + weak[1:])), "other")
-    assert told.startswith("waiting for a slot: s serve")
+    drained = slot("t", unusable="drained")
+    held = [family("m"), family("n", held={"h100": NOW + 40})]
+    told = why(plan(view([*old, drained, slot("u", kind="h100")], held, jobs[:1] + weak[1:])), "other")
+    assert told == (
+        "no slot is free: s serves more urgent families (m); failed to start on h100: the next try is in 40 s; "
+        "not usable now: t (drained)"
+    )
 
 
 def test_a_family_with_many_slots_gives_one_up_although_its_first_job_is_as_urgent():
@@ -201,7 +206,12 @@ def test_higher_priority_goes_first_within_a_tenant():
         (
             [slot("s")],
             family("m", held={"a100": NOW + 40}),
-            "servers of m failed to start on a100; the next try is in 40 s",
+            "servers of m failed to start on a100: the next try is in 40 s",
+        ),
+        (
+            [slot("s"), slot("t", unusable="drained")],
+            replace(family("m", held={"a100": NOW + 40}), held_because={"a100": "ended; the next try is at 12:00:40"}),
+            "servers of m failed to start on a100: ended; the next try is at 12:00:40; not usable now: t (drained)",
         ),
         (
             [slot("s", kind="t4")],
@@ -254,7 +264,7 @@ def test_a_tenant_has_no_more_slots_than_its_cap_over_all_its_families():
     (waiting,) = {"a", "b"} - {
         each.job_id for each in capped if isinstance(each, ExplainJob) and "start" in each.reason
     }
-    assert why(capped, waiting) == "waiting for a slot: t may have 1 at a time, and more urgent jobs have them"
+    assert why(capped, waiting) == "no slot is left for it: t may have 1 at a time, and more urgent jobs have them"
     assert starts(plan(view(slots, families, jobs, caps={"t": 0}))) == []
 
 

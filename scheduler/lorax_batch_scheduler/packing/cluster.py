@@ -60,6 +60,8 @@ class FamilyView:
     """By GPU kind: from the decision to start a server to its first row. Kinds that are missing can't host it."""
     held_until: Mapping[str, float] = field(default_factory=dict)
     """By GPU kind: it failed to start there, and is not tried again before."""
+    held_because: Mapping[str, str] = field(default_factory=dict)
+    """By GPU kind: how it failed there and when the next try is, for the jobs that wait."""
     full_row_s: float = 0.0
     """How long a row takes on a server whose window is full; 0: unknown."""
 

@@ -26,8 +26,10 @@ class _Choice:
     """The slots that could have a server of families like one."""
 
     fit: Sequence[SlotView]
-    open_now: str
-    """Those that can be used now, named; empty: none."""
+    open_now: Sequence[str]
+    """The ids of those that can be used now."""
+    closed: str
+    """What is to be said of the others, behind what is said of those."""
     hosted: Sequence[tuple[int, str]]
     """Place and family of what has them, the strongest first."""
 
@@ -68,7 +70,7 @@ def explain(
 def _why_capped(view: ClusterView, claim: Claim) -> str:
     tenants = sorted({job.tenant for job in claim.jobs})
     caps = _named(f"{tenant} may have {view.caps[tenant]}" for tenant in tenants)
-    return f"waiting for a slot: {caps} at a time, and more urgent jobs have them"
+    return f"no slot is left for it: {caps} at a time, and more urgent jobs have them"
 
 
 def _choice(view: ClusterView, family: FamilyView, places: Mapping[str, int]) -> _Choice:
@@ -77,7 +79,8 @@ def _choice(view: ClusterView, family: FamilyView, places: Mapping[str, int]) ->
     hosted = {server.family_id for slot in open_now for server in slot.servers}
     return _Choice(
         fit=fit,
-        open_now=_named(slot.slot_id for slot in open_now),
+        open_now=[slot.slot_id for slot in open_now],
+        closed=_closed(view, family, fit),
         hosted=sorted((places.get(each, len(places)), each) for each in hosted),
     )
 
@@ -90,17 +93,39 @@ def _why(view: ClusterView, family: FamilyView, choice: _Choice, places: Mapping
     if not choice.open_now:
         usable = [slot for slot in choice.fit if not slot.unusable]
         if not usable:
-            told = _named(f"{slot.slot_id} ({slot.unusable})" for slot in choice.fit)
-            return f"no slot that fits a server of {name} can be used now: {told}"
-        again = min(family.held_until[slot.kind] for slot in usable) - view.now
-        kinds = _named(sorted({slot.kind for slot in usable}))
-        return f"servers of {name} failed to start on {kinds}; the next try is in {again:.0f} s"
+            return f"no slot that fits a server of {name} can be used now: {_unusable(choice.fit)}"
+        return f"servers of {name}{choice.closed.removeprefix(';')}"
     stronger = bisect_left(choice.hosted, (places.get(name, 0), ""))
+    serve = f"no slot is free: {_named(choice.open_now)} {'serves' if len(choice.open_now) == 1 else 'serve'}"
     if stronger:
         urgent = _named(each for _, each in choice.hosted[:stronger])
-        return f"waiting for a slot: {choice.open_now} serve more urgent families ({urgent})"
+        return f"{serve} more urgent families ({urgent}){choice.closed}"
     families = _named(sorted(each for _, each in choice.hosted))
-    return f"waiting for a slot: {choice.open_now} serve {families or 'others'}, and a switch does not pay yet"
+    return f"{serve} {families or 'others'}, and a switch does not pay yet{choice.closed}"
+
+
+def _closed(view: ClusterView, family: FamilyView, fit: Iterable[SlotView]) -> str:
+    """Return why some slots that fit can't be used now, each cause behind a semicolon; empty: all can."""
+    failed, unusable = _failed(view, family, fit), _unusable(fit)
+    return "".join(
+        (f"; failed to start {failed}" if failed else "", f"; not usable now: {unusable}" if unusable else "")
+    )
+
+
+def _unusable(fit: Iterable[SlotView]) -> str:
+    return _named(f"{slot.slot_id} ({slot.unusable})" for slot in fit if slot.unusable)
+
+
+def _failed(view: ClusterView, family: FamilyView, fit: Iterable[SlotView]) -> str:
+    """Return on which kinds of GPU a family is held back and why, the one that is tried next first."""
+    held = {kind: until for kind, until in family.held_until.items() if until > view.now}
+    kinds = sorted({slot.kind for slot in fit if not slot.unusable} & held.keys(), key=lambda kind: (held[kind], kind))
+
+    def because(kind: str) -> str:
+        known = family.held_because.get(kind)
+        return known or f"the next try is in {held[kind] - view.now:.0f} s"
+
+    return "; ".join(f"on {kind}: {because(kind)}" for kind in kinds[:NAMED])
 
 
 def _coming(view: ClusterView, starts: Sequence[StartServer], freed_for: Mapping[str, str]) -> dict[str, str]:

@@ -176,6 +176,7 @@ class ClusterSight:
             need_bytes=need_bytes(self._model_of(seen.base_model_id), seen.quantization) or 0,
             setup_s=self._estimates.setup_s(name, gpus.values()),
             held_until=fleet.failures.held_until(name),
+            held_because=fleet.failures.held_because(name),
         )
 
     def _servers_of(

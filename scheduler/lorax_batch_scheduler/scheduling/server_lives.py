@@ -156,7 +156,7 @@ class ServerLives:
     def failed(self, family: str, slot: Slot, reason: str, log_tail: Sequence[str]) -> None:
         """Count a failed start."""
         now = self._clock.monotonic()
-        failed = self.failures.add(family, slot.gpu_kind, now, reason, log_tail)
+        failed = self.failures.add(family, slot.gpu_kind, now, reason, log_tail, time=self._clock.now())
         pause_s = round(failed.until - now)
         self.failed_starts[slot.slot_id] += 1
         _log.warning("server_start_failed", slot=slot.slot_id, reason=reason, count=failed.count, pause_s=pause_s)

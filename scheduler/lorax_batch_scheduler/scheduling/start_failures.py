@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Final
 
 MAX_PAUSE_S: Final = 600.0
 _SHOWN_LINES: Final = 5
+_SHORT_CHARACTERS: Final = 160
+"""Of a log line that is told while others are still to come."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,8 +18,17 @@ class FailedStarts:
     count: int
     until: float
     """Monotonic seconds: not tried again before."""
+    next_try: datetime
+    """The same moment by the calendar."""
     reason: str
     log_tail: tuple[str, ...] = ()
+
+    def told_shortly(self) -> str:
+        """Return it for people whose job waits for the next try."""
+        last = next((line.strip() for line in reversed(self.log_tail) if line.strip()), "")
+        cut = f"{last[: _SHORT_CHARACTERS - 1]}…" if len(last) > _SHORT_CHARACTERS else last
+        log = f" ({cut})" if cut else ""
+        return f"{self.reason}{log}; the next try is at {self.next_try:%H:%M:%S} UTC"
 
     def told(self, model: str) -> str:
         """Return it for people who wait for a server of a base model."""
@@ -37,12 +49,20 @@ class StartFailures:
         self._max_failed_starts = max_failed_starts
         self._failed: dict[tuple[str, str], FailedStarts] = {}
 
-    def add(self, family: str, kind: str, now: float, reason: str, log_tail: Sequence[str] = ()) -> FailedStarts:
-        """Count a failed start; the pause doubles with each."""
+    def add(
+        self, family: str, kind: str, now: float, reason: str, log_tail: Sequence[str] = (), *, time: datetime
+    ) -> FailedStarts:
+        """Count a failed start; the pause doubles with each. `now` and `time` are one moment, by both clocks."""
         before = self._failed.get((family, kind))
         count = before.count + 1 if before is not None else 1
         pause_s = min(self._first_pause_s * 2.0 ** (count - 1), MAX_PAUSE_S)
-        failed = FailedStarts(count=count, until=now + pause_s, reason=reason, log_tail=tuple(log_tail))
+        failed = FailedStarts(
+            count=count,
+            until=now + pause_s,
+            next_try=time + timedelta(seconds=pause_s),
+            reason=reason,
+            log_tail=tuple(log_tail),
+        )
         self._failed[family, kind] = failed
         return failed
 
@@ -53,6 +73,10 @@ class StartFailures:
     def held_until(self, family: str) -> dict[str, float]:
         """Return by kind until when a family is not tried again."""
         return {kind: failed.until for (name, kind), failed in self._failed.items() if name == family}
+
+    def held_because(self, family: str) -> dict[str, str]:
+        """Return by kind what went wrong there and when it is tried again."""
+        return {kind: failed.told_shortly() for (name, kind), failed in self._failed.items() if name == family}
 
     def hopeless(self, family: str, kinds: Sequence[str]) -> FailedStarts | None:
         """Return what went wrong last when the family is hopeless on all these kinds of slots."""
