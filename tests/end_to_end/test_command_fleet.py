@@ -201,6 +201,8 @@ def test_a_killed_service_goes_on_with_the_servers_that_it_had(serve: Callable[[
         (after,) = client.list_servers()
         assert (after.server_id, after.url) == (before.server_id, before.url)
         assert after.launch_arguments
+        (slot,) = client.list_slots()
+        assert slot.reason == "it was there when the service began"
         assert (after.server_config, after.launch_arguments) == (before.server_config, before.launch_arguments)
     assert service.stop() == 0
     assert not listens(after.url), "its server outlived it"

@@ -24,6 +24,8 @@ from lorax_batch_scheduler.work import ChunkWork
 
 LOOK_INTERVAL_S: Final = 1.0
 """Start timeouts and idle servers are noticed this late; what a host tells, at once."""
+ADOPTED: Final = "it was there when the service began"
+"""Why a server runs that an earlier life started: it knew more, and told nobody."""
 
 _log = structlog.get_logger()
 
@@ -271,6 +273,6 @@ class Fleet:
             return "; ".join(member.status().reason for member in members)
         running = self.on_slot(slot.slot_id)
         if running:
-            return "; ".join(self._lives.why(each.server_id) or each.reason for each in running)
+            return "; ".join(self._lives.why(each.server_id) or each.reason or ADOPTED for each in running)
         gone = [each for each in self._host_of[slot.slot_id].servers if each.slot_id == slot.slot_id]
         return gone[-1].reason if gone else "nothing wants it"

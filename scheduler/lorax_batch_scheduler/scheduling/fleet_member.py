@@ -29,8 +29,6 @@ class FleetMember:
     watch: ServerWatch
     since: float
     """Monotonic seconds: when it was started, or found."""
-    why: str
-    """For people: why it runs."""
     family: str
     """The hash of what it was started with; "" for a static one."""
     watching: asyncio.Task[None] | None = None

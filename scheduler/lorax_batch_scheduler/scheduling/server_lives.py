@@ -186,7 +186,6 @@ class ServerLives:
             launched=launched,
             watch=self._make_watch(launched, self._slots[launched.slot_id]),
             since=self._began.get(launched.server_id, self._clock.monotonic()),
-            why=self.why(launched.server_id) or "it was there when the service began",
             family=launched.family,
         )
         self.members[launched.server_id] = member
