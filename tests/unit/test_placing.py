@@ -309,3 +309,15 @@ def test_equal_views_give_equal_plans_whatever_the_order():
     first = plan(view(slots, families, jobs))
     assert first == plan(view(slots, families, jobs))
     assert set(starts(first)) == set(starts(plan(view(slots[::-1], families, jobs[::-1]))))
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"jobs": [job("j", "n")]}, "jobs: j is of family 'n', which is not among `families`"),
+        ({"jobs": [job("j")], "weights": {"t": 0.0}}, "weights: 0.0 of tenant 't' is no finite number above 0"),
+    ],
+)
+def test_a_view_that_can_not_be_planned_names_the_field(fields, told):
+    with pytest.raises(ValueError, match=f"^{told}$"):
+        plan(view([slot("s")], [family("m")], **fields))

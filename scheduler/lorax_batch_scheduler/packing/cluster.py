@@ -7,6 +7,7 @@ enough rows in flight, needs on a slot of that kind.
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 
 
 class HostedState(enum.Enum):
@@ -86,7 +87,11 @@ class JobView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterView:
-    """Everything at one moment."""
+    """Everything at one moment.
+
+    Raises:
+        ValueError: a job is of no family of the view, or a tenant's weight is no number above 0.
+    """
 
     now: float
     slots: tuple[SlotView, ...]
@@ -96,8 +101,17 @@ class ClusterView:
     """Of tenants; those that are missing have 1."""
     caps: Mapping[str, int] = field(default_factory=dict)
     """By tenant: the most slots that are held for its jobs alone; those that are missing have no cap."""
-    switching_budget_s: float = float("inf")
+    switching_budget_s: float = inf
     """So many slot-seconds may now be spent on switching slots that are at work."""
+
+    def __post_init__(self) -> None:
+        known = {family.family_id for family in self.families}
+        for job in self.jobs:
+            if job.family_id not in known:
+                raise ValueError(f"jobs: {job.job_id} is of family '{job.family_id}', which is not among `families`")
+        for tenant, weight in self.weights.items():
+            if not 0 < weight < inf:
+                raise ValueError(f"weights: {weight} of tenant '{tenant}' is no finite number above 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 import math
 import random
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -32,7 +33,7 @@ def job(job_id: str, work: float, family: str = "f", **fields: Any) -> JobView:
     return JobView(**(values | {"job_id": job_id, "family_id": family} | fields))
 
 
-def cluster(slots: list[SlotView], jobs: list[JobView], families: str = "fg", **fields: Any) -> ClusterView:
+def cluster(slots: list[SlotView], jobs: list[JobView], families: Iterable[str] = "fg", **fields: Any) -> ClusterView:
     views = tuple(FamilyView(family_id=each, need_bytes=40, setup_s={"k": 100.0}) for each in families)
     values: dict[str, Any] = {"now": 0.0, "slots": tuple(slots), "families": views, "jobs": tuple(jobs)}
     return ClusterView(**(values | fields))
@@ -73,7 +74,7 @@ def test_what_no_slot_can_host_never_ends() -> None:
 
 
 def test_a_failed_start_is_waited_for() -> None:
-    view = cluster([slot("s")], [job("j", 10)], families="")
+    view = cluster([slot("s")], [job("j", 10)], families="f")
     family = FamilyView(family_id="f", need_bytes=1, setup_s={"k": 100.0}, held_until={"k": 60.0})
     assert finish_times(replace(view, families=(family,))) == {"j": 170}
 
@@ -156,8 +157,7 @@ def test_admission_to_1000_jobs_and_100_slots_is_quick() -> None:
         job(f"j{n}", chance.lognormvariate(6, 1), family=chance.choice(names), deadline=chance.choice([None, 5e4]))
         for n in range(1000)
     ]
-    families = tuple(FamilyView(family_id=name, need_bytes=40, setup_s={"k": 100.0}) for name in names)
-    view = replace(cluster(slots, jobs), families=families)
+    view = cluster(slots, jobs, families=names)
     took = []
     for _ in range(3):
         began = time.process_time()
