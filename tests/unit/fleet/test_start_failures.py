@@ -29,7 +29,9 @@ def test_other_families_and_other_kinds_are_not_held_back():
 
 def test_a_held_family_says_how_it_failed_and_when_the_next_try_is():
     failures = failures_of()
-    failures.add("f", "a100", 0.0, "it ended with exit status 1", ["loading", "CUDA error: " + "x" * 300, ""], time=NOON)
+    failures.add(
+        "f", "a100", 0.0, "it ended with exit status 1", ["loading", "CUDA error: " + "x" * 300, ""], time=NOON
+    )
     (told,) = failures.held_because("f").values()
     assert told.startswith("it ended with exit status 1 (CUDA error: xxx")
     assert told.endswith("x…); the next try is at 12:00:05 UTC")
