@@ -12,10 +12,10 @@ As there, a results file holds one line for each row, in any order: first the ro
 import itertools
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -23,6 +23,7 @@ from pydantic.alias_generators import to_camel
 from lorax_batch_client.channel import DEFAULT_TARGET
 from lorax_batch_client.dataset import Dataset
 from lorax_batch_client.deployment import configuration_of, find_server
+from lorax_batch_client.errors import NotFoundError
 from lorax_batch_client.fleet import Server
 from lorax_batch_client.job import Job, JobState
 from lorax_batch_client.part_file import part_file
@@ -43,6 +44,10 @@ STATUSES: Final = {
     JobState.FAILED: "errored",
     JobState.EXPIRED: "errored",
 }
+
+AnswerT = TypeVar("AnswerT")
+UPLOADS: Final = "file_uploads/"
+"""The connection of datasets that were uploaded; the hosted service's SDK takes it when a reference names none."""
 
 
 class BatchInferenceServerConfig(BaseModel):
@@ -140,8 +145,9 @@ class BatchInference:
         self._client = client
 
     def create(self, *, dataset: Dataset | str, server_config: BatchInferenceServerConfig) -> BatchInferenceJob:
-        """Create a job over a dataset, by value, id or name (`connection/name` is a name too)."""
-        job = self._client.create_job(dataset, server_config.to_server_config())
+        """Create a job over a dataset, by value, id or name, as `Datasets.get` takes it."""
+        config = server_config.to_server_config()
+        job = _by_reference(dataset, lambda named: self._client.create_job(named, config))
         name = dataset if isinstance(dataset, str) else dataset.name or dataset.dataset_id
         print(  # noqa: T201  # the SDK's users read this line
             f"Successfully requested batch inference over {name} using {server_config.base_model} as {job.job_id}."
@@ -180,12 +186,18 @@ class Datasets:
         self._client = client
 
     def from_file(self, file_path: str | os.PathLike[str], name: str | None = None) -> Dataset:
-        """Upload a JSONL file and return its dataset, which is then being validated."""
-        return self._client.upload_dataset(file_path, name=name or "")
+        """Upload a JSONL file and return its dataset, which is then being validated.
+
+        `name` is the file's own without its ending, unless it is given.
+        """
+        return self._client.upload_dataset(file_path, name=Path(file_path).stem if name is None else name)
 
     def get(self, dataset_ref: Dataset | str) -> Dataset:
-        """Return a dataset by id, `name` or `connection/name`."""
-        return self._client.get_dataset(dataset_ref)
+        """Return a dataset by value, id or name; `file_uploads/NAME` is NAME, as all that was uploaded is there.
+
+        There are no other connections here: with any other in front, it is a name like all.
+        """
+        return _by_reference(dataset_ref, self._client.get_dataset)
 
 
 class Deployments:
@@ -236,6 +248,16 @@ class Predibase:
     def close(self) -> None:
         """Close the connection to the service."""
         self.client.close()
+
+
+def _by_reference(dataset: Dataset | str, call: Callable[[Dataset | str], AnswerT]) -> AnswerT:
+    """Return what a call makes of a dataset; one that is not there may be told with the connection of uploads."""
+    try:
+        return call(dataset)
+    except NotFoundError:
+        if not isinstance(dataset, str) or not dataset.startswith(UPLOADS):
+            raise
+        return call(dataset.removeprefix(UPLOADS))
 
 
 def _describe(job: Job) -> BatchInferenceJob:

@@ -4,12 +4,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from grpc import StatusCode
 from lorax_batch.v1 import batch_inference_pb2 as pb
 from lorax_batch.v1 import job_pb2
+from lorax_batch.v1.dataset_pb2 import Dataset
+from lorax_batch_client.errors import NotFoundError
 from lorax_batch_client.predibase import BatchInferenceServerConfig, Predibase
 
 from tests.integration.client.messages import job, part
-from tests.integration.client.scripted_service import Service
+from tests.integration.client.scripted_service import Abort, Service
 
 CONFIG = BatchInferenceServerConfig(base_model="mistral-7b-instruct-v0-2")
 
@@ -91,6 +94,21 @@ async def test_a_dataset_is_uploaded_and_found_again(predibase: Predibase, tmp_p
     dataset = await asyncio.to_thread(predibase.datasets.from_file, str(path), name="mine")
     assert service.datasets.starts[0].name == "mine"
     assert (await asyncio.to_thread(predibase.datasets.get, dataset.dataset_id)).dataset_id == dataset.dataset_id
+    await asyncio.to_thread(predibase.datasets.from_file, path)
+    assert service.datasets.starts[1].name == "rows", "as the SDK calls it"
+
+
+async def test_a_dataset_may_be_named_with_the_connection_of_uploads(predibase: Predibase, service: Service):
+    service.datasets.shown = {"rows": Dataset(dataset_id="ds_1"), "file_uploads/odd": Dataset(dataset_id="ds_2")}
+    assert (await asyncio.to_thread(predibase.datasets.get, "file_uploads/rows")).dataset_id == "ds_1"
+    assert (await asyncio.to_thread(predibase.datasets.get, "file_uploads/odd")).dataset_id == "ds_2"
+    with pytest.raises(NotFoundError, match="snowflake/rows"):
+        await asyncio.to_thread(predibase.datasets.get, "snowflake/rows")
+    service.script.expect(
+        "CreateJob", Abort(code=StatusCode.NOT_FOUND, text="no dataset"), pb.CreateJobResponse(job=job())
+    )
+    await asyncio.to_thread(predibase.batch_inference.create, dataset="file_uploads/rows", server_config=CONFIG)
+    assert [request.dataset for request in service.script.requests] == ["file_uploads/rows", "rows"]
 
 
 def test_a_config_travels_in_camel_case_and_keeps_unknown_keys():
