@@ -1,6 +1,7 @@
 """Makes a trace of what a service has run: what it does not tell is filled in as docs/trace-format.md says."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +11,7 @@ from lorax_batch_scheduler.catalogue import BaseModel, Catalogue
 from lorax_batch_scheduler.errors import InvalidInputError
 from lorax_batch_scheduler.replay.record_rows import RecordedRows, row_groups
 from lorax_batch_scheduler.replay.trace import VERSION, Trace, TraceFamily, TraceJob, TraceModel, TraceSlot
-from lorax_batch_scheduler.replay.trace_check import check_trace
+from lorax_batch_scheduler.replay.trace_check import check_kinds, check_trace, unfit_families
 
 DEFAULT_GPU_KIND: Final = "a100-80"
 DEFAULT_MEMORY_BYTES: Final = 80 << 30
@@ -77,6 +78,23 @@ class RecordedJob:
         return "+".join(word for word in (self.base_model_id, self.quantization) if word)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnfitFamily:
+    """A server configuration of jobs that are not in a trace: no slot that is there now has room for it."""
+
+    family: str
+    job_count: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """A trace, and what of the jobs is not in it."""
+
+    trace: Trace
+    unfit: tuple[UnfitFamily, ...]
+
+
 def trace_from(
     jobs: Iterable[RecordedJob],
     slots: Sequence[RecordedSlot],
@@ -85,39 +103,55 @@ def trace_from(
     name: str = "",
     gpu_kind: str = DEFAULT_GPU_KIND,
     memory_bytes: int = DEFAULT_MEMORY_BYTES,
-) -> Trace:
-    """Return the trace of these jobs on these slots; it begins when the first job came.
+) -> Recording:
+    """Return the trace of these jobs on these slots; it begins when its first job came.
+
+    Jobs without rows, and those whose servers fit on none of the slots, are left out.
 
     `gpu_kind` and `memory_bytes` are for slots whose GPU is unknown.
 
     Raises:
-        InvalidInputError: there is no job with rows, no slot, or a model fits on no slot.
+        InvalidInputError: there is no job with rows, no slot, or none of the models fits on one.
     """
     kept = sorted((job for job in jobs if job.rows.row_count > 0), key=lambda job: (job.create_time, job.job_id))
     if not kept:
         raise InvalidInputError("jobs", "none of those selected has rows: select others, or record later")
     if not slots:
         raise InvalidInputError("slots", "the service has none: start it with --server URL or a fleet file")
-    begin = kept[0].create_time
-    by_model = {job.model: job for job in kept}
-    trace = Trace(
+    trace_slots = [
+        TraceSlot(
+            id=slot.slot_id,
+            kind=slot.gpu_kind or gpu_kind,
+            memory_bytes=slot.memory_bytes or memory_bytes,
+            node=slot.node,
+        )
+        for slot in slots
+    ]
+    whole = _trace(name, trace_slots, kept, catalogue)
+    check_kinds(whole)
+    unfit = unfit_families(whole)
+    fit = [job for job in kept if job.family not in unfit]
+    trace = _trace(name, trace_slots, fit, catalogue) if fit else whole  # its check says what fits on no slot
+    check_trace(trace)
+    counts = Counter(job.family for job in kept)
+    return Recording(
+        trace=trace,
+        unfit=tuple(UnfitFamily(family=each, job_count=counts[each], why=why) for each, why in unfit.items()),
+    )
+
+
+def _trace(name: str, slots: list[TraceSlot], jobs: Sequence[RecordedJob], catalogue: Catalogue) -> Trace:
+    """Return the trace of jobs, the first one first."""
+    begin = jobs[0].create_time
+    by_model = {job.model: job for job in jobs}
+    return Trace(
         version=VERSION,
         name=name,
-        slots=[
-            TraceSlot(
-                id=slot.slot_id,
-                kind=slot.gpu_kind or gpu_kind,
-                memory_bytes=slot.memory_bytes or memory_bytes,
-                node=slot.node,
-            )
-            for slot in slots
-        ],
+        slots=slots,
         models=[_model(job, catalogue.named(job.base_model_id)) for job in by_model.values()],
-        families=[TraceFamily(id=job.family, model=job.model) for job in {job.family: job for job in kept}.values()],
-        jobs=[_job(job, begin) for job in kept],
+        families=[TraceFamily(id=job.family, model=job.model) for job in {job.family: job for job in jobs}.values()],
+        jobs=[_job(job, begin) for job in jobs],
     )
-    check_trace(trace)
-    return trace
 
 
 def _model(job: RecordedJob, known: BaseModel | None) -> TraceModel:

@@ -17,9 +17,7 @@ def check_trace(trace: Trace) -> None:
     families = _ids("families", "id", [family.id for family in trace.families])
     tenants = _ids("tenants", "id", [tenant.id for tenant in trace.tenants])
     _ids("jobs", "id", [job.id for job in trace.jobs])
-    kinds = GPU_KINDS.keys() | trace.gpu_kinds.keys()
-    for index, slot in enumerate(trace.slots):
-        _known(f"slots[{index}].kind", slot.kind, kinds, "GPU kind")
+    check_kinds(trace)
     for index, family in enumerate(trace.families):
         _known(f"families[{index}].model", family.model, models, "model")
     for index, failure in enumerate(trace.failures):
@@ -31,6 +29,13 @@ def check_trace(trace: Trace) -> None:
         _check_job(f"trace.jobs[{index}]", job)
     _check_row_count(trace)
     _check_fit(trace)
+
+
+def check_kinds(trace: Trace) -> None:
+    """Check that the GPUs of all slots are known. Raises `InvalidInputError` with the path of the field."""
+    kinds = GPU_KINDS.keys() | trace.gpu_kinds.keys()
+    for index, slot in enumerate(trace.slots):
+        _known(f"slots[{index}].kind", slot.kind, kinds, "GPU kind")
 
 
 def _check_job(field: str, job: TraceJob) -> None:
@@ -55,17 +60,25 @@ def _check_row_count(trace: Trace) -> None:
 
 
 def _check_fit(trace: Trace) -> None:
-    models = {model.name: model for model in trace.models}
+    unfit = unfit_families(trace)
     for index, family in enumerate(trace.families):
+        if family.id in unfit:
+            raise InvalidInputError(f"trace.families[{index}].model", unfit[family.id])
+
+
+def unfit_families(trace: Trace) -> dict[str, str]:
+    """Return by id the families that fit on no slot, and why; slots, models and families must be there."""
+    models = {model.name: model for model in trace.models}
+    unfit: dict[str, str] = {}
+    for family in trace.families:
         model = models[family.model]
-        if any(server_model(kind_of(trace, slot), slot.memory_bytes, model, family) for slot in trace.slots):
-            continue
-        largest = max(trace.slots, key=lambda slot: slot.memory_bytes)
-        raise InvalidInputError(
-            f"trace.families[{index}].model",
-            f"'{family.model}' needs {need_bytes(model) / GIB:.1f} GiB of GPU memory and fits on no slot: "
-            f"the largest, '{largest.id}', has {largest.memory_bytes / GIB:.1f} GiB",
-        )
+        if not any(server_model(kind_of(trace, slot), slot.memory_bytes, model, family) for slot in trace.slots):
+            largest = max(trace.slots, key=lambda slot: slot.memory_bytes)
+            unfit[family.id] = (
+                f"'{family.model}' needs {need_bytes(model) / GIB:.1f} GiB of GPU memory and fits on no slot: "
+                f"the largest, '{largest.id}', has {largest.memory_bytes / GIB:.1f} GiB"
+            )
+    return unfit
 
 
 def _ids(field: str, name: str, ids: list[str]) -> set[str]:

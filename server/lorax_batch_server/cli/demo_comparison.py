@@ -24,7 +24,7 @@ def record_trace(client: "Client", time_scale: float) -> "Trace":
 
     models = Catalogue.load()
     jobs = list(record_jobs(client, JobFilter(), lambda job: True, models))
-    trace = trace_from(jobs, [record_slot(slot) for slot in client.list_slots()], models, name="demo")
+    trace = trace_from(jobs, [record_slot(slot) for slot in client.list_slots()], models, name="demo").trace
     scaled = [msgspec.structs.replace(job, arrival_s=job.arrival_s / time_scale) for job in trace.jobs]
     return msgspec.structs.replace(trace, jobs=scaled)
 

@@ -1,7 +1,7 @@
 """`lorax-batch jobs record`: what a service has run, as a trace that `lorax-batch plan` replays."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -14,15 +14,18 @@ from lorax_batch_server.cli.options import DEFAULT_TARGET, LabelOption, TargetOp
 from lorax_batch_server.cli.output import show_count
 from lorax_batch_server.cli.output_file import check_place, write_whole
 from lorax_batch_server.cli.reporting_group import CommandError
+from lorax_batch_server.printable import printable
 
 if TYPE_CHECKING:
     from lorax_batch_client import Client, Dataset, Job, JobFilter, Slot
     from lorax_batch_scheduler.catalogue import Catalogue
-    from lorax_batch_scheduler.replay.record import RecordedJob, RecordedSlot
+    from lorax_batch_scheduler.replay.record import RecordedJob, RecordedSlot, Recording
     from lorax_batch_scheduler.replay.record_rows import RecordedRows
 
 GIB: Final = 1 << 30
 PAGE: Final = 1_000
+SHOWN: Final = 10
+"""So many server configurations that were left out are named; the rest is counted."""
 STANDARD_OUTPUT: Final = "-"
 
 
@@ -60,7 +63,7 @@ def record(
         jobs = list(record_jobs(client, selection, is_selected, models))
         slots = [record_slot(slot) for slot in client.list_slots()]
     try:
-        trace = trace_from(
+        recording = trace_from(
             jobs,
             slots,
             models,
@@ -69,11 +72,34 @@ def record(
             memory_bytes=round(gpu_memory * GIB),
         )
     except InvalidInputError as error:
-        hint = "; --gpu-kind and --gpu-memory describe the slots' GPUs" if error.field.startswith("trace.") else ""
-        raise CommandError(f"{error}{hint}") from error
-    _write(output, dump_trace(trace))
-    left_out = f", {len(jobs) - len(trace.jobs):,} without rows left out" if len(trace.jobs) < len(jobs) else ""
-    typer.echo(f"{show_count(len(trace.jobs), 'job')} on {show_count(len(slots), 'slot')}{left_out}", err=True)
+        raise CommandError(f"{error}{_hint(slots) if error.field.startswith('trace.') else ''}") from error
+    _write(output, dump_trace(recording.trace))
+    _tell(recording, len(jobs), slots)
+
+
+def _hint(slots: "Sequence[RecordedSlot]") -> str:
+    """Return what can be said of slots that do not tell what they are."""
+    options = [
+        *(["--gpu-kind"] if not all(slot.gpu_kind for slot in slots) else []),
+        *(["--gpu-memory"] if not all(slot.memory_bytes for slot in slots) else []),
+    ]
+    if not options:
+        return ""
+    return f"; {' and '.join(options)} describe{'' if len(options) > 1 else 's'} the GPUs of slots that do not tell"
+
+
+def _tell(recording: "Recording", job_count: int, slots: "Sequence[RecordedSlot]") -> None:
+    """Say what the trace has, and what was left out of it."""
+    kept, unfit = len(recording.trace.jobs), sum(each.job_count for each in recording.unfit)
+    empty = job_count - kept - unfit
+    left_out = f", {empty:,} without rows left out" if empty else ""
+    typer.echo(f"{show_count(kept, 'job')} on {show_count(len(slots), 'slot')}{left_out}", err=True)
+    for each in recording.unfit[:SHOWN]:
+        jobs = show_count(each.job_count, "job")
+        typer.echo(f"left out: {jobs} of {printable(each.family)}; {printable(each.why)}{_hint(slots)}", err=True)
+    if hidden := recording.unfit[SHOWN:]:
+        jobs = show_count(sum(each.job_count for each in hidden), "job")
+        typer.echo(f"left out: {jobs} of {len(hidden):,} more that fit on no slot", err=True)
 
 
 def _moment(option: str, text: str, now: datetime) -> datetime | None:

@@ -81,6 +81,21 @@ async def test_what_makes_no_trace_ends_with_two_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+async def test_jobs_that_fit_on_no_slot_that_is_there_now_are_left_out_and_named(command: Command, service: Service):
+    jobs = [make_job(number, age=timedelta(hours=number), dataset_id="ds_deleted") for number in (1, 2)]
+    jobs[1].base_model_id = "llama-2-70b"
+    service.script.serve("ListJobs", lambda _: batch_inference_pb2.ListJobsResponse(jobs=jobs))
+    slot = fleet_pb2.Slot(slot_id="slot_1", gpu_kind="a100-40", memory_bytes=40 << 30)
+    service.script.expect("ListSlots", fleet_pb2.ListSlotsResponse(slots=[slot]))
+    ended = await command("jobs", "record")
+    assert ended.exit_code == 0
+    assert [job.id for job in parse_trace(ended.stdout.encode()).jobs] == ["job_1"]
+    said, left_out = ended.stderr.splitlines()
+    assert said == "1 job on 1 slot"
+    assert left_out.startswith("left out: 1 job of llama-2-70b; 'llama-2-70b' needs")
+    assert left_out.endswith("the largest, 'slot_1', has 40.0 GiB")
+
+
 @pytest.mark.parametrize(
     ("place", "said"),
     [("nowhere/t.json", "there is no folder"), (".", "is a folder: name a file in it")],

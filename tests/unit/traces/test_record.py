@@ -32,7 +32,7 @@ def test_it_begins_with_the_first_job_and_can_be_replayed(catalogue: Catalogue) 
     later = replace(
         JOB, job_id="job_2", create_time=BEGIN + timedelta(seconds=90), deadline=BEGIN + timedelta(hours=1), priority=3
     )
-    trace = parse_trace(dump_trace(trace_from([later, JOB], SLOTS, catalogue, name="day")))
+    trace = parse_trace(dump_trace(trace_from([later, JOB], SLOTS, catalogue, name="day").trace))
     assert [(job.id, job.arrival_s, job.deadline_s, job.priority) for job in trace.jobs] == [
         ("job_1", 0, None, 0),
         ("job_2", 90, 3_600, 3),
@@ -41,13 +41,13 @@ def test_it_begins_with_the_first_job_and_can_be_replayed(catalogue: Catalogue) 
 
 
 def test_slots_that_do_not_tell_their_gpu_get_what_was_said(catalogue: Catalogue) -> None:
-    trace = trace_from([JOB], SLOTS, catalogue, gpu_kind="a10g-24", memory_bytes=24 << 30)
+    trace = trace_from([JOB], SLOTS, catalogue, gpu_kind="a10g-24", memory_bytes=24 << 30).trace
     assert [(slot.kind, slot.memory_bytes >> 30) for slot in trace.slots] == [("a10g-24", 24), ("h100-80", 80)]
 
 
 def test_models_are_as_large_as_the_catalogue_and_the_quantization_say(catalogue: Catalogue) -> None:
     jobs = [JOB, replace(JOB, job_id="q", quantization="awq"), replace(JOB, job_id="u", base_model_id="of/nobody")]
-    trace = trace_from(jobs, SLOTS, catalogue)
+    trace = trace_from(jobs, SLOTS, catalogue).trace
     weights = {model.name: round(model.weight_bytes / 1e9, 1) for model in trace.models}
     assert weights == {"mistral-7b": 14.5, "mistral-7b+awq": 4.3, "of/nobody": 14.5}
 
@@ -59,14 +59,24 @@ def test_jobs_share_a_family_only_when_their_servers_are_started_alike(catalogue
         replace(JOB, job_id="tag", lorax_image_tag="main"),
         replace(JOB, job_id="arguments", custom_args=("--max-batch-size", "8")),
     ]
-    trace = trace_from(jobs, SLOTS, catalogue)
+    trace = trace_from(jobs, SLOTS, catalogue).trace
     assert len(trace.families) == 3
     assert len(trace.models) == 1
 
 
 def test_a_deadline_before_the_job_is_left_out(catalogue: Catalogue) -> None:
     job = replace(JOB, deadline=BEGIN - timedelta(hours=1))
-    assert trace_from([job], SLOTS, catalogue).jobs[0].deadline_s is None
+    assert trace_from([job], SLOTS, catalogue).trace.jobs[0].deadline_s is None
+
+
+def test_jobs_that_fit_on_no_slot_of_now_are_left_out_and_told(catalogue: Catalogue) -> None:
+    large = replace(JOB, job_id="old", base_model_id="llama-2-70b", create_time=BEGIN - timedelta(days=1))
+    recording = trace_from([large, JOB], SLOTS, catalogue)
+    assert [(job.id, job.arrival_s) for job in recording.trace.jobs] == [("job_1", 0)]
+    assert [family.id for family in recording.trace.families] == ["mistral-7b"]
+    (unfit,) = recording.unfit
+    assert (unfit.family, unfit.job_count) == ("llama-2-70b", 1)
+    assert "fits on no slot: the largest, 'slot_1', has 80.0 GiB" in unfit.why
 
 
 def test_without_jobs_slots_or_room_there_is_no_trace(catalogue: Catalogue) -> None:
