@@ -19,7 +19,7 @@ from lorax_batch_server.cli.reporting_group import CommandError
 if TYPE_CHECKING:
     from lorax_batch_scheduler.replay import PolicyRun
 
-    from lorax_batch_server.rehearsal import LiveRun
+    from lorax_batch_server.rehearsal import LiveRun, Pace
 
 TIME_SCALE: Final = 0.05
 
@@ -42,7 +42,7 @@ def rehearse(
     from lorax_batch_scheduler.errors import InvalidInputError
     from lorax_batch_scheduler.replay import replay_trace
 
-    from lorax_batch_server.rehearsal import Stage, run_live, simplified
+    from lorax_batch_server.rehearsal import Stage, pace_of, run_live, simplified, usable_cores
 
     try:
         played, left_out = simplified(read_trace(trace))
@@ -57,6 +57,10 @@ def rehearse(
     )
     if left_out:
         typer.echo(f"without its {', '.join(left_out)}, in both", err=True)
+    rows = sum(run.row_count for run in virtual.outcome.jobs)
+    pace = pace_of(rows, virtual.measures.makespan_s, time_scale, usable_cores())
+    if pace.is_too_fast:
+        typer.echo(pace.warning(time_scale), err=True)
     directory = Path(tempfile.mkdtemp(prefix="lorax-batch-rehearsal-"))
     try:
         stage = Stage(played, directory, time_scale)
@@ -75,14 +79,14 @@ def rehearse(
         shutil.rmtree(directory, ignore_errors=True)
     difference = live.makespan_s / virtual.measures.makespan_s - 1
     if as_json:
-        print_json(_fields(live, virtual, difference))
+        print_json(_fields(live, virtual, difference, pace))
     else:
         _print(live, virtual, difference)
     if live.unsuccessful_rows or (within is not None and abs(difference) * 100 > within):
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _fields(live: "LiveRun", virtual: "PolicyRun", difference: float) -> dict[str, object]:
+def _fields(live: "LiveRun", virtual: "PolicyRun", difference: float, pace: "Pace") -> dict[str, object]:
     measures = virtual.measures
     return {
         "live": {
@@ -101,6 +105,12 @@ def _fields(live: "LiveRun", virtual: "PolicyRun", difference: float) -> dict[st
             "finish_s": {job.trace.id: job.finish for job in virtual.outcome.jobs},
         },
         "makespan_difference": difference,
+        "pace": {
+            "rows_per_second_asked": pace.asked,
+            "rows_per_second_possible": pace.possible,
+            "time_scale_enough": pace.enough,
+            "is_too_fast": pace.is_too_fast,
+        },
     }
 
 
