@@ -43,7 +43,7 @@ def pace_of(row_count: int, makespan_s: float, time_scale: float, cores: int) ->
 
 def usable_cores() -> int:
     """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0))
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _rounded_up(value: float) -> float:
