@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
-from lorax_batch_scheduler.packing.fair_clock import VirtualJob, advance
+from lorax_batch_scheduler.packing.fair_clock import VirtualJob
 from lorax_batch_scheduler.replay.bounds import Bounds
 from lorax_batch_scheduler.replay.cluster import Outcome
+from lorax_batch_scheduler.replay.fair_sharing import FairSharing
 from lorax_batch_scheduler.replay.trace import Trace
 
 LEAST_S: Final = 10.0
@@ -110,24 +111,21 @@ def _fair_shares(trace: Trace, bounds: Bounds, outcome: Outcome) -> dict[str, fl
 
 
 def _fair_finishes(trace: Trace, sizes: list[float], weights: dict[str, float]) -> dict[str, float]:
-    left: dict[str, VirtualJob] = {}
-    found: dict[str, float] = {}
-    now = 0.0
+    sharing = FairSharing(capacity=float(len(trace.slots)), weights=weights)
     for until, numbers in _arrivals(trace, range(len(trace.jobs))):
-        rest, ended = advance(left.values(), now=now, until=until, capacity=float(len(trace.slots)), weights=weights)
-        found |= ended
-        left = {job_id: replace(left[job_id], left_s=seconds) for job_id, seconds in rest.items()}
-        now = until
+        sharing.run(until)
         for number in numbers:
             job = trace.jobs[number]
-            left[str(number)] = VirtualJob(
-                job_id=str(number),
-                tenant=job.tenant,
-                priority=job.priority,
-                arrival=job.arrival_s,
-                left_s=sizes[number],
+            sharing.come(
+                VirtualJob(
+                    job_id=str(number),
+                    tenant=job.tenant,
+                    priority=job.priority,
+                    arrival=job.arrival_s,
+                    left_s=sizes[number],
+                )
             )
-    return found
+    return sharing.ended
 
 
 def _arrivals(trace: Trace, numbers: Iterable[int]) -> Iterator[tuple[float, list[int]]]:
@@ -143,24 +141,20 @@ def _feasible(trace: Trace, bounds: Bounds) -> set[int]:
     """Return the jobs with deadlines that earliest-deadline-first meets on all slots, a start and a quarter spared."""
     sizes = _sizes(trace, bounds)
     dated = [number for number, job in enumerate(trace.jobs) if job.deadline_s is not None]
-    left: dict[str, VirtualJob] = {}
-    ends: dict[str, float] = {}
-    now = 0.0
+    sharing = FairSharing(capacity=float(len(trace.slots)), weights={}, ageing_s=math.inf)
     for until, numbers in _arrivals(trace, dated):
-        # Priority stands for the deadline here: the earliest goes first.
-        rest, ended = advance(left.values(), now=now, until=until, capacity=float(len(trace.slots)), weights={})
-        ends |= ended
-        left = {job_id: replace(left[job_id], left_s=seconds) for job_id, seconds in rest.items()}
-        now = until
+        sharing.run(until)
         for number in numbers:
             deadline = trace.jobs[number].deadline_s
             assert deadline is not None
-            left[str(number)] = VirtualJob(
-                job_id=str(number), tenant="", priority=-int(deadline * 1000), arrival=0.0, left_s=1.25 * sizes[number]
+            # Priority stands for the deadline here: the earliest goes first.
+            priority = -int(deadline * 1000)
+            sharing.come(
+                VirtualJob(job_id=str(number), tenant="", priority=priority, arrival=0.0, left_s=1.25 * sizes[number])
             )
     return {
         number
         for number in dated
-        if ends[str(number)] + 2 * bounds.jobs[number].setup_s + bounds.jobs[number].chain_s
+        if sharing.ended[str(number)] + 2 * bounds.jobs[number].setup_s + bounds.jobs[number].chain_s
         <= (trace.jobs[number].deadline_s or 0.0)
     }
