@@ -22,6 +22,8 @@ from lorax_batch_scheduler.replay.virtual_server import VirtualRow, VirtualServe
 PLAN_AFTER_S: Final = 1.0
 """Events are gathered for so long before a plan."""
 PLAN_EVERY_S: Final = 30.0
+PLAN_JOB_S: Final = 0.0005
+"""Jobs that come and end are gathered for so much longer for each that has not ended: a plan looks at all of them."""
 PLAN_EMPTY_EVERY_S: Final = 3_600.0
 """When nothing runs or starts, only an event changes that: a slot that comes back may take a year."""
 
@@ -74,6 +76,7 @@ class Replay:
         self._node_weights: set[tuple[str, str]] = set()
         self._spent_s = 0.0
         self._plan_due: float | None = None
+        self._planned = 0.0
         self._outcome = Outcome(jobs=[], stays=[])
         self._knowledge = Knowledge(
             trace, self._servers, on_slot=self._on_slot, away=self._away, unfinished=self._unfinished
@@ -125,13 +128,17 @@ class Replay:
             self._plan_due = due
             self._at(due, self._plan_if_due)
 
+    def _plan_in_time(self) -> None:
+        """A job came or ended: plan soon, unless there are so many that one more or less can wait a little."""
+        self._plan_soon(max(PLAN_AFTER_S, self._planned + PLAN_JOB_S * len(self._unfinished) - self.now))
+
     def _arrive(self, number: int) -> None:
         job = self._trace.jobs[number]
         rows = rows_of(job, number, max_tokens=self._servers.row_tokens(job.family))
         run = JobRun(job, number, rows, grouped=self._policy.grouped)
         self._runs[number] = run
         self._unfinished[job.id] = run
-        self._plan_soon()
+        self._plan_in_time()
 
     def _become_ready(self, hosted: Hosted) -> None:
         hosted.state, hosted.since, hosted.ready_at = HostedState.READY, self.now, self.now
@@ -152,7 +159,7 @@ class Replay:
             if run.left_rows == 0:
                 run.finish = self.now
                 del self._unfinished[run.trace.id]
-                self._plan_soon()
+                self._plan_in_time()
         self._feed(hosted)
         if engine.row_count == 0:
             if hosted.state is HostedState.DRAINING:
@@ -208,6 +215,7 @@ class Replay:
             by_job.setdefault(row.job, []).append(row)
         for number, of_job in by_job.items():
             self._runs[number].give_back(of_job)
+        self._feeding.rows_are_back()
 
     # --- rows ---
 
@@ -232,6 +240,7 @@ class Replay:
         return self._knowledge.view(self.now, spent_s=self._spent_s)
 
     def _plan(self) -> None:
+        self._planned = self.now
         view = self.view()
         began = perf_counter()
         actions = self._policy.plan(view)
@@ -240,8 +249,7 @@ class Replay:
         for action in actions:
             match action:
                 case ServeJobs():
-                    self._feeding.orders[action.family_id] = action.job_ids
-                    self._feeding.windows[action.family_id] = action.window
+                    self._feeding.obey(action)
                 case DrainServer():
                     self._drain(self._hosted[action.server_id])
                 case StartServer():

@@ -1,9 +1,9 @@
 """Gives the rows of jobs to servers: in the order of the plan, grouped by adapter, as many as a window holds."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from lorax_batch_scheduler.packing import HostedState
+from lorax_batch_scheduler.packing import HostedState, ServeJobs
 from lorax_batch_scheduler.replay.hosted import Hosted
 from lorax_batch_scheduler.replay.job_run import JobRun
 from lorax_batch_scheduler.replay.policy import Policy
@@ -26,10 +26,22 @@ class Feeding:
         self._policy = policy
         self._hosted = hosted
         self._unfinished = unfinished
-        self.orders: dict[str, tuple[str, ...]] = {}
+        self._orders: dict[str, tuple[str, ...]] = {}
         """Family -> its jobs, in the order in which they are served."""
-        self.windows: dict[str, float] = {}
+        self._begins: dict[str, int] = {}
+        """Family -> the place of the first of them with rows that no server has; those before need no look."""
+        self._windows: dict[str, float] = {}
         """Family -> the part of its window that each server fills."""
+
+    def obey(self, order: ServeJobs) -> None:
+        """Serve the jobs of a family in that order from now on."""
+        self._orders[order.family_id] = order.job_ids
+        self._windows[order.family_id] = order.window
+        self._begins[order.family_id] = 0
+
+    def rows_are_back(self) -> None:
+        """Jobs have rows again that servers had."""
+        self._begins.clear()
 
     def feed(self, hosted: Hosted, now: float) -> None:
         """Fill the window of a server that is ready."""
@@ -47,7 +59,9 @@ class Feeding:
         """Push rows until the window is full; return whether it is."""
         here = {"", *engine.adapters, *engine.loaded}
         room = hosted.model.adapter_slots
-        for job_id in self.orders.get(hosted.family, ()):
+        order = self._orders.get(hosted.family, ())
+        for place in range(self._begin(hosted.family, order), len(order)):
+            job_id = order[place]
             run = self._unfinished.get(job_id)
             if run is None or not run.waiting_rows:
                 continue
@@ -66,6 +80,13 @@ class Feeding:
                 engine.push(rows, now)
             room = max(int(FRESH_SHARE * hosted.model.adapter_slots), 1)
         return False
+
+    def _begin(self, family: str, order: Sequence[str]) -> int:
+        begin = self._begins.get(family, 0)
+        while begin < len(order) and ((run := self._unfinished.get(order[begin])) is None or not run.waiting_rows):
+            begin += 1
+        self._begins[family] = begin
+        return begin
 
     def _elsewhere(self, hosted: Hosted) -> set[str]:
         found: set[str] = set()
@@ -91,6 +112,6 @@ class Feeding:
                 return
 
     def _is_full(self, hosted: Hosted, engine: VirtualServer) -> bool:
-        part = self.windows.get(hosted.family, 1.0)
+        part = self._windows.get(hosted.family, 1.0)
         full = engine.reserved_tokens >= part * WINDOW * hosted.model.kv_tokens
         return full or engine.row_count >= part * hosted.model.max_rows
