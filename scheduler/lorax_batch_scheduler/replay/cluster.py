@@ -22,7 +22,7 @@ from lorax_batch_scheduler.replay.virtual_server import VirtualRow, VirtualServe
 PLAN_AFTER_S: Final = 1.0
 """Events are gathered for so long before a plan."""
 PLAN_EVERY_S: Final = 30.0
-PLAN_JOB_S: Final = 0.0005
+PLAN_JOB_S: Final = 0.001
 """Jobs that come and end are gathered for so much longer for each that has not ended: a plan looks at all of them."""
 PLAN_EMPTY_EVERY_S: Final = 3_600.0
 """When nothing runs or starts, only an event changes that: a slot that comes back may take a year."""
@@ -58,8 +58,10 @@ class Outcome:
 class Replay:
     """One run of a trace under a policy."""
 
-    def __init__(self, trace: Trace, policy: Policy) -> None:
+    def __init__(self, trace: Trace, policy: Policy, *, on_plan: Callable[[int], None] = lambda ended: None) -> None:
+        """`on_plan` is told after each plan how many jobs have ended."""
         self._trace = trace
+        self._on_plan = on_plan
         self._policy = policy
         self._servers = ServerModels(trace)
         self._model_of = {family.id: family.model for family in trace.families}
@@ -259,8 +261,10 @@ class Replay:
         for hosted in list(self._hosted.values()):
             if hosted.state is HostedState.READY:
                 self._feed(hosted)
+        self._on_plan(len(self._runs) - len(self._unfinished))
         if self._unfinished:
-            self._plan_soon(PLAN_EVERY_S if self._hosted else PLAN_EMPTY_EVERY_S)
+            many_s = PLAN_JOB_S * len(self._unfinished)
+            self._plan_soon(max(PLAN_EVERY_S, many_s) if self._hosted else PLAN_EMPTY_EVERY_S)
 
     def _start(self, action: StartServer) -> None:
         self._number += 1

@@ -2,8 +2,9 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from lorax_batch_scheduler.errors import InvalidInputError
@@ -48,15 +49,22 @@ def replay_trace(trace: Trace, policy: str = SERVICE_POLICY) -> PolicyRun:
     return compare_policies(trace, [policy]).runs[0]
 
 
-def compare_policies(trace: Trace, policies: Sequence[str]) -> Report:
+OnProgress = Callable[[str, int], None]
+"""Of a policy, how many jobs have ended; "" before the first, while the bounds are computed."""
+
+
+def compare_policies(
+    trace: Trace, policies: Sequence[str], *, on_progress: OnProgress = lambda policy, ended: None
+) -> Report:
     """Replay a trace once under each policy. Raises `InvalidInputError` when there is no such policy."""
     for name in policies:
         if name not in POLICIES:
             raise InvalidInputError("policy", f"'{name}' is no policy{near(name, POLICIES)}")
+    on_progress("", 0)
     bounds = bounds_of(trace)
     runs = []
     for name in dict.fromkeys(policies):
-        outcome = Replay(trace, POLICIES[name]()).run()
+        outcome = Replay(trace, POLICIES[name](), on_plan=partial(on_progress, name)).run()
         runs.append(PolicyRun(policy=name, measures=measure(trace, bounds, outcome), outcome=outcome))
     return Report(trace=trace, bounds=bounds, runs=tuple(runs))
 

@@ -2,6 +2,9 @@
 
 import math
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -18,6 +21,12 @@ if TYPE_CHECKING:
 
 MISSES_SHOWN: Final = 10
 STANDARD_INPUT: Final = "-"
+QUIET_S: Final = 2.0
+"""A replay that is over sooner shows nothing of its progress."""
+SHOW_EVERY_S: Final = 0.5
+MANY_JOBS: Final = 20_000
+"""Their lower bounds alone take seconds."""
+CLEAR_LINE: Final = "\x1b[K"
 LABELS: Final = (
     "makespan",
     "  against its lower bound",
@@ -57,7 +66,9 @@ def plan(
         check_place(plot, "--plot")
     names = list(POLICIES) if "all" in policy else policy or [SERVICE_POLICY]
     try:
-        report = compare_policies(read_trace(trace), names)
+        read = read_trace(trace)
+        with _progress(len(read.jobs)) as on_progress:
+            report = compare_policies(read, names, on_progress=on_progress)
     except InvalidInputError as error:
         option = "--" if error.field == "policy" else ""
         raise CommandError(f"{option}{error}") from error
@@ -69,6 +80,27 @@ def plan(
         print_json(report_fields(report))
     else:
         _print_report(report)
+
+
+@contextmanager
+def _progress(job_count: int) -> "Iterator[Callable[[str, int], None]]":
+    """Yield what shows on a terminal how far a long replay is, on one line that is gone at the end."""
+    began = shown = time.monotonic()
+
+    def show(policy: str, ended: int) -> None:
+        nonlocal shown
+        now = time.monotonic()
+        is_due = now - began > QUIET_S and now - shown > SHOW_EVERY_S if policy else job_count >= MANY_JOBS
+        if sys.stderr.isatty() and is_due:
+            shown = now
+            told = f"{policy}: {ended:,} of {job_count:,} jobs ended" if policy else "computing what no schedule beats"
+            typer.echo(f"\r{told}{CLEAR_LINE}", err=True, nl=False)
+
+    try:
+        yield show
+    finally:
+        if shown > began:
+            typer.echo(f"\r{CLEAR_LINE}", err=True, nl=False)
 
 
 def read_trace(path: Path) -> "Trace":
