@@ -2,10 +2,12 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
+from lorax_batch_scheduler.adapter_source import ADAPTER_SOURCES
 from lorax_batch_scheduler.catalogue import BaseModel
 from lorax_batch_scheduler.errors import InvalidInputError
 from lorax_batch_scheduler.launching.custom_arguments import check_custom_arguments
@@ -15,7 +17,6 @@ QUANTIZATIONS: Final = (
     "hqq-4bit", "hqq-3bit", "hqq-2bit",
 )  # fmt: skip
 BACKENDS: Final = ("fa2", "flashinfer")
-ADAPTER_SOURCES: Final = ("hub", "s3", "local", "pbase")
 MAX_CUSTOM_ARGS: Final = 100
 MAX_TEXT_CHARACTERS: Final = 500
 MAX_TAG_CHARACTERS: Final = 128
@@ -65,6 +66,15 @@ def check_server_config(config: ServerConfig, model: BaseModel | None = None) ->
             )
     _check_tag(config.lorax_image_tag)
     check_custom_arguments(config.custom_args, model=model, quantization=config.quantization, backend=config.backend)
+
+
+def check_adapter_source(config: ServerConfig, allowed: Sequence[str]) -> None:
+    """Check that a configuration's rows have adapters from where the service allows it. Raises `InvalidInputError`."""
+    if config.adapter_source and config.adapter_source not in allowed:
+        raise InvalidInputError(
+            "server_config.adapter_source",
+            f"'{config.adapter_source}': this service allows {', '.join(allowed)} alone (its adapter_sources)",
+        )
 
 
 def _check_tag(tag: str) -> None:

@@ -102,6 +102,7 @@ class ApiPart:
             max_parameters=settings.max_parameters,
             default_max_tokens=settings.default_max_tokens,
             price_micros_per_million=settings.price_micros_per_million,
+            adapter_sources=settings.allowed_adapter_sources,
         )
         reader = ResultReader(stores.results, stores.jobs, stores.objects)
         return JobParts(

@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 import msgspec
 from lorax_batch.v1 import batch_inference_pb2 as pb
+from lorax_batch_scheduler.adapter_source import ADAPTER_SOURCES
 from lorax_batch_scheduler.catalogue import BaseModel, Catalogue
 from lorax_batch_scheduler.clock import Clock
 from lorax_batch_scheduler.dataset import Dataset, DatasetState
@@ -30,6 +31,8 @@ class JobTerms:
     default_max_tokens: int
     price_micros_per_million: int
     """Of the currency, for a million tokens."""
+    adapter_sources: tuple[str, ...] = ADAPTER_SOURCES
+    """Where jobs may have adapters from, as their rows."""
 
 
 class AdmissionDesk(Protocol):
@@ -84,6 +87,7 @@ class JobIntake:
             max_parameters=self._terms.max_parameters,
             now=now,
             by_operator=caller.sees is None,
+            adapter_sources=self._terms.adapter_sources,
         )
         dataset = await self._datasets.get_dataset(order.dataset, names_of=caller.tenant, ids_of=caller.sees)
         self._check_dataset(dataset, order)

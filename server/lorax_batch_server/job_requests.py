@@ -1,5 +1,6 @@
 """Checks requests about jobs and turns them into the scheduler's values; pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -7,13 +8,14 @@ from typing import Final
 from google.protobuf.timestamp_pb2 import Timestamp
 from lorax_batch.v1 import batch_inference_pb2 as pb
 from lorax_batch.v1 import job_pb2
+from lorax_batch_scheduler.adapter_source import ADAPTER_SOURCES
 from lorax_batch_scheduler.catalogue import BaseModel, Catalogue
 from lorax_batch_scheduler.errors import InvalidInputError
 from lorax_batch_scheduler.job import JobFilter
 from lorax_batch_scheduler.job_secrets import JobSecrets
 from lorax_batch_scheduler.launching.shared_arguments import check_shared_arguments
 from lorax_batch_scheduler.redaction import REDACTOR
-from lorax_batch_scheduler.server_config import ServerConfig, check_server_config
+from lorax_batch_scheduler.server_config import ServerConfig, check_adapter_source, check_server_config
 
 from lorax_batch_server.checks import (
     MAX_ID_CHARACTERS,
@@ -64,16 +66,24 @@ class JobUpdate:
 
 
 def check_create(
-    request: pb.CreateJobRequest, *, catalogue: Catalogue, max_parameters: int, now: datetime, by_operator: bool
+    request: pb.CreateJobRequest,
+    *,
+    catalogue: Catalogue,
+    max_parameters: int,
+    now: datetime,
+    by_operator: bool,
+    adapter_sources: Sequence[str] = ADAPTER_SOURCES,
 ) -> JobOrder:
     """Return what a CreateJobRequest asks for. Raises `InvalidRequestError` with everything that is wrong.
 
     `by_operator`: servers may be started with any argument; else with those that can't harm other tenants.
+    `adapter_sources`: where the job may have adapters from.
     """
     checks = Checks()
     checks.text("dataset", request.dataset, limit=MAX_NAME_CHARACTERS, required=True)
     config = _server_config(request.server_config)
-    base_model = _base_model(checks, config, catalogue, max_parameters, by_operator=by_operator)
+    base_model = _base_model(checks, config, catalogue, max_parameters)
+    _check_config(checks, config, base_model, adapter_sources, by_operator=by_operator)
     given = request.server_config
     secrets = JobSecrets(
         hf_token=_token(checks, "hf_token", given.hf_token),
@@ -221,9 +231,7 @@ def _token(checks: Checks, field: str, token: str) -> str:
     return token
 
 
-def _base_model(
-    checks: Checks, config: ServerConfig, catalogue: Catalogue, max_parameters: int, *, by_operator: bool
-) -> BaseModel | None:
+def _base_model(checks: Checks, config: ServerConfig, catalogue: Catalogue, max_parameters: int) -> BaseModel | None:
     model: BaseModel | None = None
     if len(config.base_model) > MAX_NAME_CHARACTERS:
         checks.text("server_config.base_model", config.base_model, limit=MAX_NAME_CHARACTERS)
@@ -232,13 +240,19 @@ def _base_model(
             model = catalogue.check(config.base_model, max_parameters)
         except InvalidInputError as error:
             checks.failed(error)
+    return model
+
+
+def _check_config(
+    checks: Checks, config: ServerConfig, model: BaseModel | None, adapter_sources: Sequence[str], *, by_operator: bool
+) -> None:
     try:
         check_server_config(config, model)
+        check_adapter_source(config, adapter_sources)
         if not by_operator:
-            check_shared_arguments(config.custom_args)
+            check_shared_arguments(config.custom_args, adapter_sources=adapter_sources)
     except InvalidInputError as error:
         checks.failed(error)
-    return model
 
 
 def _deadline(checks: Checks, field: str, deadline: Timestamp, now: datetime) -> datetime | None:

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import pydantic
+from lorax_batch_scheduler.adapter_source import ADAPTER_SOURCES
 from lorax_batch_scheduler.errors import ConfigurationError
-from lorax_batch_scheduler.ingest.limits import ADAPTER_SOURCES
 from lorax_batch_scheduler.tls.client_tls import ClientTls
 from lorax_batch_scheduler.tls.pem_file import PemFile
 from pydantic import Field, field_validator

@@ -11,9 +11,10 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 import pydantic
+from lorax_batch_scheduler.adapter_source import ADAPTER_SOURCES, LOCAL_SOURCE
 from lorax_batch_scheduler.catalogue import DEFAULT_MAX_PARAMETERS
 from lorax_batch_scheduler.errors import ConfigurationError
-from lorax_batch_scheduler.ingest.limits import ADAPTER_SOURCES, LOCAL_SOURCE, IngestLimits
+from lorax_batch_scheduler.ingest.limits import IngestLimits
 from lorax_batch_scheduler.objects.allowed_place import parse_allowed_place
 from lorax_batch_scheduler.retention import RetentionPolicy
 from lorax_batch_scheduler.scheduling.finaliser import MAX_ATTEMPTS

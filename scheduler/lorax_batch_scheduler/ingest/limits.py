@@ -4,6 +4,8 @@ from typing import Final
 
 import msgspec
 
+from lorax_batch_scheduler.adapter_source import ADAPTER_SOURCES
+
 MAX_CUSTOM_ID_CHARACTERS: Final = 512
 MAX_MODEL_CHARACTERS: Final = 1_024
 MAX_STOP_SEQUENCES: Final = 4
@@ -11,9 +13,6 @@ MAX_STOP_SEQUENCES: Final = 4
 MAX_EMBEDDING_INPUTS: Final = 2_048
 MAX_SCHEMA_DEPTH: Final = 64
 """Levels of objects and arrays inside a JSON schema."""
-LOCAL_SOURCE: Final = "local"
-ADAPTER_SOURCES: Final = ("hub", LOCAL_SOURCE, "s3", "pbase")
-"""Where LoRAX can have adapters from."""
 
 
 class IngestLimits(msgspec.Struct, frozen=True, kw_only=True):

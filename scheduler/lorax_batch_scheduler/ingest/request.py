@@ -8,14 +8,9 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
+from lorax_batch_scheduler.adapter_source import ADAPTER_SOURCES, LOCAL_SOURCE, is_path
 from lorax_batch_scheduler.ingest.fault import Code, InvalidRowError, shown
-from lorax_batch_scheduler.ingest.limits import (
-    ADAPTER_SOURCES,
-    LOCAL_SOURCE,
-    MAX_MODEL_CHARACTERS,
-    MAX_STOP_SEQUENCES,
-    IngestLimits,
-)
+from lorax_batch_scheduler.ingest.limits import MAX_MODEL_CHARACTERS, MAX_STOP_SEQUENCES, IngestLimits
 from lorax_batch_scheduler.ingest.rules import (
     DROP,
     MAX_FLOAT,
@@ -89,11 +84,8 @@ def adapter_name(value: object, param: str) -> str:
 
 
 def check_no_path(model: str, param: str, limits: IngestLimits) -> None:
-    """Refuse paths of a server's machine where they are not allowed: LoRAX takes what is a directory there as one.
-
-    It does so whatever the source, `hub` too.
-    """
-    if LOCAL_SOURCE not in limits.adapter_sources and (model.startswith(("/", ".")) or ".." in model.split("/")):
+    """Refuse paths of a server's machine where they are not allowed."""
+    if LOCAL_SOURCE not in limits.adapter_sources and is_path(model):
         message = (
             f"'{param}' is {shown(model)}, a path on the server, which this service does not allow (its "
             f'adapter_sources have no local): give the id of an adapter, or "" for the base model'

@@ -109,3 +109,20 @@ def test_what_reaches_further_is_for_operators(flag: str) -> None:
         check_shared_arguments(["--compile", f"{flag}"])
     assert told.value.field == "server_config.custom_args[1]"
     assert f"'{flag}' may reach beyond" in told.value.message
+
+
+@pytest.mark.parametrize(
+    "custom",
+    [
+        ["--adapter-source", "local"],
+        ["--default-adapter-source=s3"],
+        ["--preloaded-adapter-source", "pbase"],
+        ["--preloaded-adapter-ids", "org/one", "--preloaded-adapter-ids=/data/two"],
+        ["--preloaded-adapter-ids", "org/one,../two"],
+    ],
+)
+def test_tenants_have_adapters_from_where_rows_may_have_them(custom: list[str]) -> None:
+    check_shared_arguments(custom)
+    with pytest.raises(InvalidInputError, match="adapter_sources") as told:
+        check_shared_arguments(custom, adapter_sources=("hub",))
+    assert told.value.field == f"server_config.custom_args[{2 if len(custom) == 3 else 0}]"
