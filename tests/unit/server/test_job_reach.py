@@ -25,7 +25,7 @@ def order(*, by_operator: bool = False, **config: object) -> JobOrder:
 
 
 @pytest.mark.parametrize("by_operator", [False, True])
-def test_the_source_of_a_job_is_that_of_its_rows(by_operator: bool) -> None:  # noqa: FBT001 - a parameter of tests
+def test_the_source_of_a_job_is_that_of_its_rows(by_operator: bool) -> None:
     assert order(by_operator=by_operator, adapter_source="hub").server_config.adapter_source == "hub"
     with pytest.raises(InvalidRequestError, match=r"server_config\.adapter_source.*allows hub alone"):
         order(by_operator=by_operator, adapter_source="s3")
