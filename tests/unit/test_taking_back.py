@@ -19,6 +19,7 @@ def server(
     queued: int = 0,
     family: str = "f",
     wanted: int = 256,
+    holds: int = 1_000,
     state: ServerState = ServerState.READY,
 ) -> ServerView:
     return ServerView(
@@ -28,7 +29,7 @@ def server(
         base_model_id="m",
         family=family,
         wanted_rows=wanted,
-        load=fullness,
+        load=queued / holds + fullness,
         queued_rows=queued,
         fullness=fullness,
     )
@@ -82,4 +83,11 @@ def test_others_take_nothing(other: ServerView) -> None:
 def test_nothing_is_taken_that_is_about_to_be_sent_or_was_refused_or_is_little() -> None:
     assert moves([server("busy", fullness=0.4, queued=900), IDLE], [rows(1, "busy")]) == []
     assert moves([BUSY, IDLE], [rows(1, "busy", refused_by="idle"), rows(2, "gone")]) == []
-    assert moves([BUSY, IDLE], [rows(1, "busy", LEAST_ROWS)]) == []
+    assert moves([server("busy", fullness=1.0, queued=LEAST_ROWS), IDLE], [rows(1, "busy", LEAST_ROWS)]) == []
+
+
+def test_a_server_that_holds_few_rows_gives_up_half_of_a_short_queue() -> None:
+    few = server("few", fullness=1.0, queued=16, holds=4)
+    assert moves([few, IDLE], [rows(1, "few", 16)]) == [(1, "idle", 8)]
+    assert moves([few, IDLE], [rows(1, "few", 1)]) == []
+    assert moves([server("few", fullness=1.0, queued=3, holds=4), IDLE], [rows(1, "few", 3)]) == []

@@ -14,7 +14,9 @@ from lorax_batch_scheduler.packing.giving import ServerView, WaitingJob, serves
 BUSY: Final = 0.5
 """A server less full than this has room for what is queued at it, and one with nothing queued could do more."""
 LEAST_ROWS: Final = 16
-"""Fewer are not worth it: they are sent before long."""
+"""Fewer are not worth it: they are sent before long ..."""
+LONG_QUEUE: Final = 2.0
+"""... unless a server has so many times what it holds: with few rows at a time, each of them long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +52,7 @@ def take_back(servers: Iterable[ServerView], queued: Iterable[QueuedRows]) -> li
     takers = sorted(filter(_is_idle, by_id.values()), key=lambda server: (server.load, server.server_id))
     if not takers:
         return []
-    offered = [rows for rows in queued if rows.row_count > LEAST_ROWS and _is_busy(by_id.get(rows.server_id))]
+    offered = [rows for rows in queued if _is_worth_it(rows, by_id.get(rows.server_id))]
     moves: list[MoveRows] = []
     for taker in takers:
         fitting = [
@@ -61,14 +63,18 @@ def take_back(servers: Iterable[ServerView], queued: Iterable[QueuedRows]) -> li
         if fitting:
             at_server, row_count, place = max(fitting)
             rows = offered[place]
-            count = min(row_count - 1, max(at_server // 2, LEAST_ROWS))
+            count = min(row_count - 1, max(at_server // 2, _least(by_id[rows.server_id])))
             moves.append(MoveRows(rows=rows, server_id=taker.server_id, row_count=count))
             offered = [each for each in offered if each.server_id != rows.server_id]
     return moves
 
 
-def _is_busy(server: ServerView | None) -> bool:
-    return server is not None and server.fullness >= BUSY
+def _is_worth_it(rows: QueuedRows, server: ServerView | None) -> bool:
+    return server is not None and server.fullness >= BUSY and rows.row_count > _least(server)
+
+
+def _least(server: ServerView) -> int:
+    return 1 if server.load >= LONG_QUEUE else LEAST_ROWS
 
 
 def _is_idle(server: ServerView) -> bool:
