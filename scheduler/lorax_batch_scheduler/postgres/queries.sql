@@ -457,6 +457,10 @@ WHERE tenant = $1 AND delete_time IS NOT NULL AND NOT EXISTS (SELECT FROM jobs W
   AND NOT EXISTS (SELECT FROM api_keys WHERE api_keys.tenant = $1)
 RETURNING tenant
 
+-- disown_events --
+-- Its name is free: whoever has it next must not be told what the last one's jobs did. Operators still are.
+UPDATE job_events SET tenant = '' WHERE tenant = $1
+
 -- tenants --
 -- By name.
 SELECT * FROM tenants WHERE tenant = ANY ($1::text[])

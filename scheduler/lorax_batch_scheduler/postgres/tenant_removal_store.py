@@ -34,7 +34,10 @@ class PostgresTenantRemovalStore:
         async with self._database.transaction() as connection:
             await connection.execute(SQL.lock_tenant, tenant)
             # Asked behind the lock: nothing of it can be made any more.
-            return await connection.fetchval(SQL.forget_tenant, tenant) is not None
+            if await connection.fetchval(SQL.forget_tenant, tenant) is None:
+                return False
+            await connection.execute(SQL.disown_events, tenant)
+        return True
 
     async def _names(self, statement: str, *arguments: Any) -> list[str]:  # noqa: ANN401 - as the statement takes them
         async with self._database.connection() as connection:

@@ -54,6 +54,10 @@ async def test_a_deleted_tenant_leaves_nothing_and_others_keep_everything(
     assert (await clean_up.make_round())["tenants"] == 1
     with pytest.raises(NotFoundError):
         await stores.access.get_tenant("acme")
+    async with stores.database.connection() as connection:
+        # Whoever has the name next is told nothing of these; operators are.
+        owners = await connection.fetch("SELECT DISTINCT tenant FROM job_events WHERE job_id LIKE 'job_1%'")
+    assert [record["tenant"] for record in owners] == [""]
     assert await tables_that_name(stores, "globex") == others
     assert (await stores.access.access_table()).keys.keys() == {bytes([2]) * 32}
     await age(stores, 2 * DAY)
