@@ -48,7 +48,6 @@ class InFlightLimit:
     def __init__(self, limits: ServerLimits, ceiling: int | None) -> None:
         self.limits = limits
         self._ceiling = ceiling
-        self._reported = limits.max_batch_total_tokens is not None
         self._token_cap = float(NO_TOKEN_LIMIT)
         self._cap_time = -math.inf
         self._relief = OOM_RELIEF
@@ -57,7 +56,6 @@ class InFlightLimit:
         """Rows that had a result, ever."""
         self.window = 1.0
         """The part of the server's capacity that is to be filled; one that reports no capacity is filled as ever."""
-        self.max_rows = self._max_rows()
         self.rows = 0
         """Rows that may be in flight."""
         self.tokens = NO_TOKEN_LIMIT
@@ -70,6 +68,8 @@ class InFlightLimit:
 
     def restart(self, rows: int | None = None) -> None:
         """Begin again from few rows, or from as many as told: the server is new, or was in trouble."""
+        self._reported = self.limits.max_batch_total_tokens is not None  # a new one may have been started with others
+        self.max_rows = self._max_rows()
         first = FIRST_ROWS if self._reported else FIRST_ROWS_UNKNOWN
         self._permits = PermitCeiling()
         self._wanted = self.rows = min(rows or first, self.max_rows)

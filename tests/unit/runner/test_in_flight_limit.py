@@ -177,3 +177,13 @@ def test_a_server_that_tells_no_capacity_is_felt_out_whatever_part_is_wanted():
     load = Load(UNKNOWN)
     load.limit.window = 0.25
     assert load.run(60, throughput=lambda rows: rows * 20.0).limit.rows == 128
+
+
+def test_a_server_that_is_started_anew_may_hold_more_or_less():
+    load = Load().run(60, throughput=lambda rows: rows)
+    for permits, limits in ((64, LORAX), (2048, LORAX), (128, UNKNOWN)):
+        load.limit.limits = replace(limits, max_concurrent_requests=permits)
+        load.limit.restart()
+        load.run(60, throughput=lambda rows: rows)
+        assert load.limit.max_rows == (int(0.9 * permits) if limits is LORAX else permits)
+        assert load.limit.rows <= load.limit.max_rows
