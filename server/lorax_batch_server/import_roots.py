@@ -34,7 +34,8 @@ def check_import_roots(settings: Settings) -> None:
 
 
 def _private_paths(settings: Settings) -> Iterator[tuple[str, Path]]:
-    yield "data_dir", settings.data_dir
+    if settings.role.runs_jobs:  # an API of its own keeps nothing there
+        yield "data_dir", settings.data_dir
     objects = directory_of(settings.object_store or "")
     if objects is not None:
         yield "object_store", objects
