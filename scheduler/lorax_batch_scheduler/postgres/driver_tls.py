@@ -1,6 +1,8 @@
 """TLS of a service's connections to PostgreSQL: files are read anew, and those that can't be used change nothing."""
 
+import os
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
@@ -13,10 +15,15 @@ _FULL: Final = "verify-full"
 _CHECKING: Final = ("require", "verify-ca", _FULL)
 """With an authority, `require` checks the server's certificate as well; only the last one checks for whom it is."""
 _DRIVERS_OWN: Final = ("sslcrl", "sslpassword", "ssl_min_protocol_version", "ssl_max_protocol_version")
+_DRIVERS_VARIABLES: Final = ("PGSSLCERT", "PGSSLKEY", "PGSSLCRL", "PGSSLMINPROTOCOLVERSION", "PGSSLMAXPROTOCOLVERSION")
+_DRIVERS_FILES: Final = ("postgresql.crt", "root.crl")
+"""In `~/.postgresql`: a certificate of our own, and what is revoked."""
 
 
-def driver_tls(dsn: str) -> ssl.SSLContext | None:
-    """Return what to connect with; None where the DSN names no authority: the driver does what it says.
+def driver_tls(dsn: str, environment: Mapping[str, str] = os.environ) -> ssl.SSLContext | None:
+    """Return what to connect with.
+
+    None where the DSN names no authority, or more is told than files of the DSN: the driver does what it says.
 
     Raises:
         ConfigurationError: a file can't be used: names it, and what to change.
@@ -28,6 +35,11 @@ def driver_tls(dsn: str) -> ssl.SSLContext | None:
     mode = query.get("sslmode", "")
     ca, cert, key = (_file(query, name) for name in ("sslrootcert", "sslcert", "sslkey"))
     if ca is None or mode not in _CHECKING or any(name in query for name in _DRIVERS_OWN):
+        return None
+    if any(environment.get(name) for name in _DRIVERS_VARIABLES):
+        return None
+    folder = Path(environment.get("HOME", "/")) / ".postgresql"
+    if any((folder / name).exists() for name in _DRIVERS_FILES):
         return None
     return LatestContext.of(_DriverTls(ca=ca, cert=cert, key=key, host_matters=mode == _FULL))
 

@@ -1,5 +1,7 @@
 """PostgreSQL over TLS: an authority of one's own, client certificates, and what is told when they do not fit."""
 
+from pathlib import Path
+
 import pytest
 from lorax_batch_scheduler.errors import ConfigurationError
 from lorax_batch_scheduler.postgres.database import Database
@@ -93,6 +95,16 @@ async def test_files_that_cannot_be_used_change_nothing(database: str, authority
 def test_without_an_authority_the_driver_does_as_it_is_told(query: str) -> None:
     assert driver_tls(f"postgresql://h/d?{query}") is None
     assert driver_tls(f"postgresql://[h/d?{query}") is None
+
+
+def test_what_the_driver_takes_from_elsewhere_is_not_lost(authority: Authority, tmp_path: Path) -> None:
+    dsn = f"postgresql://h/d?sslmode=verify-full&sslrootcert={authority.file}"
+    home = {"HOME": str(tmp_path)}
+    assert driver_tls(dsn, home) is not None
+    assert driver_tls(dsn, home | {"PGSSLCERT": "own.pem"}) is None
+    (tmp_path / ".postgresql").mkdir()
+    (tmp_path / ".postgresql/root.crl").touch()
+    assert driver_tls(dsn, home) is None
 
 
 @pytest.mark.parametrize("fault", BAD_IDENTITIES)
