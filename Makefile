@@ -14,7 +14,7 @@ setup: ## make .venv with all that development needs
 	@scripts/bootstrap.sh dev
 
 .PHONY: runtime
-runtime:
+runtime: ## make .venv with what `lorax-batch` needs to run
 	@scripts/bootstrap.sh runtime
 
 .PHONY: demo
