@@ -14,7 +14,7 @@ setup: ## make .venv with all that development needs
 	@scripts/bootstrap.sh dev
 
 .PHONY: runtime
-runtime:
+runtime: ## make .venv with what `lorax-batch` needs to run
 	@scripts/bootstrap.sh runtime
 
 .PHONY: demo
@@ -47,11 +47,11 @@ load-replicas: setup ## three schedulers on one PostgreSQL, one killed every 10 
 
 .PHONY: check-rgw
 check-rgw: setup ## run the object store's tests on a real Ceph RGW (Debian packages, 70 MB the first time)
-	@scripts/s3_rgw.sh build/rgw $(PYTEST) -n 0 -m s3_server tests/conformance/test_object_store.py
+	@scripts/s3_rgw.sh build/rgw $(PYTEST) -n 0 -m s3_server tests/conformance
 
 .PHONY: check-versitygw
 check-versitygw: setup ## run the object store's tests on the S3 server of deploy/compose.yaml (built with Go, minutes the first time)
-	@scripts/s3_versitygw.sh build/tools $(PYTEST) -n 0 -m s3_server tests/conformance/test_object_store.py
+	@scripts/s3_versitygw.sh build/tools $(PYTEST) -n 0 -m s3_server tests/conformance
 
 .PHONY: check-chart
 check-chart: setup ## render the Helm chart with a helm built by Go (minutes the first time); on a cluster where one answers

@@ -39,11 +39,6 @@ class Event:
     servers: int = 1
     delay_ms: int = 0
 
-    def delays_ms(self) -> list[int]:
-        """Return each server's delay, up to a quarter off: servers that all answered at once would march in step."""
-        last = max(self.servers - 1, 1)
-        return [round(self.delay_ms * (0.75 + 0.5 * number / last)) for number in range(self.servers)]
-
 
 def events(folder: Path, figures: dict[str, list[ServiceMeasurement]]) -> list[Event]:
     """Return what is measured; what only the service can tell is added to `figures`."""

@@ -27,8 +27,8 @@ async def tls_before(url: str, issued: Issued, *, client_ca: Path | None = None,
         try:
             behind, before = await asyncio.open_connection(place.hostname, place.port)
             async with asyncio.TaskGroup() as group:
-                group.create_task(_pass_on(reader, before))
-                group.create_task(_pass_on(behind, writer))
+                group.create_task(pass_on(reader, before))
+                group.create_task(pass_on(behind, writer))
         except* (OSError, asyncio.CancelledError):
             pass
         finally:
@@ -45,7 +45,8 @@ async def tls_before(url: str, issued: Issued, *, client_ca: Path | None = None,
             await asyncio.wait(tasks, timeout=5)
 
 
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Hand on what comes until it ends, then close."""
     try:
         while data := await reader.read(1 << 16):
             writer.write(data)

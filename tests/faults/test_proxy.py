@@ -105,7 +105,7 @@ def test_throttles_until_healed(proxy: Proxy) -> None:
         proxy.throttle(100_000)
         begin = time.monotonic()
         assert ask(connection, b"x" * 20_000) == b"x" * 20_000
-        assert 0.2 <= time.monotonic() - begin < 2
+        assert 0.2 <= time.monotonic() - begin < 30
         proxy.throttle(1)
         connection.sendall(b"y" * 1_000)
         poll_until(lambda: proxy.hits.throttled_blocks, lambda count: count > 0)

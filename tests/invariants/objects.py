@@ -32,12 +32,6 @@ async def object_problems(dsn: str, objects: ObjectStore) -> list[str]:
     return sorted(problems)
 
 
-async def check_objects(dsn: str, objects: ObjectStore) -> None:
-    """Fail with everything that is wrong."""
-    problems = await object_problems(dsn, objects)
-    assert not problems, "\n".join(problems)
-
-
 def _named(snapshot: Snapshot) -> Iterator[tuple[str, tuple[int, str]]]:
     """Yield key, least size and owner of every object that there should be."""
     for part in snapshot.upload_parts:

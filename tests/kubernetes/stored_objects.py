@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 Object = dict[str, Any]
-HISTORY = 10_000
 
 
 @dataclass(frozen=True, slots=True)

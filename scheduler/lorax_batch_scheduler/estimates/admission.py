@@ -17,8 +17,6 @@ class Admission:
     answer: AdmissionAnswer
     earliest_finish: float | None
     """When it should end if deadlines go first, in seconds of the view's clock; None: nothing can run it."""
-    expected_finish: float | None
-    """When it should end in its turn."""
     reason: str
 
 
@@ -30,7 +28,7 @@ def admit(view: ClusterView, job: JobView, outlook: Outlook = NO_OUTLOOK, *, edg
     family = next((each for each in view.families if each.family_id == job.family_id), None)
     if family is None or not any(can_host(slot, family) for slot in view.slots):
         reason = f"no slot can host a server of {job.family_id}"
-        return Admission(answer=AdmissionAnswer.INFEASIBLE, earliest_finish=None, expected_finish=None, reason=reason)
+        return Admission(answer=AdmissionAnswer.INFEASIBLE, earliest_finish=None, reason=reason)
     others = tuple(each for each in view.jobs if each.job_id != job.job_id)
     with_it = replace(view, jobs=(*others, job))
     in_turn = finish_times(with_it, outlook)[job.job_id]
@@ -49,7 +47,7 @@ def admit(view: ClusterView, job: JobView, outlook: Outlook = NO_OUTLOOK, *, edg
             first_harmed = next((each.job_id for each in harmed if each.tenant == job.tenant), "another tenant's job")
             told = f"{first_harmed} and {len(harmed) - 1} others" if len(harmed) > 1 else first_harmed
             answer, reason = AdmissionAnswer.AT_RISK, f"can end in time only if {told} would miss a deadline"
-    return Admission(answer=answer, earliest_finish=_finite(expected), expected_finish=_finite(in_turn), reason=reason)
+    return Admission(answer=answer, earliest_finish=_finite(expected), reason=reason)
 
 
 def _judge(now: float, deadline: float, early: float, expected: float, late: float) -> tuple[AdmissionAnswer, str]:
@@ -68,11 +66,10 @@ def _without_deadline(now: float, in_turn: float) -> Admission:
         return Admission(
             answer=AdmissionAnswer.AT_RISK,
             earliest_finish=None,
-            expected_finish=None,
             reason="no slot that could host it comes free while the jobs before it run",
         )
     reason = f"should end in about {_span(in_turn - now)}"
-    return Admission(answer=AdmissionAnswer.FEASIBLE, earliest_finish=in_turn, expected_finish=in_turn, reason=reason)
+    return Admission(answer=AdmissionAnswer.FEASIBLE, earliest_finish=in_turn, reason=reason)
 
 
 def _finite(time: float) -> float | None:

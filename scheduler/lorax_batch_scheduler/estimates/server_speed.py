@@ -18,7 +18,6 @@ KNOWN_SLOWNESS_SIGMA: Final = 0.1
 SECONDS_REMEMBERED: Final = 3_600.0
 SERVER_SECONDS_REMEMBERED: Final = 600.0
 TRUST_S: Final = 120.0
-COLD_START_SIGMA: Final = 0.35
 STARTS_REMEMBERED: Final = 20.0
 SLOWNESS_RANGE: Final = (0.001, 1_000.0)
 LONG_ROW: Final = 1.8
@@ -150,9 +149,3 @@ def cold_start_s(book: LearnedBook, family: str, facts: FamilyFacts, gpu: Gpu) -
     """Return how long a start takes until the server is ready: learned, else as the model's size says."""
     learned = book.get(Subject(topic=Topic.COLD_START, family=family, detail=gpu.kind))
     return learned.mean if learned.observations else expected_server(facts, gpu).cold_start_s
-
-
-def cold_start_sigma(book: LearnedBook, family: str, gpu_kind: str) -> float:
-    """Return the log-sigma of a start's duration."""
-    learned = book.get(Subject(topic=Topic.COLD_START, family=family, detail=gpu_kind))
-    return learned.log_sigma(before=COLD_START_SIGMA, trust=2.0)

@@ -1,8 +1,7 @@
 """How many tokens the rows left of a job will take: by what was learned, and by its own rows that have ended."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from lorax_batch_scheduler.estimates.learned import Subject, Topic
@@ -79,8 +78,6 @@ class TokensLeft:
     with_adapters: bool
     log_sigma: float
     """Of the logarithm of their sum, output above all."""
-    by_adapter: Mapping[str, float] = field(default_factory=dict)
-    """Output tokens a row, by adapter."""
 
 
 def learn_lengths(book: LearnedBook, ended: RowsEnded) -> None:
@@ -126,19 +123,16 @@ def tokens_left(book: LearnedBook, job: JobLeft) -> TokensLeft:
     ratio = book.get(Subject(topic=Topic.PROMPT_RATIO, family=job.family))
     prompt = sum(each.prompt_tokens for each in job.rows) * (ratio.mean if ratio.observations else 1.0)
     allowed = float(sum(each.allowed_tokens for each in job.rows))
-    lengths: dict[str, float] = {}
     output = variance = 0.0
     for each in job.rows:
         limit = each.allowed_tokens / max(each.row_count, 1)
         length, sigma = output_length(book, job.family, each.adapter, limit)
-        lengths[each.adapter] = length
         output += length * each.row_count
         # Adapters of one job are wrong together more often than not: sigmas are added by weight, not by square.
         variance += sigma * length * each.row_count
     sigma = max(variance / output, 0.05) if output else UNKNOWN_SIGMA
-    output, sigma, scale = _with_own(job, output, sigma, rows)
+    output, sigma = _with_own(job, output, sigma, rows)
     if allowed and output > allowed:
-        scale *= allowed / output
         output = allowed
     prompt_sigma = KNOWN_PROMPT_SIGMA if ratio.observations else PROMPT_SIGMA
     total = output + prompt
@@ -151,22 +145,18 @@ def tokens_left(book: LearnedBook, job: JobLeft) -> TokensLeft:
         allowed=allowed,
         with_adapters=any(each.adapter for each in job.rows),
         log_sigma=math.hypot(sigma * share, prompt_sigma * (1 - share)),
-        by_adapter={adapter: length * scale for adapter, length in lengths.items()},
     )
 
 
-def _with_own(job: JobLeft, output: float, sigma: float, rows: int) -> tuple[float, float, float]:
-    """Blend what is foretold with the job's own rows, each by how well it knows the job's mean.
-
-    Returns the output, its log-sigma, and what the lengths of adapters are to be multiplied by.
-    """
+def _with_own(job: JobLeft, output: float, sigma: float, rows: int) -> tuple[float, float]:
+    """Blend what is foretold with the job's own rows, each by how sure it is; return the output and its log-sigma."""
     own = job.ended_rows
     if own <= 0 or not rows or not output:
-        return output, sigma, 1.0
+        return output, sigma
     foretold = output / rows
     worth = (ROW_SIGMA / sigma) ** 2  # rows that the foretold mean counts like
     mean = (foretold * worth + max(job.ended_completion_tokens, own)) / (worth + own)
     certainty = 1 / sigma**2 + own / ROW_SIGMA**2
     # What is left scatters by itself, too: few rows are less sure than many.
     left_over = ROW_SIGMA**2 / max(rows, 1)
-    return mean * rows, math.sqrt(1 / certainty + left_over), mean / foretold
+    return mean * rows, math.sqrt(1 / certainty + left_over)

@@ -35,10 +35,6 @@ class EventCheck:
         """Return the job as it was told last."""
         return self._jobs.get(job_id)
 
-    def begin_anew(self) -> None:
-        """A connection begins with a snapshot."""
-        self.following = False
-
     def take_heartbeat(self, sequence: int) -> None:
         """Check a heartbeat; the first one closes the snapshot."""
         if self.following and sequence != self.sequence and self._complete:

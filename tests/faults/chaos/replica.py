@@ -28,7 +28,6 @@ class Death:
     code: int
     failpoint: str = ""
     """The one that killed it."""
-    was_ready: bool
 
     @property
     def is_kill(self) -> bool:
@@ -148,7 +147,6 @@ class Replica(Service):
             moment=self._killed_at(code, bool(fired)),
             code=code,
             failpoint=fired[-1] if fired and code == -signal.SIGKILL else "",
-            was_ready=ready,
         )
         self.deaths.append(death)
         if code == -signal.SIGKILL and (fired or signal.SIGKILL in self._sent):

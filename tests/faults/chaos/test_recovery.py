@@ -21,7 +21,7 @@ def call(key: str, began: float, ended: float, status: int) -> Call:
 
 
 def death(moment: float, code: int = -signal.SIGKILL) -> Death:
-    return Death(replica=0, began=0.0, moment=moment, code=code, was_ready=True)
+    return Death(replica=0, began=0.0, moment=moment, code=code)
 
 
 def injected(began: float, ended: float, kind: FaultKind = FaultKind.KILL_SERVICE) -> Injected:

@@ -16,7 +16,16 @@ from tests.faults.failpoints import (
     test_webhooks,
 )
 
-MODULES = (test_upload, test_running, test_ending, test_calls, test_export, test_planning_turns, test_webhooks)
+MODULES = (
+    test_upload,
+    test_running,
+    test_ending,
+    test_calls,
+    test_export,
+    test_planning_turns,
+    test_webhooks,
+    test_retention,
+)
 
 ELSEWHERE = {"secrets.after_batch"}
 """`lorax-batch secrets rotate` dies there, beside a service: tests/end_to_end/test_secret_keys.py."""
@@ -24,18 +33,5 @@ ELSEWHERE = {"secrets.after_batch"}
 
 def test_no_failpoint_is_left_out() -> None:
     """Whoever names a moment also writes what happens to a service that dies there."""
-    tested = {
-        point.partition("@")[0]
-        for module in (
-            test_upload,
-            test_running,
-            test_ending,
-            test_calls,
-            test_export,
-            test_planning_turns,
-            test_webhooks,
-            test_retention,
-        )
-        for point in module.POINTS
-    }
+    tested = {point.partition("@")[0] for module in MODULES for point in module.POINTS}
     assert KNOWN.keys() == tested | ELSEWHERE

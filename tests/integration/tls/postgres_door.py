@@ -3,11 +3,12 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from tests.certificates import Issued
+from tests.tls_proxy import pass_on
 
 SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
 """Length, and the number that stands where a protocol version would."""
@@ -47,8 +48,8 @@ class PostgresDoor:
         self.tls_connections += 1
         behind, before = await asyncio.open_unix_connection(self._socket)
         async with asyncio.TaskGroup() as group:
-            group.create_task(_pass_on(reader, before))
-            group.create_task(_pass_on(behind, writer))
+            group.create_task(pass_on(reader, before))
+            group.create_task(pass_on(behind, writer))
 
 
 @asynccontextmanager
@@ -78,13 +79,3 @@ async def door_before(dsn: str, issued: Issued | None, *, client_ca: Path | None
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=5)
-
-
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(1 << 16):
-            writer.write(data)
-            await writer.drain()
-    finally:
-        with suppress(OSError):
-            writer.close()

@@ -17,7 +17,7 @@ def test_seconds_of_the_planner_become_points_in_time_and_none_is_too_far() -> N
 
 
 def test_an_answer_without_an_end_has_none() -> None:
-    found = Admission(answer=AdmissionAnswer.INFEASIBLE, earliest_finish=None, expected_finish=None, reason="why")
+    found = Admission(answer=AdmissionAnswer.INFEASIBLE, earliest_finish=None, reason="why")
     told = job_admission(found, now=100.0, time=TIME)
     assert (told.answer, told.reason, told.earliest_finish_time) == (AdmissionAnswer.INFEASIBLE, "why", None)
 

@@ -29,7 +29,6 @@ class ServerAddress:
     service: str
     """The Service's name, which is also the server's id."""
     pod: str
-    pod_ip: str
 
 
 UrlOf = Callable[[ServerAddress], str]
@@ -67,7 +66,7 @@ def observe(deployment: Object, pods: Iterable[Object], url_of: UrlOf) -> Observ
         state = LaunchState.STOPPING
     elif condition.is_running and ip:
         state = LaunchState.UP
-        url = url_of(ServerAddress(namespace=metadata["namespace"], service=server_id, pod=pod_name, pod_ip=ip))
+        url = url_of(ServerAddress(namespace=metadata["namespace"], service=server_id, pod=pod_name))
     return Observed(
         server=LaunchedServer(
             server_id=server_id,
