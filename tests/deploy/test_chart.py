@@ -92,7 +92,7 @@ FULL: Manifest = {
     "fleet": {"toml": FLEET, "namespace": "gpus"},
     "networkPolicy": {"enabled": True},
     "database": {"tls": client_tls("database")},
-    "objectStore": {"existingSecret": "s3", "tls": client_tls("store")},
+    "objectStore": {"existingSecret": "s3", "tls": client_tls("store"), "callersBucketsTls": client_tls("theirs")},
     "tls": {"clientCa": {"existingSecret": "callers"}, "probeCert": {"existingSecret": "probe"}},
     "secretsKey": {"existingSecret": "sealing"},
     "tracing": {"endpoint": "https://collector:4317", "ratio": 0.5},
@@ -175,13 +175,14 @@ def mounted(pod: Manifest, path: str) -> tuple[str, str]:
 def test_every_file_of_the_service_comes_from_a_secret_that_can_be_renewed(tmp_path: Path) -> None:
     found = pods(render(tmp_path, **FULL))
     scheduler, api = found["batch-lorax-batch-scheduler"], found["batch-lorax-batch-api"]
-    files = {*SecuritySettings.model_fields, "operator_key_file"} - {"secrets_key"}
+    files = {*SecuritySettings.model_fields, "operator_key_file"} - {"secrets_key", "adapter_sources"}
     secrets = {
         name: mounted(scheduler, environment(scheduler)[f"LORAX_BATCH_{name.upper()}"]["value"]) for name in files
     }
     assert secrets["tls_key"] == ("tls", "tls.key")
     assert secrets["tls_client_ca"] == ("callers", "ca.crt")
     assert secrets["object_store_ca"] == ("store-ca", "root.pem")
+    assert secrets["bucket_ca"] == ("theirs-ca", "root.pem")
     assert secrets["server_cert"] == ("lorax-cert", "tls.crt")
     assert secrets["secrets_key_file"] == ("sealing", "secrets.key")
     assert secrets["operator_key_file"] == ("operator", "operator.key")

@@ -7,6 +7,7 @@ Secrets that are mounted as files: where, of which Secret, and the variable that
 {{- include "lorax-batch.clientTls" (dict "name" "database" "setting" "DATABASE" "tls" $values.database.tls) }}
 {{- if ne .of "migrations" }}
 {{- include "lorax-batch.clientTls" (dict "name" "object-store" "setting" "OBJECT_STORE" "tls" $values.objectStore.tls) }}
+{{- include "lorax-batch.clientTls" (dict "name" "bucket" "setting" "BUCKET" "tls" $values.objectStore.callersBucketsTls) }}
 - { name: tls, secret: {{ $values.tls.existingSecret | quote }}, variables: { LORAX_BATCH_TLS_CERT: tls.crt, LORAX_BATCH_TLS_KEY: tls.key } }
 - { name: client-ca, secret: {{ $values.tls.clientCa.existingSecret | quote }}, variables: { LORAX_BATCH_TLS_CLIENT_CA: {{ $values.tls.clientCa.key }} } }
 - { name: probe, secret: {{ $values.tls.probeCert.existingSecret | quote }}, variables: { LORAX_BATCH_TARGET_CERT: tls.crt, LORAX_BATCH_TARGET_KEY: tls.key } }

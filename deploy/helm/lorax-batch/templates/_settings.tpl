@@ -16,7 +16,7 @@ webhook_give_up_days = {{ toJson .Values.webhooks.giveUpDays }}
 {{/* What must not be given, and what must be: said with the value that is missing. */}}
 {{- define "lorax-batch.check" -}}
 {{- $taken := list "role" "listen" "data_dir" "database_url" "object_store" "fleet" "servers" "metrics_host" "metrics_port" "allow_insecure" "shutdown_grace_s" "log_format" "auth" "operator_key_file" "secrets_key" "secrets_key_file" "otlp_endpoint" "trace_ratio" "webhook_networks" "webhook_allow_http" "webhook_give_up_days" }}
-{{- range $kind := list "tls" "database" "object_store" "server" }}
+{{- range $kind := list "tls" "database" "object_store" "bucket" "server" }}
 {{- $taken = concat $taken (list (printf "%s_ca" $kind) (printf "%s_cert" $kind) (printf "%s_key" $kind)) }}
 {{- end }}
 {{- range $name := append $taken "tls_client_ca" }}
