@@ -23,11 +23,13 @@ LONG_LEASE_S = 300.0
 class Replicas:
     """Starts processes; at the end none is left, and pytest shows their logs when the test failed."""
 
-    def __init__(self, folder: Path, database_url: str, object_store: str = "") -> None:
+    def __init__(self, folder: Path, database_url: str, object_store: str = "", *, cold: bool = False) -> None:
+        """Cold: as `Service` has it."""
         self.objects = folder / "objects"
         self._object_store = object_store or str(self.objects)
         self._folder = folder
         self._database_url = database_url
+        self._cold = cold
         self._services: list[Service] = []
 
     def make(self, role: str, *servers: str, **settings: object) -> Service:
@@ -39,7 +41,7 @@ class Replicas:
         (directory / "settings.toml").write_text("\n".join(lines), encoding="utf-8")
         shared = ("--database-url", self._database_url, "--object-store", self._object_store)
         config = ("--role", role, "--config", str(directory / "settings.toml"))
-        service = Service(directory, *servers, arguments=(*config, *shared))
+        service = Service(directory, *servers, arguments=(*config, *shared), cold=self._cold)
         self._services.append(service)
         return service
 

@@ -105,7 +105,8 @@ class _Stage:
         self._folder = folder
         self._dsn = dsn
         self._urls = urls
-        self.replicas = Replicas(folder, dsn)
+        # Cold: memory and processor time are each process's own.
+        self.replicas = Replicas(folder, dsn, cold=True)
         self._api = self.replicas.make("api")
         specs = [f"{url},max-in-flight={load.in_flight}" for url in urls]
         self._schedulers = [self.replicas.make("scheduler", spec, lease_s=load.lease_s) for spec in specs]

@@ -76,7 +76,8 @@ def load_stage(*, servers: int = 1, in_flight: int = 256, delay_ms: int = 0) -> 
         with ExitStack() as stack:
             urls = [stack.enter_context(instant_server(None, delay_ms)) for _ in range(servers)]
             specs = [f"{url},max-in-flight={in_flight}" for url in urls]
-            service = stack.enter_context(Service(folder, *specs))
+            # Cold: memory and processor time are its own.
+            service = stack.enter_context(Service(folder, *specs, cold=True))
             try:
                 yield Stage(service=service, urls=urls, folder=folder)
             finally:
