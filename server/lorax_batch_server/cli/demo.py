@@ -131,7 +131,7 @@ def _print_fleet(client: "Client") -> int:
     servers = {server.slot_id: server for server in client.list_servers()}
     hosted = [(slot, servers.get(slot.slot_id)) for slot in slots]
     print_table(
-        ("SLOT", "GPU", "SERVER NOW", "ADAPTERS WARM", "SERVERS STARTED", "WHY"),
+        ("SLOT", "GPU", "SERVER NOW", "ADAPTERS WARM", "SERVERS STARTED", "STARTED BECAUSE"),
         (
             (
                 *(
